@@ -1,0 +1,352 @@
+"""Preflight: everything that is wrong with a data set, before hours are spent on it, and what to do about each thing.
+
+Headers are read in seconds; a deep check reads the voxels as well. `inspect_case` looks at one case and returns plain
+values, so that it can run in another process; the rest puts these together.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from pipeline import geometry
+from pipeline.errors import ScanError, UserError
+from pipeline.formats import nifti
+from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.scan_files import case_name
+from pipeline.layouts.split import Split
+from pipeline.layouts.wording import count_of, enumerate_names
+
+Severity = Literal["error", "warning"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong.
+
+    Attributes:
+        severity: an error stands in the way of training; a warning is worth a look.
+        case: the case's name; empty where the data set as a whole is meant.
+        expected: what the case should have, as a noun phrase.
+        found: what it has instead.
+        remedy: what to do about it, as an instruction.
+    """
+
+    severity: Severity
+    case: str
+    expected: str
+    found: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One case to look at; small enough to be sent to another process.
+
+    Attributes:
+        case: the case; without a mask, only its image is looked at.
+        labels: the mask values that are declared.
+        channels: how many channels its image should have.
+        deep: whether to read the voxels.
+    """
+
+    case: Case
+    labels: frozenset[int]
+    channels: int
+    deep: bool
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What looking at a case gave.
+
+    Attributes:
+        case: the case's name.
+        findings: everything that is wrong with it alone.
+        content_hash: of the image's values; None where they were not read.
+        labels: mask values above 0; None where the mask was not read.
+    """
+
+    case: str
+    findings: tuple[Finding, ...] = ()
+    content_hash: str | None = None
+    labels: frozenset[int] | None = None
+
+
+Inspect = Callable[[Inspection], CaseFacts]
+MapCases = Callable[[Inspect, Sequence[Inspection]], Iterable[CaseFacts | Exception]]
+"""Calls a function for each inspection and yields, in the same order, its result or what went wrong in its place."""
+
+
+def check_dataset(dataset: Dataset, *, deep: bool, map_cases: MapCases | None = None) -> list[Finding]:
+    """Find everything that is wrong with a data set.
+
+    Args:
+        dataset: what `discover` found.
+        deep: also read all voxels: finite values, label values, empty masks, duplicates.
+        map_cases: how cases are looked at; by default one after the other in this process.
+    """
+    return dataset_findings(dataset, inspect_dataset(dataset, deep=deep, map_cases=map_cases))
+
+
+def inspect_dataset(dataset: Dataset, *, deep: bool, map_cases: MapCases | None = None) -> list[CaseFacts]:
+    """Look at each case, with and without a mask; a reader that fails becomes a finding of its case."""
+    labels, channels = frozenset(dataset.labels.values()), len(dataset.modalities)
+    jobs = [Inspection(case, labels, channels, deep) for case in (*dataset.cases, *dataset.unlabelled)]
+    outcomes = (map_cases or one_by_one)(inspect_case, jobs)
+    return [
+        CaseFacts(job.case.name, (_failure(job.case.name, outcome),)) if isinstance(outcome, Exception) else outcome
+        for job, outcome in zip(jobs, outcomes, strict=True)
+    ]
+
+
+def one_by_one(inspect: Inspect, jobs: Sequence[Inspection]) -> Iterator[CaseFacts | Exception]:
+    """Inspect in this process, handing on what a case throws; the way to write any other `MapCases`."""
+    for job in jobs:
+        try:
+            yield inspect(job)
+        except Exception as error:  # whatever a damaged file brings a library to throw must not end the check
+            yield error
+
+
+def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """The findings of all cases and those of the data set as a whole, sorted by severity and case."""
+    findings = [
+        *_file_findings(dataset),
+        *_label_findings(dataset, facts),
+        *(finding for each in facts for finding in each.findings),
+        *_duplicates(dataset, facts),
+    ]
+    return sorted(findings, key=lambda finding: (finding.severity, finding.case))
+
+
+def inspect_case(job: Inspection) -> CaseFacts:
+    """Look at one case; all that can be said about it is said, not the first thing alone."""
+    name, findings = job.case.name, list[Finding]()
+    image = _attempt(nifti.read_header, job.case.image, name, findings)
+    mask = _attempt(nifti.read_header, job.case.mask, name, findings) if job.case.mask else None
+    if image is not None:
+        findings += _channel_findings(name, image, job.channels)
+    if mask is not None:
+        findings += _mask_header_findings(name, mask, image)
+    content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
+    labels = _mask_labels(job, findings) if job.deep and mask is not None and mask.channels == 1 else None
+    return CaseFacts(name, tuple(findings), content_hash, labels)
+
+
+def check_split(dataset: Dataset, split: Split, hashes: Mapping[str, str]) -> list[Finding]:
+    """Find what lies in more than one of train, validation and test: patients, and images with the same content.
+
+    Args:
+        dataset: whose cases the split divides.
+        split: names of cases.
+        hashes: content hash of each case that was read; cases without one are compared by patient alone.
+    """
+    patients = {case.name: case.patient for case in dataset.cases}
+    return [
+        *_divided(split, patients, "the cases of a patient in one part of the split", "Put them into one part."),
+        *_divided(split, hashes, "an image in one part of the split", "These images are the same; keep one of them."),
+    ]
+
+
+def format_findings(findings: Iterable[Finding]) -> str:
+    """A report to read: errors first, cases with the same finding together."""
+    grouped: dict[tuple[Severity, str, str, str], list[str]] = defaultdict(list)
+    for finding in findings:
+        grouped[finding.severity, finding.expected, finding.found, finding.remedy].append(finding.case)
+    if not grouped:
+        return "No problems found."
+    ordered = sorted(grouped.items(), key=lambda item: item[0][0])
+    return "\n\n".join([_summary(grouped), *(_paragraph(*key, cases) for key, cases in ordered)])
+
+
+def _failure(case: str, error: Exception) -> Finding:
+    """What took the place of a case's facts: a worker that died, or an exception that no reader foresaw."""
+    if isinstance(error, UserError):
+        return Finding("error", case, error.expected, error.found, error.remedy)
+    found = f"a reader that fails: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return Finding("error", case, "files that can be read", found, "Export the case again, or leave it out.")
+
+
+def _attempt(read: Callable[[Path], T], path: Path, case: str, findings: list[Finding]) -> T | None:
+    """What a file holds, or None and a finding."""
+    try:
+        return read(path)
+    except ScanError as error:
+        findings.append(_of_file(case, path, error))
+        return None
+
+
+def _of_file(case: str, path: Path, error: ScanError) -> Finding:
+    return Finding("error", case, error.expected, f"{error.found} ({path.parent.name}/{path.name})", error.remedy)
+
+
+def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int) -> list[Finding]:
+    if image.channels == channels:
+        return []
+    return [
+        Finding(
+            "error",
+            case,
+            f"an image of {count_of(channels, 'channel')}, one a modality",
+            str(image.channels),
+            "Correct data.modalities, or export the image with the channels of the others.",
+        )
+    ]
+
+
+def _mask_header_findings(case: str, mask: nifti.NiftiHeader, image: nifti.NiftiHeader | None) -> list[Finding]:
+    findings = []
+    if mask.channels != 1:
+        found, remedy = count_of(mask.channels, "channel"), "Merge them into one label map."
+        findings.append(Finding("error", case, "a mask with one label a voxel", found, remedy))
+    if image is None:
+        return findings
+    difference = geometry.grid_difference(image.shape, image.affine, mask.shape, mask.affine)
+    if difference is not None:
+        found, remedy = f"{difference} (image against mask)", "Find the mask that was drawn on this very image."
+        findings.append(Finding("error", case, "a mask on its image's grid", found, remedy))
+    return findings
+
+
+def _content_hash(case: Case, findings: list[Finding]) -> str | None:
+    scan = _attempt(nifti.read_scan, case.image, case.name, findings)
+    return None if scan is None else scan.content_hash()
+
+
+def _mask_labels(job: Inspection, findings: list[Finding]) -> frozenset[int] | None:
+    assert job.case.mask is not None
+    mask = _attempt(nifti.read_mask, job.case.mask, job.case.name, findings)
+    if mask is None:
+        return None
+    labels = frozenset(int(value) for value in np.unique(mask.array)) - {0}
+    findings += _value_findings(job.case.name, labels, job.labels)
+    return labels
+
+
+def _value_findings(case: str, labels: frozenset[int], declared: frozenset[int]) -> list[Finding]:
+    if not labels:
+        remedy = "Leave it if the scan shows none of the structures; otherwise export the mask again."
+        return [Finding("warning", case, "a mask that marks something", "zeros alone", remedy)]
+    unknown = labels - declared
+    if not unknown:
+        return []
+    expected, found = f"the label values {_numbers(declared | {0})}", f"also {_numbers(unknown)}"
+    return [Finding("error", case, expected, found, "Correct the mask, or declare the label in data.labels.")]
+
+
+def _file_findings(dataset: Dataset) -> list[Finding]:
+    """What the names of the files give away."""
+    add_mask = "Add it, or move the image out of the folder of those that have one."
+    listed, copy = (
+        "the files that dataset.json lists",
+        "Copy it from where the data set came from, or take it off the list.",
+    )
+    kinds: list[tuple[Severity, tuple[Path, ...], str, str, str]] = [
+        ("error", dataset.unmasked, "a mask for every image", "none for", add_mask),
+        ("error", dataset.orphan_masks, "an image for every mask", "none for", "Add it, or remove the mask."),
+        ("error", dataset.missing, listed, "no", copy),
+        ("warning", dataset.missing_unlabelled, listed, "no", copy),
+        ("warning", dataset.unlisted, "only files that dataset.json lists", "also", "List it, or remove it."),
+    ]
+    strays = [
+        Finding(severity, case_name(path), expected, f"{found} {_shown(path, dataset.root)}", remedy)
+        for severity, paths, expected, found, remedy in kinds
+        for path in paths
+    ]
+    return strays + _ignored(dataset)
+
+
+def _shown(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _ignored(dataset: Dataset) -> list[Finding]:
+    if not dataset.ignored:
+        return []
+    expected = f"scans ({', '.join(nifti.SUFFIXES)})"
+    found = f"other files, left out: {enumerate_names(path.name for path in dataset.ignored)}"
+    return [Finding("warning", "", expected, found, "Convert them if they belong to the data.")]
+
+
+def _label_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    findings = []
+    if not dataset.cases:
+        remedy = "Check that images and masks have the same names."
+        findings.append(Finding("error", "", "an image with a mask, at least one", "none", remedy))
+    elif not dataset.labels:
+        remedy = "Check that these are the masks, and name the labels in data.labels."
+        findings.append(Finding("error", "", "a label, at least one", "masks of zeros alone", remedy))
+    elif not dataset.declared:
+        found = f"none, so that they are called {', '.join(dataset.labels)} after the values in the masks"
+        findings.append(Finding("warning", "", "names of the labels", found, "Name them in data.labels."))
+    return findings + _unused_labels(dataset, facts)
+
+
+def _unused_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Labels that no mask holds, as far as masks were read."""
+    read = [each.labels for each in facts if each.labels is not None]
+    held = frozenset[int]().union(*read)
+    return [
+        Finding(
+            "warning",
+            "",
+            f"the label {name} (value {value}) in some mask",
+            f"it in none of the {len(read)} that were read",
+            "Correct its value, or take it off the labels: it cannot be learnt.",
+        )
+        for name, value in dataset.labels.items()
+        if read and value not in held
+    ]
+
+
+def _duplicates(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Images with the same content; among different patients they can end up on both sides of a split."""
+    patients = {case.name: case.patient for case in (*dataset.unlabelled, *dataset.cases)}
+    by_hash: dict[str, list[str]] = defaultdict(list)
+    for each in facts:
+        if each.content_hash is not None:
+            by_hash[each.content_hash].append(each.case)
+    return [_duplicate(names, patients) for names in by_hash.values() if len(names) > 1]
+
+
+def _duplicate(names: list[str], patients: Mapping[str, str]) -> Finding:
+    severity: Severity = "warning" if len({patients[name] for name in names}) == 1 else "error"
+    found = f"the same values in {', '.join(names)}"
+    return Finding(severity, names[0], "images that differ", found, "Keep one of them.")
+
+
+def _divided(split: Split, keys: Mapping[str, str], expected: str, remedy: str) -> list[Finding]:
+    """A finding for each key whose cases lie in several parts; the key itself can name a person and is not said."""
+    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for part, names in split.parts.items():
+        for name in names:
+            if name in keys:
+                places[keys[name]].append((name, part))
+    return [
+        Finding("error", found[0][0], expected, ", ".join(f"{name} in {part}" for name, part in found), remedy)
+        for found in places.values()
+        if len({part for _, part in found}) > 1
+    ]
+
+
+def _summary(grouped: Mapping[tuple[Severity, str, str, str], list[str]]) -> str:
+    counts: dict[Severity, int] = {"error": 0, "warning": 0}
+    for key, cases in grouped.items():
+        counts[key[0]] += len(cases)
+    return ", ".join(count_of(count, severity) for severity, count in counts.items() if count)
+
+
+def _paragraph(severity: Severity, expected: str, found: str, remedy: str, cases: list[str]) -> str:
+    named = [case for case in cases if case]
+    where = [f"  cases     {enumerate_names(named)}"] if named else []
+    lines = [f"{severity.upper()}: expected {expected}", f"  found     {found}", *where, f"  remedy    {remedy}"]
+    return "\n".join(lines)
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join(str(value) for value in sorted(values))

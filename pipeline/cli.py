@@ -1,0 +1,321 @@
+"""The command line: parsing and printing only. What a command needs is imported inside it, so that help is instant."""
+
+import logging
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import OutputError, UserError
+
+if TYPE_CHECKING:
+    from pipeline.commands.evaluate import Evaluation
+    from pipeline.commands.predict import Predictions
+    from pipeline.commands.train import TrainedRun
+    from pipeline.config.inference import InferenceConfig
+    from pipeline.networks.summary import Summary
+
+app = typer.Typer(
+    name="medseg",
+    help="Medical image segmentation: train a U-Net on scans and masks, evaluate it, and write masks for new scans.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the settings, KEY=VALUE with dotted keys.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; by default as the model says.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A folder, a .zip, runs:/ID/model or models:/NAME@ALIAS.")
+]
+OutOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, cases.csv and report.html.")]
+
+
+class Part(StrEnum):
+    """Parts of a split as the command line names them."""
+
+    TEST = "test"
+    VAL = "val"
+    ALL = "all"
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("pipeline").setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A data set, a scan, or a folder of scans.")],
+    model: Annotated[str | None, typer.Option(help="A model that the scans should suit.")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read the voxels too.")] = False,
+) -> None:
+    """Say what is wrong with a data set or a folder of scans, and what to do about it."""
+    from pipeline.checks import format_findings
+    from pipeline.commands.check import check as run_check
+
+    manifest = None
+    if model is not None:
+        from pipeline.commands.models import open_model
+
+        manifest = open_model(model).manifest
+    findings = run_check(path, manifest, deep=deep, console=err)
+    out.print(format_findings(findings), markup=False)
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(WRONG_USAGE)
+
+
+@app.command()
+def train(
+    config: Annotated[Path | None, typer.Argument(help="A YAML file such as configs/hippocampus.yaml.")] = None,
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN_DIR", help="The run's folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with the run in this folder.")] = None,
+) -> None:
+    """Train a network; the last lines name the MLflow run and the model."""
+    from pipeline.commands.train import resume as run_resume
+    from pipeline.commands.train import train as run_train
+    from pipeline.config.load import load_config
+
+    if (config is None) == (resume is None) or (resume is not None and (overrides or output)):
+        raise typer.BadParameter("give either CONFIG with its overrides, or --resume RUN_DIR alone")
+    if resume is not None:
+        _print_run(run_resume(resume, out))
+    elif config is not None:
+        _print_run(run_train(load_config(config, overrides or []), output, out))
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    dataset: Annotated[Path, typer.Argument(help="A data set with masks.")],
+    output: OutOption,
+    split: Annotated[Part | None, typer.Option(help="Part of the model's split; all on another data set.")] = None,
+    device: Device = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored copies.")] = False,
+) -> None:
+    """Predict the cases of a data set and score the masks against its own."""
+    from pipeline.commands.evaluate import evaluate as run_evaluate
+    from pipeline.commands.models import open_model
+
+    loaded = open_model(model)
+    settings = _inference(loaded.manifest.inference, [], device=device, tta=tta)
+    part = split.value if split is not None else None
+    result = run_evaluate(loaded, dataset, output, part, settings, out)
+    _print_evaluation(result, output)
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="A folder of masks, or what predict wrote.")],
+    references: Annotated[Path, typer.Argument(help="A folder of masks of the same cases.")],
+    output: OutOption,
+    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label; may be repeated.")] = None,
+    tolerance_mm: Annotated[float, typer.Option(min=1e-6, help="Tolerance of the normalised surface Dice.")] = 1.0,
+) -> None:
+    """Score a folder of masks against another, without a model."""
+    from pipeline.commands.evaluate import score as run_score
+    from pipeline.config.evaluation import EvaluationConfig
+
+    labels = dict(_label(item) for item in label) if label else None
+    result = run_score(predictions, references, output, labels, EvaluationConfig(nsd_tolerance_mm=tolerance_mm))
+    _print_evaluation(result, output)
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan or a folder of scans (.nii, .nii.gz).")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="inference.KEY=VALUE")] = None,
+    device: Device = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored copies.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do cases again that OUTPUT holds.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
+) -> None:
+    """Write a mask, statistics and a picture for each scan, and a table of all."""
+    from pipeline.commands.models import open_model
+    from pipeline.commands.predict import plan_predictions
+    from pipeline.commands.predict import predict as run_predict
+
+    loaded = open_model(model)
+    settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
+    if dry_run:
+        _print_plan(plan_predictions(source, output, overwrite=overwrite))
+        return
+    result = run_predict(loaded, source, output, settings, overwrite=overwrite, console=out)
+    report = f"{output / 'cases.csv'}, {output / 'report.html'}"
+    out.print(f"{result.done} done, {result.failed} failed; {report}", markup=False)
+    if result.failed:
+        raise typer.Exit(SOME_FAILED if result.done else FAILED)
+
+
+@app.command()
+def summary(
+    config: Annotated[Path, typer.Argument(help="A YAML file such as configs/hippocampus.yaml.")],
+    overrides: Overrides = None,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the scans.")] = 1,
+    classes: Annotated[int, typer.Option(min=2, help="Classes, the background included.")] = 2,
+) -> None:
+    """Print the network's layers, sizes, parameters, receptive field, memory and operations."""
+    from pipeline.config.load import load_config
+    from pipeline.networks.summary import summarise_unet
+
+    loaded = load_config(config, overrides or [])
+    if loaded.data.labels is not None:
+        classes = 1 + len(loaded.data.labels)
+    if loaded.data.modalities is not None:
+        channels = len(loaded.data.modalities)
+    training = loaded.training
+    _print_summary(
+        summarise_unet(
+            loaded.network,
+            channels=channels,
+            classes=classes,
+            patch_size=training.patch_size,
+            batch_size=training.batch_size,
+        )
+    )
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every prepared case.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="The cache's folder, where it is not the default.")] = None,
+) -> None:
+    """Say where prepared cases are kept and how much there is; --clear removes them."""
+    from pipeline.commands.cache import inspect_cache
+    from pipeline.config.cache import CacheConfig
+
+    state = inspect_cache(CacheConfig(folder=folder), clear=clear)
+    freed = f"; {state.freed_bytes / 1e6:.1f} MB freed" if clear else ""
+    out.print(f"{state.folder}: {state.entries} prepared cases, {state.size_bytes / 1e6:.1f} MB{freed}", markup=False)
+
+
+@app.command()
+def demo(
+    overrides: Overrides = None,
+    config: Annotated[Path, typer.Option(help="The demo's settings.")] = Path("configs/demo.yaml"),
+) -> None:
+    """Train, evaluate and predict on data_samples/, in minutes on a CPU."""
+    from pipeline.commands.demo import demo as run_demo
+    from pipeline.config.load import load_config
+
+    done = run_demo(load_config(config, overrides or []), out)
+    out.rule("results")
+    _print_evaluation(done.evaluation, done.evaluation_folder)
+    out.print(f"masks        {done.predictions_folder} ({done.predictions.done} scans)", markup=False)
+    out.print(f"report       {done.predictions_folder / 'report.html'}", markup=False)
+    _print_run(done.run)
+    out.print("All runs:    .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db", markup=False)
+
+
+def main() -> None:
+    """Run the command line; every error of a user's ends in one message and its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except UserError as error:
+        _fail(error, WRONG_USAGE if not isinstance(error, OutputError) else FAILED)
+    except KeyboardInterrupt:
+        err.print("Interrupted; finished cases and checkpoints are kept.")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        _fail(error, FAILED)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    if "--debug" in sys.argv:
+        raise error
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error} (--debug shows where)"
+    err.print(f"medseg: {text}", markup=False)
+    sys.exit(code)
+
+
+def _inference(base: "InferenceConfig", overrides: list[str], *, device: str | None, tta: bool) -> "InferenceConfig":
+    """The model's own inference settings with the command line's changes."""
+    from pipeline.config.inference import InferenceConfig
+    from pipeline.config.load import parse_overrides, validate
+    from pipeline.errors import ConfigError
+
+    changes = parse_overrides(overrides)
+    foreign = [key for key in changes if key != "inference"]
+    if foreign:
+        raise ConfigError(
+            "changes to inference settings, inference.KEY=VALUE",
+            ", ".join(foreign),
+            "Other settings belong to training.",
+        )
+    settings = base.model_dump() | dict(changes.get("inference") or {})
+    options = ({"tta": True} if tta else {}) | ({"device": device} if device is not None else {})
+    return validate(InferenceConfig, settings | options, "the inference settings")
+
+
+def _label(item: str) -> tuple[str, int]:
+    name, equals, value = item.partition("=")
+    if not name or not equals or not value.isdigit():
+        raise typer.BadParameter(f"expected NAME=VALUE with a whole value, found {item!r}")
+    return name, int(value)
+
+
+def _print_run(run: "TrainedRun") -> None:
+    if run.validation_dice is not None:
+        out.print(f"validation   mean Dice {run.validation_dice:.4f}", markup=False)
+    out.print(f"MLflow run   {run.run_id}", markup=False)
+    out.print(f"model        {run.model}", markup=False)
+
+
+def _print_evaluation(result: "Evaluation", folder: Path) -> None:
+    summary: dict[str, Any] = result.summary
+    table = Table("label", "Dice", "95 % interval", "HD95 mm", "n")
+    for name, metrics in summary["labels"].items():
+        dice, interval = metrics["dice"], metrics["dice"]["ci95"]
+        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+        table.add_row(name, _number(dice["mean"]), shown, _number(metrics["hd95_mm"]["mean"]), str(dice["n"]))
+    out.print(table)
+    out.print(f"mean Dice    {_number(summary['mean_dice'])} over {summary['cases']} cases", markup=False)
+    if summary["excluded_training_cases"]:
+        out.print(
+            f"left out     {summary['excluded_training_cases']} cases that the model was trained on", markup=False
+        )
+    out.print(f"evaluation   {folder / 'report.html'}", markup=False)
+    if result.failed:
+        out.print(f"failed       {result.failed} cases, named in the report", markup=False)
+        raise typer.Exit(SOME_FAILED if summary["cases"] else FAILED)
+
+
+def _print_summary(summary: "Summary") -> None:
+    table = Table("layer", "type", "output", "parameters")
+    for row in summary.layers:
+        table.add_row(row.name, row.kind, " x ".join(map(str, row.shape)), f"{row.parameters:,}")
+    out.print(table)
+    out.print(f"parameters       {summary.parameters:,}")
+    out.print(f"receptive field  {' x '.join(map(str, summary.receptive_field_voxels))} voxels")
+    out.print(f"operations       {summary.gflop:.2f} GFLOP a patch, forward")
+    out.print(f"training memory  {summary.training_gb:.2f} GB a batch, roughly")
+
+
+def _print_plan(plan: "Predictions") -> None:
+    for row in plan.rows:
+        out.print(f"{row['status']:8} {row['action']:5} {row['case']}  {row['reason']}", markup=False)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

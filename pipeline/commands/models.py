@@ -1,0 +1,47 @@
+"""Finding the model that a command was given."""
+
+import tempfile
+import zipfile
+from pathlib import Path
+
+from pipeline.errors import ModelError
+from pipeline.manifest import FILE_NAME
+from pipeline.model import WEIGHTS, Model, load_model
+
+
+def open_model(given: str) -> Model:
+    """Load a model.
+
+    Args:
+        given: a folder, a .zip of one, ``runs:/ID/model`` or ``models:/NAME@ALIAS``.
+
+    Raises:
+        ModelError: there is no model there, or it cannot be loaded.
+    """
+    if given.startswith(("runs:/", "models:/")):
+        from pipeline.tracking import fetch_model  # mlflow takes seconds to import, and most models are folders
+
+        return load_model(fetch_model(given))
+    path = Path(given)
+    if path.suffix == ".zip":
+        return _load_zip(path)
+    return load_model(path)
+
+
+def _load_zip(path: Path) -> Model:
+    with tempfile.TemporaryDirectory(prefix="medseg-model-") as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in _members(archive, path):
+                    (Path(folder) / Path(name).name).write_bytes(archive.read(name))
+        except (OSError, zipfile.BadZipFile) as error:
+            raise ModelError("a .zip of a model's folder", f"{path}: {error}", "Export the model again.") from error
+        return load_model(Path(folder))
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:
+    """The two files of a model; anything else in the archive is left there."""
+    names = [name for name in archive.namelist() if Path(name).name in (FILE_NAME, WEIGHTS)]
+    if len(names) != 2:
+        raise ModelError(f"a .zip with {FILE_NAME} and {WEIGHTS}", f"others in {path}", "Zip the model's folder.")
+    return names

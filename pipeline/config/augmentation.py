@@ -1,0 +1,53 @@
+"""Random changes to training patches; none of them is used outside training."""
+
+from pydantic import Field
+
+from pipeline.config.base import Probability, Range, Section
+
+
+class AugmentationConfig(Section):
+    """Probabilities are per patch (per channel for intensities); a probability of 0 switches a transform off."""
+
+    rotation: Probability = 0.2
+    """Rotate about each axis."""
+    rotation_degrees: tuple[float, float, float] = (30.0, 30.0, 30.0)
+    """Largest angle about each axis, either way."""
+    scaling: Probability = 0.2
+    """Enlarge or shrink."""
+    scaling_range: Range = (0.7, 1.4)
+    """Factor of the size; below 1 is smaller."""
+    elastic: Probability = 0.0
+    """Elastic deformation; slow, and rarely worth it."""
+    elastic_sigma_voxels: Range = (5.0, 8.0)
+    """Smoothness of the deformation."""
+    elastic_magnitude_voxels: Range = (50.0, 150.0)
+    """Size of the random offsets before they are smoothed."""
+    mirror_axes: tuple[int, ...] = (0, 1, 2)
+    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2. Leave
+    0 out where left and right are different labels."""
+    noise: Probability = 0.1
+    """Add Gaussian noise."""
+    noise_std: float = Field(0.316, ge=0)
+    """Largest standard deviation of the noise, in units of the normalised image."""
+    blur: Probability = 0.2
+    """Blur with a Gaussian."""
+    blur_sigma_voxels: Range = (0.5, 1.0)
+    """Range of the Gaussian's width."""
+    brightness: Probability = 0.15
+    """Multiply the intensities."""
+    brightness_range: Range = (0.75, 1.25)
+    """Range of the factor."""
+    contrast: Probability = 0.15
+    """Stretch intensities about their mean, within their range."""
+    contrast_range: Range = (0.75, 1.25)
+    """Range of the factor."""
+    low_resolution: Probability = 0.25
+    """Downsample and upsample again."""
+    low_resolution_range: Range = (0.5, 1.0)
+    """Range of the zoom."""
+    gamma: Probability = 0.3
+    """Raise intensities to a power, mean and deviation kept."""
+    gamma_range: Range = (0.7, 1.5)
+    """Range of the exponent."""
+    gamma_inverted: Probability = 0.1
+    """The same on the negated image."""

@@ -1,0 +1,67 @@
+"""Where the scans and masks are, and who is trained, validated and tested on."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Section
+
+
+class SplitConfig(Section):
+    """How patients are divided. Patients, not scans: two scans of one patient never lie on both sides."""
+
+    file: Path | None = None
+    """A split that was written before (JSON); the settings below are then not used."""
+    kind: Literal["fractions", "folds"] = "fractions"
+    """Fractions: one division into train, validation and test. Folds: k-fold cross-validation without a test set."""
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Share of the patients that is validated on (fractions)."""
+    test: float = Field(0.2, ge=0, lt=1)
+    """Share of the patients that is kept away until `evaluate` (fractions)."""
+    folds: int = Field(5, ge=2)
+    """How many folds (folds)."""
+    fold: int = Field(0, ge=0)
+    """Which fold is validated on, from 0 (folds)."""
+    seed: int = 0
+    """Seed of the division."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test must leave patients to train on, found {self.validation + self.test}")
+        if self.fold >= self.folds:
+            raise ValueError(f"fold must be below folds = {self.folds}, found {self.fold}; folds are counted from 0")
+        return self
+
+
+class DataConfig(Section):
+    """A data set on disk."""
+
+    root: Path
+    """Folder of the data set: Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr) or pairs (images/ with
+    masks/ or labels/)."""
+    layout: Literal["auto", "decathlon", "pairs"] = "auto"
+    """How the folder is arranged; auto looks."""
+    labels: dict[str, int] | None = None
+    """Name and mask value of each structure, background left out; by default from dataset.json or from the masks."""
+    modalities: tuple[str, ...] | None = None
+    """One name a channel, e.g. [CT] or [FLAIR, T1w]; "CT" chooses CT intensities. By default from dataset.json."""
+    patient_pattern: str | None = None
+    """Regular expression searched in the case's name; its first group is the patient, e.g. "^(.*?)_". By default each
+    case is a patient."""
+    patient_table: Path | None = None
+    """CSV with a column `case` and the column below, instead of a pattern."""
+    patient_column: str = "patient"
+    """The column of patient_table that holds the patient."""
+    split: SplitConfig = SplitConfig()
+    """Who is trained, validated and tested on."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.patient_pattern is not None and self.patient_table is not None:
+            raise ValueError("patient_pattern and patient_table both name the patient; keep one")
+        values = list((self.labels or {}).values())
+        if len(set(values)) != len(values) or not all(0 < value < 2**16 for value in values):
+            raise ValueError(f"labels must be distinct whole values between 1 and 65535, found {values}")
+        return self

@@ -1,0 +1,30 @@
+"""How a trained model is run over scans."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Positive, Section
+
+
+class InferenceConfig(Section):
+    """Settings of the sliding window, of what follows it, and of the processes that read scans."""
+
+    overlap: float = Field(0.5, ge=0, lt=1)
+    """Share of a patch that it has in common with its neighbour."""
+    tta: bool = False
+    """Average over mirrored copies of the scan, along the axes that training mirrored."""
+    keep_largest: tuple[str, ...] = ()
+    """Labels of which only the largest connected part is kept."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to run; auto takes a GPU where there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the convolutions, as in training."""
+    threads: int | None = Field(None, ge=1)
+    """Threads of the network on the CPU; by default as many as there are cores."""
+    readers: int = Field(1, ge=1)
+    """Processes that read and prepare scans while the network runs."""
+    read_deadline_seconds: Positive = 120.0
+    """A scan that is not read by then has failed."""
+    reader_memory_gb: Positive = 16.0
+    """A scan that needs more memory than this to be read has failed."""

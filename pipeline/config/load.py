@@ -1,0 +1,153 @@
+"""Reading a configuration: YAML, overrides, and every problem of a file in one message."""
+
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_args
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError, model_validator
+from yaml import YAMLError
+
+from pipeline import sizes
+from pipeline.config.augmentation import AugmentationConfig
+from pipeline.config.base import Section
+from pipeline.config.cache import CacheConfig
+from pipeline.config.data import DataConfig
+from pipeline.config.evaluation import EvaluationConfig
+from pipeline.config.inference import InferenceConfig
+from pipeline.config.network import NetworkConfig
+from pipeline.config.preprocessing import PreprocessingConfig
+from pipeline.config.tracking import TrackingConfig
+from pipeline.config.training import TrainingConfig
+from pipeline.errors import ConfigError
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Config(Section):
+    """An experiment: everything that `medseg train` needs to know."""
+
+    name: str
+    """Name of the experiment; runs are written to runs/<name>."""
+    data: DataConfig
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    inference: InferenceConfig = InferenceConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    cache: CacheConfig = CacheConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.training.patch_size) != self.network.dimensions:
+            raise ValueError(
+                f"training.patch_size needs {self.network.dimensions} entries, found {self.training.patch_size}"
+            )
+        if any(axis not in range(self.network.dimensions) for axis in self.augmentation.mirror_axes):
+            raise ValueError(
+                f"augmentation.mirror_axes must be axes of the network, found {self.augmentation.mirror_axes}"
+            )
+        try:
+            sizes.trace(self.training.patch_size, self.network.encoder_windows())
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+def load_config(path: Path, overrides: list[str]) -> Config:
+    """Read a configuration.
+
+    Args:
+        path: a YAML file; relative paths in it are relative to its folder.
+        overrides: ``KEY=VALUE`` with dotted keys; relative paths in them are relative to the working directory.
+
+    Raises:
+        ConfigError: all problems of the file and the overrides at once.
+    """
+    settings = _read_yaml(path)
+    _anchor_paths(settings, Config, path.resolve().parent)
+    changes = parse_overrides(overrides)
+    _anchor_paths(changes, Config, Path.cwd())
+    merged = OmegaConf.to_container(OmegaConf.merge(settings, changes), resolve=True)
+    return validate(Config, merged, str(path))
+
+
+def parse_overrides(overrides: list[str]) -> dict[str, Any]:
+    """Turn ``["training.seed=1"]`` into ``{"training": {"seed": 1}}``; values are read as YAML.
+
+    Raises:
+        ConfigError: for an entry without a key or without an equals sign, or a value that is no YAML.
+    """
+    for item in overrides:
+        key, equals, _ = item.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                "overrides of the form KEY=VALUE",
+                repr(item),
+                "Write for example training.max_minutes=10, without spaces.",
+            )
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError("overrides whose values are YAML", f"{overrides}: {error}", "Quote the value.") from error
+
+
+def validate(kind: type[S], settings: Any, source: str) -> S:
+    """Make a section from plain settings.
+
+    Raises:
+        ConfigError: with a line for every problem, under the name of the source.
+    """
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        lines = [f"  {_dotted(problem)}: {_explain(problem)}" for problem in error.errors()]
+        raise ConfigError(
+            f"valid settings in {source}",
+            f"{len(lines)} problem{'s' if len(lines) > 1 else ''}:\n" + "\n".join(lines) + "\n",
+            "Correct these keys; docs/configuration.md lists every key with its meaning.",
+        ) from error
+
+
+def dump_yaml(config: BaseModel) -> str:
+    """The configuration, every key included, as YAML that `load_config` reads."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(
+            "a configuration file", f"{path}: {reason}", "Check the path; configs/ has examples."
+        ) from error
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError("a YAML file", f"{path}, which does not parse: {error}", "Mend its syntax.") from error
+    if not isinstance(settings, dict):
+        raise ConfigError("keys and values", f"{path}, which holds none", "Start from a file in configs/.")
+    return {str(key): value for key, value in settings.items()}
+
+
+def _anchor_paths(settings: dict[str, Any], section: type[BaseModel], base: Path) -> None:
+    for name, field in section.model_fields.items():
+        value = settings.get(name)
+        if isinstance(value, dict) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            _anchor_paths(value, field.annotation, base)
+        elif isinstance(value, str) and Path in (field.annotation, *get_args(field.annotation)):
+            settings[name] = str(base / Path(value).expanduser())
+
+
+def _dotted(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"]) or "settings"
+
+
+def _explain(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is no setting; check the spelling"
+    if problem["type"] == "missing":
+        return "is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return message if problem["type"] == "value_error" else f"{message}, found {problem['input']!r}"

@@ -1,0 +1,23 @@
+"""How a scan becomes the array that the network sees."""
+
+from typing import Literal
+
+from pipeline.config.base import Positive, Section
+
+
+class PreprocessingConfig(Section):
+    """What is fitted on the training cases; the fitted values are saved in the model."""
+
+    crop: Literal["nonzero", "none"] = "nonzero"
+    """Cut away the margin where every channel is zero."""
+    spacing_mm: tuple[Positive, Positive, Positive] | Literal["auto", "native"] = "auto"
+    """Target distance between voxels in RAS order. Auto: the median of the training cases, and the 10th percentile
+    along an axis that is much coarser than the others. Native: no resampling."""
+    intensity: Literal["auto", "ct", "zscore"] = "auto"
+    """ct: clip to the 0.5 and 99.5 percentile of the foreground and normalise with its mean and deviation, the same
+    for all scans. zscore: each scan with its own mean and deviation. Auto: by the channel's modality."""
+    resampling_order: Literal[0, 1, 3] = 3
+    """Order of the splines that resample images (in the plane, for anisotropic scans)."""
+    anisotropy_ratio: Positive = 3.0
+    """A scan whose coarsest spacing is more than this many times its finest one is resampled in the plane first, and by
+    the nearest slice across planes."""

@@ -1,0 +1,16 @@
+"""Where runs are recorded."""
+
+from pydantic import Field
+
+from pipeline.config.base import Section
+
+
+class TrackingConfig(Section):
+    """MLflow. The server is the one that MLFLOW_TRACKING_URI names, or else a SQLite file in the working directory."""
+
+    experiment: str = Field("medseg", min_length=1)
+    """MLflow experiment that the run belongs to."""
+    run_name: str | None = None
+    """Name of the run; by default the configuration's name."""
+    tags: dict[str, str] = Field(default={})
+    """Tags of the run."""

@@ -1,0 +1,79 @@
+"""Writing files whole or not at all, and hashing them."""
+
+import csv
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place once the block ends without an exception.
+
+    The temporary name keeps the target's endings, because writers such as nibabel choose the format by them. The
+    file is fsynced before the rename and the folder after it, so that a crash leaves the old file or the new one.
+
+    Example:
+        >>> with atomic_path(Path("mask.nii.gz")) as path:
+        ...     nibabel.save(image, path)
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + target.name, dir=target.parent)
+    os.close(handle)
+    path = Path(name)
+    try:
+        yield path
+        path.chmod(0o666 & ~_umask())
+        _fsync(path)
+        path.replace(target)
+        _fsync(target.parent)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with atomic_path(target) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, whole or not at all.
+
+    Raises:
+        ValueError: for NaN and infinity, which JSON does not have; say null and give the reason instead.
+    """
+    write_text(target, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(target: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under a header, whole or not at all; what a row lacks, and None, become empty cells."""
+    with atomic_path(target) as path, path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

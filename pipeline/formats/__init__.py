@@ -1,0 +1,1 @@
+"""Readers and writers, one file for each library: the only place that knows foreign conventions of axes."""

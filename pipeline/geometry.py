@@ -1,0 +1,110 @@
+"""Affines, spacings and orientations.
+
+An affine is a 4x4 matrix that maps homogeneous voxel indices ``(i, j, k, 1)`` to RAS mm: x grows towards the patient's
+right, y towards the front (anterior), z towards the head (superior). Arrays have their channels first: ``C I J K``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel import orientations
+from numpy.typing import NDArray
+
+Affine = NDArray[np.float64]
+MAX_SHEAR_COSINE = 0.05
+"""Axes whose cosine exceeds this (about 3 degrees from square) have no spacing that means anything: refused."""
+
+
+def voxel_spacing_mm(affine: Affine) -> tuple[float, float, float]:
+    """Distance in mm between the centres of neighbouring voxels, along each voxel axis.
+
+    Stepping by one along axis ``j`` adds column ``j`` of the affine's 3x3 part to the position, so the distance is
+    that column's Euclidean length.
+    """
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(lengths[0]), float(lengths[1]), float(lengths[2])
+
+
+def voxel_volume_ml(affine: Affine) -> float:
+    """Volume of a voxel in millilitres: the determinant is the volume in mm3 of the cell that the columns span."""
+    return float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
+
+
+def shear_cosine(affine: Affine) -> float:
+    """The largest absolute cosine between two voxel axes: 0 where they are square to each other, 1 where parallel."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = directions.T @ directions - np.eye(3)
+    return float(np.abs(cosines).max())
+
+
+def orientation(affine: Affine) -> str:
+    """The letters that the voxel axes point to most nearly, e.g. ``"LPS"``."""
+    return "".join(orientations.aff2axcodes(affine))
+
+
+@dataclass(frozen=True)
+class Reorientation:
+    """A permutation and flips of voxel axes, from a scan's own order to the nearest RAS order and back.
+
+    Attributes:
+        source_axis: for each axis of the reoriented array, the axis of the scan that it was.
+        flipped: for each axis of the reoriented array, whether it runs against the scan's.
+    """
+
+    source_axis: tuple[int, ...]
+    flipped: tuple[bool, ...]
+
+    def apply(self, array: NDArray) -> NDArray:
+        """Reorder the spatial axes of ``array`` (C, I, J, K); a view, nothing is copied or interpolated."""
+        moved = array.transpose(0, *(axis + 1 for axis in self.source_axis))
+        return np.flip(moved, tuple(axis + 1 for axis, flip in enumerate(self.flipped) if flip))
+
+    def undo(self, array: NDArray) -> NDArray:
+        """The inverse of `apply`; a view."""
+        unflipped = np.flip(array, tuple(axis + 1 for axis, flip in enumerate(self.flipped) if flip))
+        return unflipped.transpose(0, *(int(axis) + 1 for axis in np.argsort(self.source_axis)))
+
+    def apply_to_affine(self, affine: Affine, shape: tuple[int, ...]) -> Affine:
+        """The affine of the reoriented array.
+
+        Args:
+            affine: the scan's affine, voxel index -> RAS mm.
+            shape: the scan's spatial shape, before reorienting.
+
+        Derivation: index ``a`` of the reoriented array is index ``a`` or, flipped, ``n - 1 - a`` of the source axis.
+        The matrix below maps reoriented indices to the scan's; the scan's affine then maps those to mm.
+        """
+        to_source = np.zeros((4, 4))
+        to_source[3, 3] = 1
+        for axis, (source, flip) in enumerate(zip(self.source_axis, self.flipped, strict=True)):
+            to_source[source, axis] = -1 if flip else 1
+            to_source[source, 3] = shape[source] - 1 if flip else 0
+        return affine @ to_source
+
+
+def to_ras(affine: Affine) -> Reorientation:
+    """The reorientation that brings a scan's axes nearest to right, anterior, superior."""
+    codes = orientations.io_orientation(affine)  # row per scan axis: (the RAS axis it follows, +1 or -1)
+    source_axis = tuple(int(axis) for axis in np.argsort(codes[:, 0]))
+    return Reorientation(source_axis, tuple(bool(codes[axis, 1] < 0) for axis in source_axis))
+
+
+def grid_difference(
+    shape_a: tuple[int, ...], affine_a: Affine, shape_b: tuple[int, ...], affine_b: Affine
+) -> str | None:
+    """How two voxel grids differ, in words, or None where they are the same.
+
+    Grids are the same if their shapes are equal and no corner of the one lies further than a hundredth of the
+    smallest spacing plus 1e-3 mm from its counterpart: headers store 32-bit numbers, and some tools round more.
+    """
+    if shape_a != shape_b:
+        return f"shape {_times(shape_a)} against {_times(shape_b)}"
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape_a), [1], indexing="ij"), dtype=float).reshape(4, -1)
+    distance_mm = float(np.linalg.norm(((affine_a - affine_b) @ corners)[:3], axis=0).max())
+    if distance_mm > 0.01 * min(voxel_spacing_mm(affine_a)) + 1e-3:
+        return f"positions up to {distance_mm:.3g} mm apart"
+    return None
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)

@@ -1,0 +1,1 @@
+"""Running a trained model over scans: reader processes, sliding window, predictor."""

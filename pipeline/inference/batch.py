@@ -1,0 +1,90 @@
+"""Which files of a folder are scans, and what each case is called."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import DatasetError
+from pipeline.formats import nifti
+
+OTHER_FORMATS = {
+    ".dcm": "DICOM",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+    ".mgz": "FreeSurfer",
+    ".mgh": "FreeSurfer",
+    ".mnc": "MINC",
+    ".mif": "MRtrix",
+    ".head": "AFNI",
+    ".hdr": "Analyze or paired NIfTI",
+}
+"""Formats of scans that are not read yet: failed cases, not files to pass over in silence."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file below the input, and what becomes of it.
+
+    Attributes:
+        case: its path below the input without its ending, separators as ``__``.
+        path: the file.
+        problem: why it is not read, or None.
+        is_scan: whether it is a scan at all; others are skipped.
+    """
+
+    case: str
+    path: Path
+    problem: str | None = None
+    is_scan: bool = True
+
+
+def find_inputs(source: Path) -> list[InputFile]:
+    """The files of a folder, and of the folders below it, in order of their names; or one file.
+
+    Hidden files and folders are passed over.
+
+    Raises:
+        DatasetError: there is nothing at the path, or no scan below it.
+    """
+    if source.is_file():
+        return [_classify(source, source.parent)]
+    if not source.is_dir():
+        raise DatasetError("a scan or a folder of scans", f"nothing at {source}", "Check the path.")
+    inputs = [
+        _classify(path, source) for path in sorted(source.rglob("*")) if path.is_file() and not _hidden(path, source)
+    ]
+    if not any(entry.is_scan for entry in inputs):
+        raise DatasetError("scans (.nii, .nii.gz)", f"none in {source}", "Check the path.")
+    return _mark_clashes(inputs)
+
+
+def _classify(path: Path, root: Path) -> InputFile:
+    below = path.relative_to(root)
+    name = nifti.case_name(path)
+    if name is not None:
+        return InputFile("__".join([*below.parts[:-1], name]), path)
+    case = "__".join([*below.parts[:-1], path.name])
+    if (kind := OTHER_FORMATS.get(path.suffix.lower())) is not None:
+        return InputFile(case, path, f"Expected NIfTI (.nii, .nii.gz); found {kind}. Convert it to NIfTI.")
+    return InputFile(case, path, "not a scan", is_scan=False)
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _mark_clashes(inputs: list[InputFile]) -> list[InputFile]:
+    """Two files that would become one case both fail: neither may pass for the other."""
+    paths: dict[str, list[str]] = {}
+    for entry in inputs:
+        if entry.is_scan:
+            paths.setdefault(entry.case, []).append(entry.path.name)
+    return [
+        replace(
+            entry, problem=f"Expected one file a case; found {' and '.join(paths[entry.case])}. Rename one of them."
+        )
+        if entry.is_scan and len(paths[entry.case]) > 1
+        else entry
+        for entry in inputs
+    ]

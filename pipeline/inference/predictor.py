@@ -1,0 +1,87 @@
+"""From a scan to its mask, with a model and nothing else."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import ConfigError
+from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.sliding_window import Network, mirrored, sliding_window
+from pipeline.manifest import Manifest
+from pipeline.model import Model
+from pipeline.postprocessing.components import keep_largest
+from pipeline.preprocessing.labels import to_values
+from pipeline.preprocessing.prepare import Prepared, prepare, restore
+from pipeline.scan import Scan
+
+
+class Predictor:
+    """A model made ready to run.
+
+    Args:
+        model: network, weights and everything that belongs to them.
+        config: overlap, mirroring, device, precision, threads.
+
+    Raises:
+        ConfigError: a device or a number format that this machine does not have.
+    """
+
+    def __init__(self, model: Model, config: InferenceConfig) -> None:
+        self.manifest: Manifest = model.manifest
+        self.config = config
+        _check_labels(config.keep_largest, self.manifest.labels)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        where = choose_device(config.device)
+        self.network = Compute(where, "fp32").place_network(model.network, model.manifest.network.dimensions)
+        precision = choose_precision(config.precision, where, self._try)
+        self.compute = Compute(where, precision)
+
+    def predict(self, scan: Scan) -> NDArray[np.unsignedinteger]:
+        """Label values (I, J, K) on the scan's own grid.
+
+        Raises:
+            ScanError: the scan has another number of channels than the model.
+        """
+        return self.predict_prepared(prepare(scan, self.manifest.preprocessing))
+
+    def predict_prepared(self, prepared: Prepared) -> NDArray[np.unsignedinteger]:
+        """The same for a scan that `prepare` has been run on, for instance in another process."""
+        image = torch.from_numpy(prepared.image)
+        with torch.inference_mode():
+            scores = sliding_window(self._network(), image, self.manifest.patch_size, self.config.overlap)
+        mask = to_values(restore(scores.numpy(), prepared.trail), self.manifest.label_values)
+        for name in self.config.keep_largest:
+            mask = keep_largest(mask, self.manifest.labels[name])
+        return mask
+
+    def _network(self) -> Network:
+        plain = network_function(self.network, self.compute)
+        return mirrored(plain, self.manifest.mirror_axes) if self.config.tta else plain
+
+    def _try(self, compute: Compute) -> None:
+        patch = torch.zeros(1, len(self.manifest.modalities), *self.manifest.patch_size)
+        with torch.inference_mode():
+            network_function(self.network, compute)(patch)
+
+
+def _check_labels(names: tuple[str, ...], labels: dict[str, int]) -> None:
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+        raise ConfigError(
+            f"labels of the model ({', '.join(labels)}) in inference.keep_largest",
+            ", ".join(unknown),
+            "Correct the names.",
+        )
+
+
+def network_function(network: nn.Module, compute: Compute) -> Network:
+    """The network's finest logits as a function of a batch on the CPU."""
+
+    def run(batch: Tensor) -> Tensor:
+        with compute.autocast():
+            return network(compute.place(batch))[0]
+
+    return run

@@ -1,0 +1,225 @@
+"""Reading in worker processes that may crash, hang or run out of memory without harm to anything else.
+
+Each worker has a pipe of its own and no lock is shared, so whatever kills one, at whatever moment, ends nothing but
+its own item. Pools whose workers share a queue do not survive that: a worker that dies holding the queue's lock, as one
+does that is killed for its memory while it sends a large array, stops them all.
+"""
+
+import multiprocessing
+import pickle
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import wait
+from typing import Any, Generic, TypeVar
+
+from pipeline.errors import ScanError
+from pipeline.inference.reader_process import READY, DisconnectedError, Limits, receive, send, serve
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+STARTUP_SECONDS = 120.0
+"""A process that has not started and imported its modules by then is given up."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Value]):
+    """What became of one item: a value or an error, never both.
+
+    Attributes:
+        item: the item itself.
+        value: what the function returned, or None where there is an error.
+        error: expected, found and remedy, or None where the function returned.
+        seconds: how long the function took, or ran until it was stopped.
+    """
+
+    item: Item
+    value: Value | None
+    error: str | None
+    seconds: float
+
+
+def run_isolated(
+    function: Callable[[Item], Value], items: Iterable[Item], *, workers: int, deadline_seconds: float, memory_gb: float
+) -> Generator[Outcome[Item, Value], None, None]:
+    """Call ``function(item)`` for every item in spawned processes, and yield an outcome for each, in order.
+
+    Whatever a call does (raise, crash, hang, ask for too much memory, exit), it becomes the outcome of its own item,
+    and the others go on. At most ``workers + 1`` items are begun and not yet done with, the one handed out included, so
+    that memory stays bounded while the workers read ahead. Closing the generator kills the processes.
+
+    Args:
+        function: picklable, as are the items and the values; what it imports is imported once a process.
+        items: taken one at a time, as the work proceeds.
+        workers: processes.
+        deadline_seconds: a call that takes longer is killed; the time in which a process starts does not count.
+        memory_gb: what a process may allocate (GiB of private memory; libraries and mapped files do not count).
+
+    Example:
+        >>> for outcome in run_isolated(read_scan, paths, workers=1, deadline_seconds=120, memory_gb=16):
+        ...     print(outcome.item, outcome.error or outcome.value.shape)
+    """
+    readers = _Readers(workers, pickle.dumps(function), Limits(deadline_seconds, memory_gb))
+    remaining, jobs = iter(items), deque[_Job]()
+    try:
+        while True:
+            jobs.extend(_Job(item) for item in islice(remaining, workers + 1 - len(jobs)))
+            if not jobs:
+                return
+            readers.finish_first(jobs)
+            yield jobs.popleft().outcome()
+    finally:
+        readers.stop()
+
+
+@dataclass
+class _Job:
+    """An item on its way; ``began`` and ``ended`` say how far it has come."""
+
+    item: Any
+    began: bool = False
+    ended: bool = False
+    value: Any = None
+    error: str | None = None
+    seconds: float = 0.0
+
+    def end(self, value: Any, error: str | None, seconds: float) -> None:
+        self.value, self.error, self.seconds, self.ended = value, error, seconds, True
+
+    def outcome(self) -> Outcome:
+        return Outcome(self.item, self.value, self.error, self.seconds)
+
+
+class _Reader:
+    """A worker process, seen from the main process, and the job that it is busy with."""
+
+    def __init__(self, function: bytes, limits: Limits) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, function, limits), daemon=True)
+        self.process.start()
+        theirs.close()  # the worker's copy is now the only one, so that its death is the end of the stream
+        self.limits = limits
+        self.job: _Job | None = None
+        self.ready = False
+        self.since = time.monotonic()  # when it started, or when its job began
+
+    @property
+    def deadline(self) -> float:
+        return self.since + (self.limits.deadline_seconds if self.ready else STARTUP_SECONDS)
+
+    def begin(self, job: _Job) -> None:
+        """Hand over a job; its clock starts now, or else once the process is ready."""
+        self.job, job.began = job, True
+        self.since = time.monotonic()
+        with suppress(DisconnectedError):  # it died; the end of its stream tells so, and why
+            send(self.connection, job.item)
+
+    def advance(self) -> None:
+        """Take what the process has sent, or give it up where it is dead or late; never waits for a result."""
+        try:
+            if self.connection.poll():
+                self._take(receive(self.connection))
+            elif time.monotonic() > self.deadline:
+                self._fail(self._late())
+        except (EOFError, OSError):
+            self.process.join(timeout=1.0)
+            self._fail(self._dead(self.process.exitcode))
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+    def _take(self, message: Any) -> None:
+        if message == READY:
+            self.ready, self.since = True, time.monotonic()
+            return
+        assert self.job is not None
+        self.job.end(*message)
+        self.job = None
+
+    def _fail(self, error: ScanError) -> None:
+        self.stop()
+        assert self.job is not None
+        self.job.end(None, str(error), time.monotonic() - self.since)
+        self.job = None
+
+    def _late(self) -> ScanError:
+        if not self.ready:
+            return ScanError(
+                "a reader process that starts",
+                f"one that was not ready after {STARTUP_SECONDS:g} s",
+                "Look whether the machine is overloaded, and run again.",
+            )
+        return ScanError(
+            f"a scan that is read within {self.limits.deadline_seconds:g} s",
+            "one that was not done by then",
+            "Look whether the file or its disk is at fault, or raise inference.read_deadline_seconds.",
+        )
+
+    def _dead(self, code: int | None) -> ScanError:
+        if not self.ready:
+            return ScanError(
+                "a reader process that starts",
+                f"one that {_ending(code)}",
+                "Read what it printed; raise inference.reader_memory_gb if memory ran out, or mend the installation.",
+            )
+        remedy = "Look whether the file is damaged; export it again."
+        if code == -signal.SIGKILL:
+            remedy = "The machine may be out of memory: give it fewer inference.readers, or a smaller scan."
+        return ScanError("a scan that can be read", f"that reading it crashed: the process {_ending(code)}", remedy)
+
+
+class _Readers:
+    """The worker processes: started when there is work for them, replaced when they die."""
+
+    def __init__(self, workers: int, function: bytes, limits: Limits) -> None:
+        self.workers, self.function, self.limits = workers, function, limits
+        self.readers: list[_Reader] = []
+
+    def finish_first(self, jobs: deque[_Job]) -> None:
+        """Work until the first job has ended, and leave the others under way."""
+        self._begin(jobs)
+        while not jobs[0].ended:
+            busy = [reader for reader in self.readers if reader.job is not None]
+            remaining_seconds = min(reader.deadline for reader in busy) - time.monotonic()
+            wait([reader.connection for reader in busy], timeout=max(remaining_seconds, 0))
+            for reader in busy:
+                reader.advance()
+            self._begin(jobs)
+
+    def stop(self) -> None:
+        for reader in self.readers:
+            reader.stop()
+
+    def _begin(self, jobs: deque[_Job]) -> None:
+        """Give waiting jobs to idle processes, in order."""
+        self.readers = [reader for reader in self.readers if reader.job is not None or _is_alive(reader)]
+        idle = [reader for reader in self.readers if reader.job is None]
+        waiting = [job for job in jobs if not job.began]
+        for job in waiting[: len(idle) + self.workers - len(self.readers)]:
+            if not idle:
+                idle.append(_Reader(self.function, self.limits))
+                self.readers.append(idle[-1])
+            idle.pop().begin(job)
+
+
+def _is_alive(reader: _Reader) -> bool:
+    """Whether an idle process can still be used; one that was killed meanwhile is put away."""
+    if not reader.connection.closed and not reader.process.is_alive():
+        reader.stop()
+    return not reader.connection.closed
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "closed its pipe"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    known = -code in set(signal.Signals)
+    return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"

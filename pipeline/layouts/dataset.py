@@ -1,0 +1,57 @@
+"""What every layout of files is turned into."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan, and its mask where there is one.
+
+    Attributes:
+        name: unique among the cases of a data set.
+        image: the scan's file.
+        mask: the mask's file; None for scans that are not meant to have one.
+        patient: cases of one patient never lie in different parts of a split. It can identify a person, so that
+            messages and logs name the case instead.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+    patient: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, and everything about its files that does not add up.
+
+    Attributes:
+        name: for titles and provenance.
+        root: the folder.
+        labels: name and mask value of each structure, in the order of the values, without the background.
+        modalities: one name a channel.
+        cases: image and mask, sorted by name; what is trained and evaluated on.
+        unlabelled: scans that are not meant to have a mask (imagesTs), sorted by name.
+        declared: whether the configuration or dataset.json names the labels; otherwise they were read from the masks.
+        unmasked: images among the labelled ones that have no mask.
+        orphan_masks: masks that have no image.
+        missing: files that dataset.json lists for training and that do not exist.
+        missing_unlabelled: files that dataset.json lists for testing and that do not exist.
+        unlisted: images (for training, those with a mask) that exist and that dataset.json does not list.
+        ignored: files beside the scans whose format is not read.
+    """
+
+    name: str
+    root: Path
+    labels: dict[str, int]
+    modalities: tuple[str, ...]
+    cases: tuple[Case, ...]
+    unlabelled: tuple[Case, ...] = ()
+    declared: bool = True
+    unmasked: tuple[Path, ...] = ()
+    orphan_masks: tuple[Path, ...] = ()
+    missing: tuple[Path, ...] = ()
+    missing_unlabelled: tuple[Path, ...] = ()
+    unlisted: tuple[Path, ...] = ()
+    ignored: tuple[Path, ...] = ()

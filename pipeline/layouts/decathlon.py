@@ -1,0 +1,100 @@
+"""The layout of the Medical Segmentation Decathlon and of nnU-Net.
+
+``imagesTr/`` and ``labelsTr/`` hold the training cases, ``imagesTs/`` scans without masks, and ``dataset.json`` names
+labels and modalities. Where it lists files, its list is what is used, and what lies on disk is compared with it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.errors import DatasetError
+from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.dataset_json import FILE_NAME, Description, read_description
+from pipeline.layouts.pairs import Matching, match
+from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
+from pipeline.layouts.wording import enumerate_names
+
+IMAGES, MASKS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
+CHANNEL_SUFFIX = "_0000"  # of the only channel, in nnU-Net's names
+
+
+def recognises(root: Path) -> bool:
+    """Whether a folder looks like this layout."""
+    return (root / FILE_NAME).is_file() or (root / IMAGES).is_dir()
+
+
+def read(root: Path) -> Dataset:
+    """Read dataset.json and compare it with the files; each case is its own patient for now.
+
+    Raises:
+        DatasetError: there is no imagesTr, dataset.json is broken, or names of files are ambiguous.
+    """
+    if not (root / IMAGES).is_dir():
+        raise DatasetError(f"a folder {IMAGES} with the scans", f"none in {root}", "Check data.root and data.layout.")
+    description = read_description(root)
+    folders = [list_scans(root / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
+    listed = [(root / pair.image, root / pair.label) for pair in description.training]
+    files = [path for pair in listed for path in pair]
+    rest = _match_rest(folders, set(files), description)
+    tests, missing_tests, unlisted_tests = _test_scans(root, folders[2], description)
+    pairs = _existing(listed, description) if listed else rest.pairs
+    _index_images([*(image for image, _ in pairs.values()), *tests.values()], description)  # names differ across both
+    return Dataset(
+        name=description.name or root.resolve().name,
+        root=root,
+        labels=description.labels or {},
+        modalities=description.modalities,
+        cases=tuple(Case(name, *pair, patient=name) for name, pair in sorted(pairs.items())),
+        unlabelled=tuple(Case(name, image, None, patient=name) for name, image in sorted(tests.items())),
+        declared=bool(description.labels),
+        unmasked=rest.images,
+        orphan_masks=rest.masks,
+        missing=_missing(files),
+        missing_unlabelled=missing_tests,
+        unlisted=(*(image for image, _ in rest.pairs.values() if listed), *unlisted_tests),
+        ignored=tuple(path for folder in folders for path in folder.ignored),
+    )
+
+
+def _match_rest(folders: list[Listing], listed: set[Path], description: Description) -> Matching:
+    """Match the files of imagesTr and labelsTr that are not listed: all of them where there is no list."""
+    images = [path for path in folders[0].scans if path not in listed]
+    masks = [path for path in folders[1].scans if path not in listed]
+    return match(_index_images(images, description), index(masks))
+
+
+def _existing(listed: list[tuple[Path, Path]], description: Description) -> dict[str, tuple[Path, Path]]:
+    names = _index_images((image for image, _ in listed), description)
+    masks = dict(listed)
+    pairs = {name: (image, masks[image]) for name, image in names.items()}
+    return {name: pair for name, pair in pairs.items() if not _missing(pair)}
+
+
+def _test_scans(
+    root: Path, folder: Listing, description: Description
+) -> tuple[dict[str, Path], tuple[Path, ...], tuple[Path, ...]]:
+    """The scans without masks by name, those listed and missing, and those on disk that are not listed."""
+    listed = [root / name for name in description.test]
+    if not listed:
+        return _index_images(folder.scans, description), (), ()
+    present = [path for path in listed if path.exists()]
+    unlisted = tuple(path for path in folder.scans if path not in set(listed))
+    return _index_images(present, description), _missing(listed), unlisted
+
+
+def _missing(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(path for path in paths if not path.exists())
+
+
+def _index_images(paths: Iterable[Path], description: Description) -> dict[str, Path]:
+    """Images by case; nnU-Net writes ``case_0000.nii.gz`` for the only channel of ``case``."""
+    if description.channel_names is None:
+        return index(paths)
+    images = index(paths)
+    if len(description.channel_names) > 1 and any(name.endswith(CHANNEL_SUFFIX) for name in images):
+        raise DatasetError(
+            "one file a case, with its channels along the fourth axis",
+            f"a file a channel, as nnU-Net has them: {enumerate_names(images)}",
+            "Join the channels of each case into one 4D file without the number at the end of its name.",
+        )
+    return index(images.values(), lambda path: case_name(path).removesuffix(CHANNEL_SUFFIX))

@@ -1,0 +1,22 @@
+"""Numbers and lists of names in messages, which stay readable for one and for hundreds."""
+
+from collections.abc import Iterable
+
+SHOWN = 5
+
+
+def enumerate_names(names: Iterable[str], shown: int = SHOWN) -> str:
+    """The first names, and how many more there are.
+
+    Example:
+        >>> enumerate_names(["a", "b", "c", "d"], shown=2)
+        'a, b and 2 more'
+    """
+    listed = list(names)
+    head, rest = ", ".join(listed[:shown]), len(listed) - shown
+    return f"{head} and {rest} more" if rest > 0 else head
+
+
+def count_of(count: int, noun: str) -> str:
+    """A number and its noun, "1 case" or "2 cases"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,109 @@
+"""``model.json``: what a model is, what it needs, and where it came from; everything but the weights."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Section
+from pipeline.config.evaluation import EvaluationConfig
+from pipeline.config.inference import InferenceConfig
+from pipeline.config.load import validate
+from pipeline.config.network import NetworkConfig
+from pipeline.errors import ConfigError, ModelError
+from pipeline.files import write_text
+from pipeline.preprocessing.fitted import FittedPreprocessing
+
+FILE_NAME = "model.json"
+FORMAT_VERSION = 1
+Part = Literal["train", "validation", "test"]
+
+
+class Provenance(Section):
+    """Where a model came from; names no patient and no case."""
+
+    code_version: str
+    """Version of this package."""
+    commit: str | None
+    """Git commit of the code, with "+changes" where the working tree had some; None outside a checkout."""
+    created: str
+    """UTC time, ISO 8601."""
+    run_id: str | None
+    """MLflow run that trained it."""
+    dataset: str
+    """Name of the data set."""
+    seed: int
+    """Seed of the training."""
+    epochs: int
+    """Epochs trained."""
+    seconds: float
+    """Seconds trained, over all resumes."""
+    precision: str
+    """Number format of the convolutions in training."""
+    threads: int
+    """CPU threads in training."""
+
+
+class Manifest(Section):
+    """The content of ``model.json``."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str
+    labels: dict[str, int] = Field(min_length=1)
+    """Name and mask value of each structure; class n of the network is the n-th."""
+    modalities: tuple[str, ...]
+    """One name a channel."""
+    preprocessing: FittedPreprocessing
+    network: NetworkConfig
+    patch_size: tuple[int, ...]
+    mirror_axes: tuple[int, ...]
+    """Axes that training mirrored, and that test-time mirroring may use."""
+    inference: InferenceConfig
+    evaluation: EvaluationConfig
+    parts: dict[str, Part]
+    """Content hash of each case of the data set, and the part of the split that it was in."""
+    validation_dice: float | None
+    """Mean Dice of the exported weights on the validation cases, None where there were none."""
+    weights_sha256: str
+    provenance: Provenance
+
+    @property
+    def label_values(self) -> tuple[int, ...]:
+        """Mask value of each class above 0, in the order of the classes."""
+        return tuple(self.labels.values())
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``model.json`` into a model's folder."""
+    write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``model.json``.
+
+    Raises:
+        ModelError: the folder holds none, or one that this version does not understand.
+    """
+    path = folder / FILE_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"a model folder with {FILE_NAME}", f"none in {folder}", "Give the folder that training named."
+        ) from error
+    try:
+        return validate(Manifest, _parse(text, path), str(path))
+    except ConfigError as error:
+        raise ModelError(
+            f"a {FILE_NAME} of format version {FORMAT_VERSION}",
+            error.found.strip(),
+            "Use the version of medseg that wrote it.",
+        ) from error
+
+
+def _parse(text: str, path: Path) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ModelError("valid JSON", f"{path}, which does not parse: {error}", "Copy the model again.") from error

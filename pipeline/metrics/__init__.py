@@ -1,0 +1,1 @@
+"""Numbers that say how well a mask agrees with its reference: overlap, surface distances in mm, intervals."""

@@ -1,0 +1,139 @@
+"""The parts that networks are made of; 2D and 3D differ in the table of layers below and nowhere else.
+
+Tensors are B C D H W, or B C H W in 2D.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.sizes import Size
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layer types of one number of dimensions."""
+
+    conv: type[nn.Conv2d] | type[nn.Conv3d]
+    transposed: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]
+    max_pool: type[nn.MaxPool2d] | type[nn.MaxPool3d]
+    batch_norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
+    interpolation: str
+
+
+LAYERS = {
+    2: Layers(nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, "bilinear"),
+    3: Layers(nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, "trilinear"),
+}
+
+
+class InstanceNorm(nn.Module):
+    """Normalise each channel of each image to zero mean and unit variance, then scale and shift it.
+
+    As ``torch.nn.InstanceNorm3d(affine=True)``, but an image at a time through batch normalisation's kernel, which
+    keeps the channels-last layout; PyTorch's own copies to the other layout and back, at a quarter of a training
+    step's time on a CPU (forward and backward on 2 x 16 x 40 x 56 x 40: 7.6 ms against 29.6 ms).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) to the same shape."""
+        if x.device.type != "cpu":
+            return functional.instance_norm(x, weight=self.weight, bias=self.bias)
+        images = [
+            functional.batch_norm(image, None, None, self.weight, self.bias, training=True) for image in x.split(1)
+        ]
+        return torch.cat(images)
+
+
+def group_norm(channels: int) -> nn.Module:
+    """Group normalisation in groups of about eight channels."""
+    groups = next(n for n in range(max(1, channels // 8), 0, -1) if channels % n == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+def make_norm(kind: str, channels: int, dimensions: int) -> nn.Module:
+    """The normalisation layer of a name in `NetworkConfig.norm`."""
+    norms: dict[str, Callable[[int], nn.Module]] = {
+        "instance": InstanceNorm,
+        "batch": LAYERS[dimensions].batch_norm,
+        "group": group_norm,
+        "none": lambda _: nn.Identity(),
+    }
+    return norms[kind](channels)
+
+
+def make_activation(kind: str) -> nn.Module:
+    """The activation of a name in `NetworkConfig.activation`."""
+    activations: dict[str, Callable[[], nn.Module]] = {
+        "leaky_relu": lambda: nn.LeakyReLU(0.01, inplace=True),
+        "relu": lambda: nn.ReLU(inplace=True),
+        "gelu": nn.GELU,
+        "silu": lambda: nn.SiLU(inplace=True),
+    }
+    return activations[kind]()
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """What all blocks of a network share."""
+
+    dimensions: int
+    norm: str
+    activation: str
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, normalisation, activation; padded so that only the stride changes the size."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: Size, stride: Size, style: BlockStyle) -> None:
+        padding = tuple(k // 2 for k in kernel)
+        conv = LAYERS[style.dimensions].conv(
+            channels_in, channels_out, kernel, stride, padding, bias=style.norm == "none"
+        )
+        super().__init__(conv, make_norm(style.norm, channels_out, style.dimensions), make_activation(style.activation))
+
+
+class Upsample(nn.Module):
+    """Enlarge by ``stride`` and change the number of channels.
+
+    Args:
+        channels_in: channels of the coarser stage.
+        channels_out: channels of the finer stage.
+        stride: factor along each axis.
+        transposed: a transposed convolution whose kernel is its stride, so that windows do not overlap; otherwise
+            linear interpolation and a convolution over one voxel.
+        dimensions: 2 or 3.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: Size, *, transposed: bool, dimensions: int) -> None:
+        super().__init__()
+        layers = LAYERS[dimensions]
+        self.stride = stride
+        self.mode = None if transposed else layers.interpolation
+        if transposed:
+            self.conv: nn.Module = layers.transposed(channels_in, channels_out, stride, stride)
+        else:
+            self.conv = layers.conv(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, ...) to (B, channels_out, ...), ``stride`` times larger."""
+        if self.mode is None:
+            return self.conv(x)
+        factors = [float(step) for step in self.stride]
+        return functional.interpolate(self.conv(x), scale_factor=factors, mode=self.mode, align_corners=False)
+
+
+def initialise(module: nn.Module) -> None:
+    """He et al. 2015 (arXiv:1502.01852): normal weights scaled to the fan-in for leaky rectifiers, zero biases."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight, a=0.01)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""What is done to a mask after the network."""

@@ -1,0 +1,110 @@
+"""Fitting preprocessing on the training cases: target spacing and intensity statistics.
+
+The rules are those of nnU-Net (Isensee et al., Nature Methods 2021, supplementary note 2).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import geometry
+from pipeline.config.preprocessing import PreprocessingConfig
+from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, Normalisation, ScanNormalisation
+from pipeline.preprocessing.prepare import nonzero_box
+from pipeline.scan import Scan
+
+FOREGROUND_SAMPLES = 10_000
+CROP_SHARE = 0.75
+"""Where cropping leaves less than this share of the volume, zeros are background, and statistics leave them out."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What fitting needs of one training case.
+
+    Attributes:
+        spacing_mm: in RAS order.
+        shape: spatial shape in RAS order after cropping.
+        cropped_share: share of the voxels that the nonzero box holds.
+        foreground: (C, at most FOREGROUND_SAMPLES) intensities inside the labels.
+    """
+
+    spacing_mm: tuple[float, ...]
+    shape: tuple[int, ...]
+    cropped_share: float
+    foreground: NDArray[np.float32]
+
+
+def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
+    """Measure one case; ``labels`` (I, J, K) is its mask on the same grid.
+
+    The foreground is sampled at even steps, not at random, so that it depends on the case alone.
+    """
+    reorientation = geometry.to_ras(scan.affine)
+    box = nonzero_box(reorientation.apply(scan.array))
+    shape = tuple(high - low for low, high in box)
+    inside = scan.array[:, labels > 0]
+    step = max(1, inside.shape[1] // FOREGROUND_SAMPLES)
+    return Fingerprint(
+        spacing_mm=tuple(scan.spacing_mm[axis] for axis in reorientation.source_axis),
+        shape=shape,
+        cropped_share=float(np.prod(shape)) / float(np.prod(scan.shape)),
+        foreground=inside[:, ::step].astype(np.float32),
+    )
+
+
+def fit(
+    fingerprints: Iterable[Fingerprint], modalities: tuple[str, ...], config: PreprocessingConfig
+) -> FittedPreprocessing:
+    """Choose spacing and normalisation for all cases from the fingerprints of the training cases."""
+    cases = list(fingerprints)
+    cropped = config.crop == "nonzero" and float(np.median([case.cropped_share for case in cases])) < CROP_SHARE
+    return FittedPreprocessing(
+        spacing_mm=_spacing([case.spacing_mm for case in cases], [case.shape for case in cases], config),
+        crop=config.crop,
+        channels=tuple(
+            _normalisation(config.intensity, modality, [case.foreground[channel] for case in cases], cropped)
+            for channel, modality in enumerate(modalities)
+        ),
+        resampling_order=config.resampling_order,
+        anisotropy_ratio=config.anisotropy_ratio,
+    )
+
+
+def target_spacing_mm(
+    spacings_mm: list[tuple[float, ...]], shapes: list[tuple[int, ...]], ratio: float
+) -> tuple[float, float, float]:
+    """The median spacing; along an axis that is much coarser than the others, the 10th percentile.
+
+    An axis counts as much coarser where its median spacing is more than ``ratio`` times, and its median number of
+    voxels less than 1/``ratio`` of, those of the finest other axis. The percentile keeps the detail of the finer
+    scans, but never goes below the other axes' spacing.
+    """
+    target, shape = np.median(spacings_mm, axis=0), np.median(shapes, axis=0)
+    worst = int(np.argmax(target))
+    others = [axis for axis in range(3) if axis != worst]
+    if target[worst] > ratio * target[others].max() and shape[worst] * ratio < shape[others].min():
+        target[worst] = max(np.percentile([mm[worst] for mm in spacings_mm], 10), target[others].max() + 1e-5)
+    return float(target[0]), float(target[1]), float(target[2])
+
+
+def _spacing(
+    spacings_mm: list[tuple[float, ...]], shapes: list[tuple[int, ...]], config: PreprocessingConfig
+) -> tuple[float, float, float] | None:
+    if config.spacing_mm == "native":
+        return None
+    if config.spacing_mm == "auto":
+        return target_spacing_mm(spacings_mm, shapes, config.anisotropy_ratio)
+    return config.spacing_mm
+
+
+def _normalisation(
+    intensity: str, modality: str, foreground: list[NDArray[np.float32]], cropped: bool
+) -> Normalisation:
+    if intensity == "ct" or (intensity == "auto" and modality.upper() == "CT"):
+        values = np.concatenate(foreground).astype(np.float64)
+        low, high = np.percentile(values, [0.5, 99.5])
+        return ClipNormalisation(low=low, high=high, mean=values.mean(), std=max(values.std(), 1e-8))
+    return ScanNormalisation(nonzero_only=cropped)

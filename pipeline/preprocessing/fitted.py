@@ -1,0 +1,48 @@
+"""What preprocessing learnt from the training cases; saved in the model, so that inference cannot differ from it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Positive, Section
+
+
+class ClipNormalisation(Section):
+    """Clip to fixed bounds, subtract a fixed mean, divide by a fixed deviation: for CT, whose scale is absolute."""
+
+    kind: Literal["clip"] = "clip"
+    low: float
+    """0.5 percentile of the foreground of the training cases."""
+    high: float
+    """99.5 percentile."""
+    mean: float
+    """Mean of the foreground."""
+    std: Positive
+    """Standard deviation of the foreground."""
+
+
+class ScanNormalisation(Section):
+    """Subtract the scan's own mean and divide by its own deviation: for MR and others without an absolute scale."""
+
+    kind: Literal["zscore"] = "zscore"
+    nonzero_only: bool = False
+    """Take mean and deviation over the voxels that are not zero, and leave the others at zero: for scans whose
+    background was set to zero (skull-stripped)."""
+
+
+Normalisation = Annotated[ClipNormalisation | ScanNormalisation, Field(discriminator="kind")]
+
+
+class FittedPreprocessing(Section):
+    """Everything that `prepare` and `restore` need."""
+
+    spacing_mm: tuple[Positive, Positive, Positive] | None
+    """Target distance between voxels in RAS order; None keeps each scan's own."""
+    crop: Literal["nonzero", "none"]
+    """Whether the margin where every channel is zero is cut away."""
+    channels: tuple[Normalisation, ...]
+    """How each channel is normalised."""
+    resampling_order: Literal[0, 1, 3]
+    """Order of the splines that resample images."""
+    anisotropy_ratio: Positive
+    """Ratio of spacings above which the coarsest axis is resampled apart."""

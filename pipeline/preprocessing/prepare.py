@@ -1,0 +1,138 @@
+"""The way from a scan to the network's input, and the way back.
+
+prepare:  reorient to RAS -> crop to the nonzero box -> normalise -> resample to the target spacing
+restore:  argmax while resampling back -> put into the uncropped volume -> undo the reorientation
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import geometry
+from pipeline.errors import ScanError
+from pipeline.preprocessing import resample
+from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.intensity import normalise
+from pipeline.scan import Scan
+
+
+@dataclass(frozen=True)
+class Trail:
+    """What `prepare` did to a scan's grid, so that `restore` can undo it.
+
+    Attributes:
+        reorientation: from the scan's axes to RAS order.
+        full_shape: spatial shape in RAS order, before cropping.
+        box: half-open range of the crop along each axis, in RAS order.
+        spacing_mm: spacing in RAS order, before resampling.
+        shape: spatial shape of the prepared array.
+        coarse: axis resampled apart because the scan is anisotropic, or None.
+    """
+
+    reorientation: geometry.Reorientation
+    full_shape: tuple[int, ...]
+    box: tuple[tuple[int, int], ...]
+    spacing_mm: tuple[float, ...]
+    shape: tuple[int, ...]
+    coarse: int | None
+
+    @property
+    def box_slices(self) -> tuple[slice, ...]:
+        """The crop as slices of the spatial axes."""
+        return tuple(slice(low, high) for low, high in self.box)
+
+    @property
+    def box_shape(self) -> tuple[int, ...]:
+        """Spatial shape after cropping, before resampling."""
+        return tuple(high - low for low, high in self.box)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scan as the network sees it: ``image`` (C, I, J, K) float32 in RAS order, and the way back."""
+
+    image: NDArray[np.float32]
+    trail: Trail
+
+
+def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
+    """Bring a scan into the form that the network was trained on.
+
+    Raises:
+        ScanError: the scan has another number of channels than the training cases.
+    """
+    expected = len(fitted.channels)
+    if scan.channels != expected:
+        raise ScanError(
+            f"a scan with {expected} channel{'s' if expected > 1 else ''}, as in training",
+            f"{scan.channels}",
+            "Give one volume a channel on one grid; a series over time is not a set of channels.",
+        )
+    trail = plan_trail(scan, fitted)
+    cropped = trail.reorientation.apply(scan.array)[(slice(None), *trail.box_slices)]
+    normal = np.stack([normalise(channel, how) for channel, how in zip(cropped, fitted.channels, strict=True)])
+    image = resample.resample_image(normal, trail.shape, fitted.resampling_order, trail.coarse)
+    return Prepared(np.ascontiguousarray(image), trail)
+
+
+def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
+    """Where the scan's grid goes: orientation, crop and resampled shape; no intensity is touched."""
+    reorientation = geometry.to_ras(scan.affine)
+    upright = reorientation.apply(scan.array)
+    box = nonzero_box(upright) if fitted.crop == "nonzero" else tuple((0, n) for n in upright.shape[1:])
+    spacing = tuple(scan.spacing_mm[axis] for axis in reorientation.source_axis)
+    target = fitted.spacing_mm or spacing
+    cropped = tuple(high - low for low, high in box)
+    return Trail(
+        reorientation=reorientation,
+        full_shape=upright.shape[1:],
+        box=box,
+        spacing_mm=spacing,
+        shape=resample.target_shape(cropped, spacing, target),
+        coarse=_coarse_axis(spacing, target, fitted.anisotropy_ratio),
+    )
+
+
+def _coarse_axis(spacing_mm: tuple[float, ...], target_mm: tuple[float, ...], ratio: float) -> int | None:
+    """The scan's own coarse axis or, where it has none, the one that the target spacing makes coarse."""
+    own = resample.coarse_axis(spacing_mm, ratio)
+    return own if own is not None else resample.coarse_axis(target_mm, ratio)
+
+
+def prepare_labels(labels: NDArray[np.unsignedinteger], trail: Trail) -> NDArray[np.unsignedinteger]:
+    """Take a label map (I, J, K) on the scan's grid the way that its scan went."""
+    upright = trail.reorientation.apply(labels[None])[0]
+    return np.ascontiguousarray(resample.resample_labels(upright[trail.box_slices], trail.shape, trail.coarse))
+
+
+def restore(scores: NDArray[np.floating], trail: Trail) -> NDArray[np.uint8]:
+    """From scores of the prepared array to class numbers on the scan's own grid.
+
+    Args:
+        scores: (classes, I, J, K) on the prepared grid; logits or probabilities, the largest wins.
+        trail: what `prepare` returned.
+
+    Returns:
+        Class numbers (I, J, K) with the scan's own shape and axis order; 0 where the crop cut away.
+    """
+    assert scores.shape[1:] == trail.shape, (scores.shape, trail.shape)
+    full = np.zeros(trail.full_shape, np.uint8)
+    full[trail.box_slices] = resample.resample_argmax(scores, trail.box_shape, trail.coarse)
+    return np.ascontiguousarray(trail.reorientation.undo(full[None])[0])
+
+
+def nonzero_box(image: NDArray) -> tuple[tuple[int, int], ...]:
+    """The smallest box (half-open ranges) that holds every voxel (C, I, J, K) where some channel is not zero.
+
+    An image that is zero everywhere is kept whole.
+    """
+    occupied = (image != 0).any(axis=0)
+    if not occupied.any():
+        return tuple((0, n) for n in occupied.shape)
+    box = []
+    for axis in range(occupied.ndim):
+        others = tuple(other for other in range(occupied.ndim) if other != axis)
+        indices = np.flatnonzero(occupied.any(axis=others))
+        box.append((int(indices[0]), int(indices[-1]) + 1))
+    return tuple(box)

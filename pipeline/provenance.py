@@ -1,0 +1,21 @@
+"""Which code is running."""
+
+import subprocess
+from pathlib import Path
+
+
+def code_commit() -> str | None:
+    """The git commit of this package's checkout, "+changes" added where files differ; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit or _git(folder, "ls-files", "--error-unmatch", "provenance.py") is None:
+        return None
+    return f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

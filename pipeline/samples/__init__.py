@@ -1,0 +1,1 @@
+"""Training samples: prepared cases kept on disk, and the patches drawn from them."""

@@ -1,0 +1,40 @@
+"""Preparing a training case: reading, preprocessing, and a list of its foreground."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.formats import nifti
+from pipeline.layouts.dataset import Case
+from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.labels import to_classes
+from pipeline.preprocessing.prepare import prepare, prepare_labels
+from pipeline.samples.cache import PreparedCase
+
+FOREGROUND_VOXELS = 5000
+
+
+def prepare_case(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...]) -> PreparedCase:
+    """Read and prepare a case with its mask.
+
+    Args:
+        case: scan and mask.
+        fitted: preprocessing of the model.
+        label_values: mask value of each class above 0, in order.
+
+    Raises:
+        ScanError: a file cannot be read, or the mask has a label that is not among the values.
+    """
+    assert case.mask is not None
+    prepared = prepare(nifti.read_scan(case.image), fitted)
+    classes = to_classes(nifti.read_mask(case.mask).array[0], label_values)
+    labels = prepare_labels(classes, prepared.trail)
+    return PreparedCase(case.name, prepared.image, labels, foreground(labels, len(label_values)), prepared.trail)
+
+
+def foreground(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], ...]:
+    """Some voxels of each class above 0, at even steps through memory."""
+    found = []
+    for value in range(1, classes + 1):
+        voxels = np.argwhere(labels == value).astype(np.int32)
+        found.append(voxels[:: max(1, len(voxels) // FOREGROUND_VOXELS)])
+    return tuple(found)

@@ -1,0 +1,61 @@
+"""The one type that every reader returns and everything after reading works on."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """An image and where its voxels lie in the patient.
+
+    Attributes:
+        array: the values, shape (C, I, J, K) for a volume; the dtype is the one that holds them without loss.
+        affine: 4x4, voxel index -> RAS mm.
+        source: the file that it was read from.
+        space_code: the NIfTI code of the space the affine maps to (1 scanner, 2 aligned, 4 MNI), kept for masks.
+    """
+
+    array: NDArray
+    affine: geometry.Affine
+    source: Path
+    space_code: int = field(default=1)
+
+    def __post_init__(self) -> None:
+        assert self.array.ndim == 4, self.array.shape
+        assert self.affine.shape == (4, 4), self.affine.shape
+        self.array.flags.writeable = False
+        self.affine.flags.writeable = False
+
+    @property
+    def channels(self) -> int:
+        """How many images share the grid."""
+        return self.array.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape (I, J, K) in voxels."""
+        return self.array.shape[1:]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along I, J, K."""
+        return geometry.voxel_spacing_mm(self.affine)
+
+    def content_hash(self) -> str:
+        """SHA-256 of the values in RAS order.
+
+        The same for a scan that was renamed, compressed anew, or stored in another axis order or number type; so two
+        files with one content are found wherever they lie.
+        """
+        upright = geometry.to_ras(self.affine).apply(self.array)
+        digest = hashlib.sha256(str(upright.shape).encode())
+        with np.errstate(over="ignore"):  # beyond 3e38 a value counts as infinite
+            values = np.ascontiguousarray(upright, dtype="<f4")
+        digest.update(values + np.float32(0))  # adding 0 makes -0 and 0 one number
+        return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Training: a small state, the schedule, and the loop in visible functions."""

@@ -1,0 +1,53 @@
+"""How far training is, and the learning rate that belongs to it."""
+
+import time
+from dataclasses import dataclass
+from math import cos, pi
+
+from pipeline.config.training import OptimiserConfig, TrainingConfig
+
+POLY_POWER = 0.9
+
+
+@dataclass
+class Clock:
+    """Seconds spent on training, over all resumes.
+
+    Attributes:
+        before: seconds of the runs that this one continues.
+        started: reading of the monotonic clock when this run began.
+    """
+
+    before: float
+    started: float
+
+    @staticmethod
+    def start(before: float) -> "Clock":
+        """A clock that goes on from ``before`` seconds."""
+        return Clock(before, time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds until now."""
+        return self.before + time.monotonic() - self.started
+
+
+def progress(step: int, total_steps: int, seconds: float, config: TrainingConfig) -> float:
+    """Share of the training that is done, from 0 to 1: of the steps or of the minutes, whichever is further."""
+    of_steps = step / total_steps
+    of_time = seconds / (60 * config.max_minutes) if config.max_minutes is not None else 0.0
+    return min(1.0, max(of_steps, of_time))
+
+
+def learning_rate(step: int, share: float, config: OptimiserConfig) -> float:
+    """The learning rate of a step.
+
+    Args:
+        step: counted from 0; during the warm-up the rate rises linearly with it.
+        share: see `progress`. sgd decays as (1 - share)^0.9 (Chen et al. 2017, arXiv:1606.00915, section 4.1), adamw
+            along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5 without restarts).
+        config: kind, rate and warm-up.
+    """
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    decay = (1 - share) ** POLY_POWER if config.kind == "sgd" else (1 + cos(pi * share)) / 2
+    return config.learning_rate * warm * decay

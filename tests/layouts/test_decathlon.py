@@ -1,0 +1,125 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import DatasetError
+from pipeline.layouts import decathlon
+from pipeline.layouts.dataset import Dataset
+
+LABELS = {"0": "background", "1": "anterior", "2": "posterior"}
+
+
+def _make(root: Path, *files: str, **content: Any) -> Dataset:
+    """Empty files under their short names (Tr/a -> imagesTr/a.nii.gz), and a dataset.json of what is given."""
+    (root / "imagesTr").mkdir(parents=True)
+    for file in files:
+        path = root / f"{file}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    if content:
+        (root / "dataset.json").write_text(json.dumps(content))
+    return decathlon.read(root)
+
+
+def _list(*names: str) -> list[dict[str, str]]:
+    return [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names]
+
+
+def _names(paths: tuple[Path, ...]) -> list[str]:
+    return [f"{path.parent.name}/{path.name.removesuffix('.nii.gz')}" for path in paths]
+
+
+def test_listed_pairs_are_the_cases_sorted_by_name(tmp_path: Path) -> None:
+    files = ("imagesTr/b", "labelsTr/b", "imagesTr/a", "labelsTr/a", "imagesTs/c")
+    dataset = _make(
+        tmp_path / "set",
+        *files,
+        name="Brain",
+        labels=LABELS,
+        modality={"0": "MRI"},
+        training=_list("b", "a"),
+        test=["./imagesTs/c.nii.gz"],
+    )
+    assert [(case.name, case.patient) for case in dataset.cases] == [("a", "a"), ("b", "b")]
+    assert dataset.cases[0].mask == tmp_path / "set/labelsTr/a.nii.gz"
+    assert [(case.name, case.mask) for case in dataset.unlabelled] == [("c", None)]
+    assert (dataset.name, dataset.labels, dataset.modalities) == ("Brain", {"anterior": 1, "posterior": 2}, ("MRI",))
+    assert dataset.declared
+    assert (dataset.unmasked, dataset.orphan_masks, dataset.missing, dataset.unlisted) == ((), (), (), ())
+
+
+@pytest.mark.parametrize("content", [{}, {"labels": LABELS}, {"labels": LABELS, "training": [], "test": []}])
+def test_without_a_list_the_files_are_paired_by_their_names(tmp_path: Path, content: dict[str, Any]) -> None:
+    dataset = _make(tmp_path / "set", "imagesTr/a", "labelsTr/a", "imagesTr/b", "labelsTr/c", "imagesTs/d", **content)
+    assert [case.name for case in dataset.cases] == ["a"]
+    assert [case.name for case in dataset.unlabelled] == ["d"]
+    assert _names(dataset.unmasked) == ["imagesTr/b"]
+    assert _names(dataset.orphan_masks) == ["labelsTr/c"]
+    assert dataset.unlisted == ()
+    assert dataset.declared == ("labels" in content)
+
+
+def test_listed_files_that_do_not_exist_are_missing_and_their_cases_left_out(tmp_path: Path) -> None:
+    files = ("imagesTr/a", "labelsTr/a", "imagesTr/b", "labelsTr/c")  # b lacks its mask, c its image, d and e all
+    dataset = _make(tmp_path / "set", *files, training=_list("a", "b", "c", "d"), test=["imagesTs/e.nii.gz"])
+    assert [case.name for case in dataset.cases] == ["a"]
+    assert _names(dataset.missing) == ["labelsTr/b", "imagesTr/c", "imagesTr/d", "labelsTr/d"]
+    assert _names(dataset.missing_unlabelled) == ["imagesTs/e"]
+    assert (dataset.unmasked, dataset.orphan_masks) == ((), ())
+
+
+def test_files_that_are_not_listed_are_left_out_and_told_apart(tmp_path: Path) -> None:
+    files = ("imagesTr/a", "labelsTr/a", "imagesTr/pair", "labelsTr/pair", "imagesTr/image", "labelsTr/mask")
+    dataset = _make(
+        tmp_path / "set", *files, "imagesTs/t", "imagesTs/u", training=_list("a"), test=["./imagesTs/t.nii.gz"]
+    )
+    assert [case.name for case in dataset.cases] == ["a"]
+    assert [case.name for case in dataset.unlabelled] == ["t"]
+    assert _names(dataset.unlisted) == ["imagesTr/pair", "imagesTs/u"]
+    assert _names(dataset.unmasked) == ["imagesTr/image"]
+    assert _names(dataset.orphan_masks) == ["labelsTr/mask"]
+
+
+def test_what_macos_leaves_behind_is_no_file_of_the_data_set(tmp_path: Path) -> None:
+    files = ("imagesTr/a", "imagesTr/._a", "labelsTr/a", "labelsTr/._a", "imagesTs/._b")
+    dataset = _make(tmp_path / "set", *files, labels=LABELS, training=_list("a"))
+    assert [case.name for case in dataset.cases] == ["a"]
+    assert (dataset.unlabelled, dataset.unmasked, dataset.orphan_masks, dataset.ignored) == ((), (), (), ())
+
+
+def test_nnunet_numbers_the_only_channel_in_the_names_of_images(tmp_path: Path) -> None:
+    dataset = _make(
+        tmp_path / "set",
+        *("imagesTr/a_0000", "labelsTr/a", "imagesTs/b_0000"),
+        labels={"background": 0, "organ": 1},
+        channel_names={"0": "CT"},
+    )
+    assert [case.name for case in dataset.cases] == ["a"]
+    assert [case.name for case in dataset.unlabelled] == ["b"]
+    assert (dataset.labels, dataset.modalities) == ({"organ": 1}, ("CT",))
+
+
+def test_nnunets_one_file_a_channel_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    files = ("imagesTr/a_0000", "imagesTr/a_0001", "labelsTr/a")
+    with pytest.raises(
+        DatasetError, match=r"channels along the fourth axis; found a file a channel.*Join the channels"
+    ):
+        _make(tmp_path / "set", *files, labels={"organ": 1}, channel_names={"0": "T1", "1": "T2"})
+
+
+def test_a_case_listed_twice_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"for the case a; found imagesTr/a\.nii\.gz and imagesTr/a\.nii\.gz"):
+        _make(tmp_path / "set", "imagesTr/a", "labelsTr/a", training=_list("a", "a"))
+
+
+def test_a_test_scan_must_not_have_the_name_of_a_training_case(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"for the case a; found imagesTr/a\.nii\.gz and imagesTs/a\.nii\.gz"):
+        _make(tmp_path / "set", "imagesTr/a", "labelsTr/a", "imagesTs/a")
+
+
+def test_without_imagestr_there_is_no_such_data_set(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(DatasetError, match="a folder imagesTr with the scans; found none"):
+        decathlon.read(tmp_path)

@@ -1,0 +1,164 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.config.data import DataConfig
+from pipeline.errors import DatasetError
+from pipeline.layouts.dataset import Dataset
+from pipeline.layouts.discover import discover
+
+WriteVolume = Callable[..., Path]
+RealData = Callable[[str], Path]
+
+
+def _discover(root: Path, **settings: Any) -> Dataset:
+    return discover(DataConfig(root=root, **settings))
+
+
+@pytest.fixture
+def pairs_root(tmp_path: Path, write_volume: WriteVolume) -> Path:
+    """Three cases of two patients; their masks hold the values 0 and 2, 0 and 5, and 0 alone."""
+    for name, value in (("p1_a", 2), ("p1_b", 5), ("p2_a", 0)):
+        write_volume(tmp_path / "pairs/images" / f"{name}.nii.gz", np.ones((3, 4, 5), np.int16))
+        mask = np.zeros((3, 4, 5), np.uint8)
+        mask[1, 1, 1] = value
+        write_volume(tmp_path / "pairs/masks" / f"{name}.nii.gz", mask)
+    return tmp_path / "pairs"
+
+
+@pytest.fixture
+def decathlon_root(tmp_path: Path, write_volume: WriteVolume) -> Path:
+    """One case with two channels and one test scan."""
+    root = tmp_path / "decathlon"
+    write_volume(root / "imagesTr/a.nii.gz", np.ones((3, 4, 5, 2), np.int16))
+    write_volume(root / "labelsTr/a.nii.gz", np.ones((3, 4, 5), np.uint8))
+    write_volume(root / "imagesTs/b.nii.gz", np.ones((3, 4, 5, 2), np.int16))
+    content = {"labels": {"0": "background", "1": "tumour"}, "modality": {"0": "FLAIR", "1": "T1w"}}
+    (root / "dataset.json").write_text(json.dumps(content))
+    return root
+
+
+def test_the_layout_is_found_without_configuration(pairs_root: Path, decathlon_root: Path) -> None:
+    assert [case.name for case in _discover(pairs_root).cases] == ["p1_a", "p1_b", "p2_a"]
+    assert [case.name for case in _discover(decathlon_root).unlabelled] == ["b"]
+
+
+def test_labels_that_nothing_names_are_read_from_the_masks(pairs_root: Path) -> None:
+    dataset = _discover(pairs_root)
+    assert dataset.labels == {"label_2": 2, "label_5": 5}
+    assert not dataset.declared
+
+
+def test_labels_of_dataset_json_are_taken_without_opening_a_mask(decathlon_root: Path) -> None:
+    (decathlon_root / "labelsTr/a.nii.gz").write_bytes(b"broken")
+    dataset = _discover(decathlon_root)
+    assert (dataset.labels, dataset.modalities) == ({"tumour": 1}, ("FLAIR", "T1w"))
+    assert dataset.declared
+
+
+@pytest.mark.parametrize("fixture", ["pairs_root", "decathlon_root"])
+def test_the_configuration_overrides_labels_and_modalities(fixture: str, request: pytest.FixtureRequest) -> None:
+    dataset = _discover(request.getfixturevalue(fixture), labels={"apex": 5, "base": 2}, modalities=("CT", "PET"))
+    assert list(dataset.labels.items()) == [("base", 2), ("apex", 5)]  # the classes of the network follow the values
+    assert dataset.modalities == ("CT", "PET")
+    assert dataset.declared
+
+
+def test_modalities_that_nothing_names_are_mr_for_each_channel(pairs_root: Path, decathlon_root: Path) -> None:
+    assert _discover(pairs_root).modalities == ("MR",)
+    (decathlon_root / "dataset.json").unlink()
+    assert _discover(decathlon_root).modalities == ("MR", "MR")
+
+
+def test_the_channels_are_counted_in_the_first_scan_that_can_be_read(decathlon_root: Path) -> None:
+    (decathlon_root / "dataset.json").unlink()
+    (decathlon_root / "imagesTr/a.nii.gz").write_bytes(b"broken")
+    assert _discover(decathlon_root).modalities == ("MR", "MR")  # of the test scan
+    (decathlon_root / "imagesTs/b.nii.gz").write_bytes(b"broken")
+    assert _discover(decathlon_root).modalities == ("MR",)
+
+
+def test_masks_whose_labels_cannot_be_read_are_all_named(pairs_root: Path) -> None:
+    for name in ("p1_a", "p2_a"):
+        (pairs_root / f"masks/{name}.nii.gz").write_bytes(b"broken")
+    with pytest.raises(
+        DatasetError, match=r"nothing names their labels; found 2 that cannot: p1_a .*, p2_a .*data\.labels"
+    ):
+        _discover(pairs_root)
+
+
+def test_patients_come_from_the_pattern(pairs_root: Path) -> None:
+    dataset = _discover(pairs_root, patient_pattern="^(.*?)_")
+    assert [case.patient for case in dataset.cases] == ["p1", "p1", "p2"]
+
+
+def test_patients_come_from_the_table_for_scans_without_a_mask_too(decathlon_root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient\na,x\nb,y\n")
+    dataset = _discover(decathlon_root, patient_table=table)
+    assert [case.patient for case in (*dataset.cases, *dataset.unlabelled)] == ["x", "y"]
+    table.write_text("case,patient\na,x\n")
+    with pytest.raises(DatasetError, match="found none for 1 of 2: b"):
+        _discover(decathlon_root, patient_table=table)
+
+
+def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"the folder of a data set; found nothing at .*Correct data\.root"):
+        _discover(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="found a file at"):
+        _discover(tmp_path / "file")
+
+
+def test_a_folder_of_neither_layout_is_an_error_that_says_what_lies_in_it(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"found .* with nothing in it"):
+        _discover(tmp_path)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(DatasetError, match=r"imagesTr and labelsTr, or images with masks.*with readme\.txt, scans\."):
+        _discover(tmp_path)
+
+
+def test_a_folder_around_a_data_set_is_an_error_that_names_the_inner_one(pairs_root: Path) -> None:
+    with pytest.raises(DatasetError, match=f"Set data.root to {pairs_root}"):
+        _discover(pairs_root.parent)
+
+
+def test_a_folder_of_both_layouts_is_read_as_the_configuration_says(pairs_root: Path) -> None:
+    (pairs_root / "imagesTr").mkdir()
+    with pytest.raises(DatasetError, match=r"could be decathlon or pairs\. Say which in data\.layout"):
+        _discover(pairs_root)
+    assert len(_discover(pairs_root, layout="pairs").cases) == 3
+
+
+def test_a_layout_that_the_folder_does_not_have_is_an_error(pairs_root: Path) -> None:
+    with pytest.raises(DatasetError, match="a folder imagesTr with the scans"):
+        _discover(pairs_root, layout="decathlon")
+
+
+def test_folders_without_a_scan_are_an_error_that_says_what_they_hold(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(DatasetError, match=r"scans \(\.nii, \.nii\.gz\) in .*; found none\. Convert them"):
+        _discover(tmp_path)
+    (tmp_path / "images/a.png").touch()
+    with pytest.raises(DatasetError, match=r"found only files that are none \(\.png\)"):
+        _discover(tmp_path)
+
+
+def test_the_hippocampus_is_found_whole(real_data: RealData) -> None:
+    dataset = _discover(real_data("hippocampus"))
+    assert len(dataset.cases) == 208
+    assert (dataset.labels, dataset.modalities) == ({"anterior": 1, "posterior": 2}, ("MRI",))
+    assert (dataset.unmasked, dataset.orphan_masks, dataset.missing, dataset.unlisted) == ((), (), (), ())
+
+
+def test_acdc_is_found_as_pairs_of_30_patients(real_data: RealData) -> None:
+    labels = {"right_ventricle": 1, "myocardium": 2, "left_ventricle": 3}
+    dataset = _discover(real_data("acdc"), patient_pattern="^(.*?)_", labels=labels)
+    assert len(dataset.cases) == 60
+    assert len({case.patient for case in dataset.cases}) == 30

@@ -1,0 +1,453 @@
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.checks import (
+    CaseFacts,
+    Finding,
+    Inspect,
+    Inspection,
+    check_dataset,
+    check_split,
+    dataset_findings,
+    format_findings,
+    inspect_case,
+    inspect_dataset,
+)
+from pipeline.config.data import DataConfig
+from pipeline.errors import ScanError
+from pipeline.formats import nifti
+from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.discover import discover
+from pipeline.layouts.split import Split
+
+WriteVolume = Callable[..., Path]
+RealData = Callable[[str], Path]
+SHAPE = (4, 5, 6)
+
+
+def _image(seed: int, *channels: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 1000, (*SHAPE, *channels)).astype(np.int16)
+
+
+def _mask(*values: int) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask.flat[: len(values)] = values
+    return mask
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_volume: WriteVolume) -> Dataset:
+    """Two good cases, a and b, with the labels 1 and 2, and a good scan without a mask, t."""
+    cases = [
+        Case(
+            name,
+            write_volume(tmp_path / f"images/{name}.nii.gz", _image(seed)),
+            write_volume(tmp_path / f"masks/{name}.nii.gz", _mask(1, 2)),
+            patient=name,
+        )
+        for seed, name in enumerate("ab")
+    ]
+    test = Case("t", write_volume(tmp_path / "imagesTs/t.nii.gz", _image(9)), None, patient="t")
+    return Dataset("set", tmp_path, {"front": 1, "back": 2}, ("MR",), tuple(cases), (test,))
+
+
+def _mask_of(dataset: Dataset, index: int) -> Path:
+    mask = dataset.cases[index].mask
+    assert mask is not None
+    return mask
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_good_data_set_has_no_findings(dataset: Dataset, deep: bool) -> None:
+    assert check_dataset(dataset, deep=deep) == []
+
+
+# --- Files
+
+
+def test_an_image_without_a_mask_is_an_error(dataset: Dataset) -> None:
+    strays = replace(dataset, unmasked=(dataset.root / "images/c.nii.gz",))
+    remedy = "Add it, or move the image out of the folder of those that have one."
+    expected = Finding("error", "c", "a mask for every image", "none for images/c.nii.gz", remedy)
+    assert check_dataset(strays, deep=False) == [expected]
+
+
+def test_a_mask_without_an_image_is_an_error(dataset: Dataset) -> None:
+    strays = replace(dataset, orphan_masks=(dataset.root / "masks/c.nii.gz",))
+    expected = Finding(
+        "error", "c", "an image for every mask", "none for masks/c.nii.gz", "Add it, or remove the mask."
+    )
+    assert check_dataset(strays, deep=False) == [expected]
+
+
+@pytest.mark.parametrize(("field", "severity"), [("missing", "error"), ("missing_unlabelled", "warning")])
+def test_a_listed_file_that_is_missing_is_an_error_where_it_is_trained_on(
+    dataset: Dataset, field: str, severity: str
+) -> None:
+    changes: Any = {field: (dataset.root / "folder/c.nii.gz",)}
+    (finding,) = check_dataset(replace(dataset, **changes), deep=False)
+    assert (finding.severity, finding.case) == (severity, "c")
+    assert (finding.expected, finding.found) == ("the files that dataset.json lists", "no folder/c.nii.gz")
+
+
+def test_a_file_that_is_not_listed_is_a_warning(dataset: Dataset) -> None:
+    (finding,) = check_dataset(replace(dataset, unlisted=(dataset.root / "images/c.nii.gz",)), deep=False)
+    assert (finding.severity, finding.case) == ("warning", "c")
+    assert (finding.expected, finding.found) == ("only files that dataset.json lists", "also images/c.nii.gz")
+
+
+def test_a_listed_file_outside_the_data_set_is_named_in_full(dataset: Dataset) -> None:
+    (finding,) = check_dataset(replace(dataset, missing=(Path("/elsewhere/c.nii.gz"),)), deep=False)
+    assert finding.found == "no /elsewhere/c.nii.gz"
+
+
+def test_files_of_other_formats_are_one_warning(dataset: Dataset) -> None:
+    ignored = tuple(dataset.root / "images" / f"{name}.png" for name in "cd")
+    (finding,) = check_dataset(replace(dataset, ignored=ignored), deep=False)
+    assert (finding.severity, finding.case) == ("warning", "")
+    assert finding.found == "other files, left out: c.png, d.png"
+
+
+# --- The data set as a whole
+
+
+def test_a_data_set_without_a_case_is_an_error(dataset: Dataset) -> None:
+    (finding,) = check_dataset(replace(dataset, cases=()), deep=False)
+    assert (finding.severity, finding.expected) == ("error", "an image with a mask, at least one")
+
+
+def test_a_data_set_without_a_label_is_an_error(dataset: Dataset) -> None:
+    (finding,) = check_dataset(replace(dataset, labels={}, declared=False), deep=False)
+    assert (finding.severity, finding.expected) == ("error", "a label, at least one")
+
+
+def test_labels_without_names_are_a_warning(dataset: Dataset) -> None:
+    unnamed = replace(dataset, labels={"label_1": 1, "label_2": 2}, declared=False)
+    (finding,) = check_dataset(unnamed, deep=False)
+    assert (finding.severity, finding.remedy) == ("warning", "Name them in data.labels.")
+    assert "label_1, label_2" in finding.found
+
+
+# --- Headers
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("part", ["image", "mask"])
+def test_a_file_that_cannot_be_read_is_one_error_of_its_case(dataset: Dataset, part: str, deep: bool) -> None:
+    path: Path = getattr(dataset.cases[0], part)
+    path.write_bytes(b"nothing of the sort")
+    (finding,) = check_dataset(dataset, deep=deep)
+    assert (finding.severity, finding.case) == ("error", "a")
+    assert finding.expected.startswith("a gzip-compressed NIfTI file")
+    assert finding.found.endswith(f"({path.parent.name}/a.nii.gz)")
+
+
+def test_an_image_and_a_mask_that_cannot_be_read_are_both_found(dataset: Dataset) -> None:
+    for path in (dataset.cases[0].image, _mask_of(dataset, 0)):
+        path.write_bytes(b"nothing of the sort")
+    found = [finding.found.rpartition("(")[2] for finding in check_dataset(dataset, deep=True)]
+    assert found == ["images/a.nii.gz)", "masks/a.nii.gz)"]
+
+
+def test_a_mask_of_another_shape_is_an_error(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(_mask_of(dataset, 0), _mask(1, 2)[:, :, 1:])
+    (finding,) = check_dataset(dataset, deep=False)
+    assert (finding.severity, finding.case, finding.expected) == ("error", "a", "a mask on its image's grid")
+    assert finding.found == "shape 4 x 5 x 6 against 4 x 5 x 5 (image against mask)"
+
+
+def test_a_mask_of_another_spacing_is_an_error(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(_mask_of(dataset, 0), _mask(1, 2), spacing_mm=2.0)
+    (finding,) = check_dataset(dataset, deep=False)
+    # the last voxel lies at (3, 4, 5) mm of the one and at (6, 8, 10) mm of the other: sqrt(9 + 16 + 25) = 7.07 apart
+    assert finding.found == "positions up to 7.07 mm apart (image against mask)"
+
+
+def test_another_number_of_channels_than_modalities_is_an_error(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(dataset.cases[0].image, _image(0, 2))
+    (finding,) = check_dataset(dataset, deep=False)
+    assert (finding.case, finding.expected, finding.found) == ("a", "an image of 1 channel, one a modality", "2")
+    findings = check_dataset(replace(dataset, modalities=("FLAIR", "T1w")), deep=False)
+    assert [(finding.case, finding.found) for finding in findings] == [("b", "1"), ("t", "1")]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_mask_with_several_channels_is_one_error(dataset: Dataset, write_volume: WriteVolume, deep: bool) -> None:
+    write_volume(_mask_of(dataset, 0), np.stack([_mask(1, 2)] * 3, axis=-1))
+    (finding,) = check_dataset(dataset, deep=deep)
+    assert (finding.expected, finding.found) == ("a mask with one label a voxel", "3 channels")
+
+
+def test_scans_without_a_mask_are_checked_as_well(dataset: Dataset) -> None:
+    dataset.unlabelled[0].image.unlink()
+    (finding,) = check_dataset(dataset, deep=False)
+    assert (finding.severity, finding.case) == ("error", "t")
+    assert finding.found == "No such file or directory (imagesTs/t.nii.gz)"
+
+
+# --- Voxels
+
+
+def test_values_that_are_not_finite_are_found_by_the_deep_check_alone(
+    dataset: Dataset, write_volume: WriteVolume
+) -> None:
+    image = _image(0).astype(np.float32)
+    image[0, 0, :2] = np.nan, np.inf
+    write_volume(dataset.cases[0].image, image)
+    assert check_dataset(dataset, deep=False) == []
+    (finding,) = check_dataset(dataset, deep=True)
+    assert (finding.severity, finding.case, finding.expected) == ("error", "a", "finite intensities")
+    assert finding.found == "2 voxels that are NaN or infinite (images/a.nii.gz)"
+
+
+def test_a_file_that_is_cut_off_is_found_by_the_deep_check(dataset: Dataset) -> None:
+    path = dataset.cases[0].image
+    path.write_bytes(path.read_bytes()[:-20])
+    (finding,) = check_dataset(dataset, deep=True)
+    assert finding.expected == "a whole file"
+
+
+def test_a_label_that_is_not_declared_is_an_error(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(_mask_of(dataset, 0), _mask(1, 7, 9))
+    assert check_dataset(dataset, deep=False) == []
+    (finding,) = check_dataset(dataset, deep=True)
+    remedy = "Correct the mask, or declare the label in data.labels."
+    assert finding == Finding("error", "a", "the label values 0, 1, 2", "also 7, 9", remedy)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.5, "whole label values"), (-1.0, "label values from 0 to 65535")])
+def test_a_label_that_is_no_whole_number_is_an_error(
+    dataset: Dataset, write_volume: WriteVolume, value: float, expected: str
+) -> None:
+    mask = _mask(1, 2).astype(np.float32)
+    mask[3, 3, 3] = value
+    write_volume(_mask_of(dataset, 0), mask)
+    (finding,) = check_dataset(dataset, deep=True)
+    assert (finding.severity, finding.case, finding.expected) == ("error", "a", expected)
+
+
+def test_labels_stored_as_floats_are_no_finding(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(_mask_of(dataset, 0), _mask(1, 2).astype(np.float32) * np.float32(0.99999997))
+    assert check_dataset(dataset, deep=True) == []
+
+
+def test_an_empty_mask_is_a_warning(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(_mask_of(dataset, 0), _mask())
+    (finding,) = check_dataset(dataset, deep=True)
+    assert (finding.severity, finding.case, finding.found) == ("warning", "a", "zeros alone")
+
+
+def test_a_declared_label_that_no_mask_holds_is_a_warning(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(_mask_of(dataset, 0), _mask(1))
+    assert check_dataset(dataset, deep=True) == []  # the other mask still holds the 2
+    write_volume(_mask_of(dataset, 1), _mask(1))
+    (finding,) = check_dataset(dataset, deep=True)
+    assert (finding.severity, finding.case) == ("warning", "")
+    assert finding.expected == "the label back (value 2) in some mask"
+    assert finding.found == "it in none of the 2 that were read"
+
+
+def test_all_errors_of_a_case_are_found_and_not_the_first_alone(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(dataset.cases[0].image, np.full((*SHAPE, 2), np.nan, np.float32))
+    write_volume(_mask_of(dataset, 0), np.pad(_mask(1, 2, 3), ((0, 1), (0, 0), (0, 0))))
+    findings = check_dataset(dataset, deep=True)
+    assert {finding.case for finding in findings} == {"a"}
+    assert sorted(finding.expected for finding in findings) == [
+        "a mask on its image's grid",
+        "an image of 1 channel, one a modality",
+        "finite intensities",
+        "the label values 0, 1, 2",
+    ]
+
+
+# --- Duplicates
+
+
+def test_one_image_of_two_patients_is_an_error_however_it_is_stored(
+    dataset: Dataset, write_volume: WriteVolume
+) -> None:
+    write_volume(dataset.cases[1].image, _image(0).astype(np.float32))  # the values of a, in another type
+    assert check_dataset(dataset, deep=False) == []
+    (finding,) = check_dataset(dataset, deep=True)
+    assert finding == Finding("error", "a", "images that differ", "the same values in a, b", "Keep one of them.")
+
+
+def test_one_image_of_one_patient_is_a_warning(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(dataset.cases[1].image, _image(0))
+    cases = tuple(replace(case, patient="p") for case in dataset.cases)
+    (finding,) = check_dataset(replace(dataset, cases=cases), deep=True)
+    assert (finding.severity, finding.found) == ("warning", "the same values in a, b")
+
+
+def test_a_training_image_among_the_scans_without_a_mask_is_an_error(
+    dataset: Dataset, write_volume: WriteVolume
+) -> None:
+    write_volume(dataset.unlabelled[0].image, _image(1))
+    (finding,) = check_dataset(dataset, deep=True)
+    assert (finding.severity, finding.found) == ("error", "the same values in b, t")
+
+
+# --- How cases are looked at
+
+
+def test_what_a_reader_throws_unforeseen_is_a_finding_and_not_the_end(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_header(path: Path) -> nifti.NiftiHeader:
+        if path == dataset.cases[0].image:
+            raise ZeroDivisionError("division\nby zero")
+        return original(path)
+
+    original = nifti.read_header
+    monkeypatch.setattr(nifti, "read_header", read_header)
+    (finding,) = check_dataset(dataset, deep=False)
+    assert (finding.severity, finding.case) == ("error", "a")
+    assert finding.found == "a reader that fails: ZeroDivisionError: division by zero"
+
+
+def test_cases_can_be_looked_at_elsewhere_where_a_reader_may_die(dataset: Dataset) -> None:
+    def in_threads(inspect: Inspect, jobs: Sequence[Inspection]) -> Iterator[CaseFacts | Exception]:
+        yield ScanError("a reader that finishes", "one that was killed", "Leave the case out.")
+        with ThreadPoolExecutor(2) as pool:
+            yield from pool.map(inspect, jobs[1:])
+
+    facts = inspect_dataset(dataset, deep=True, map_cases=in_threads)
+    assert [each.case for each in facts] == ["a", "b", "t"]
+    assert facts[1:] == inspect_dataset(dataset, deep=True)[1:]
+    (finding,) = check_dataset(dataset, deep=True, map_cases=in_threads)
+    assert finding == Finding("error", "a", "a reader that finishes", "one that was killed", "Leave the case out.")
+
+
+def test_an_inspection_and_its_facts_can_be_sent_between_processes(dataset: Dataset) -> None:
+    job = Inspection(dataset.cases[0], frozenset({1}), 1, deep=True)
+    facts = inspect_case(pickle.loads(pickle.dumps(job)))
+    assert pickle.loads(pickle.dumps(facts)) == facts
+    assert facts.labels == frozenset({1, 2})
+    assert facts.content_hash == nifti.read_scan(dataset.cases[0].image).content_hash()
+    assert [finding.found for finding in facts.findings] == ["also 2"]
+
+
+def test_without_the_voxels_there_is_neither_hash_nor_label(dataset: Dataset) -> None:
+    assert inspect_dataset(dataset, deep=False)[0] == CaseFacts("a", (), None, None)
+
+
+def test_errors_come_before_warnings_and_cases_in_order(dataset: Dataset) -> None:
+    root = dataset.root
+    strays = replace(dataset, unlisted=(root / "a.nii",), unmasked=(root / "d.nii", root / "c.nii"))
+    assert [finding.case for finding in dataset_findings(strays, [])] == ["c", "d", "a"]
+
+
+# --- Splits
+
+
+@pytest.fixture
+def divided() -> Dataset:
+    """Four cases of three patients: a and b are of one."""
+    cases = [Case(name, Path(name), Path(name), patient) for name, patient in zip("abcd", "ppqr", strict=True)]
+    return Dataset("set", Path(), {"front": 1}, ("MR",), tuple(cases))
+
+
+def test_a_split_that_keeps_patients_and_contents_apart_has_no_findings(divided: Dataset) -> None:
+    hashes = {"a": "1", "b": "1", "c": "3", "d": "4"}  # a and b are the same image, and in the same part
+    assert check_split(divided, Split(("a", "b"), ("c",), ("d",)), hashes) == []
+
+
+def test_a_patient_in_two_parts_is_an_error_that_does_not_name_the_patient(divided: Dataset) -> None:
+    expected = "the cases of a patient in one part of the split"
+    assert check_split(divided, Split(("a", "c"), ("d",), ("b",)), {}) == [
+        Finding("error", "a", expected, "a in train, b in test", "Put them into one part.")
+    ]
+
+
+def test_a_case_in_two_parts_is_an_error(divided: Dataset) -> None:
+    (finding,) = check_split(divided, Split(("a", "b", "c"), ("c",), ("d",)), {})
+    assert finding.found == "c in train, c in validation"
+
+
+@pytest.mark.parametrize(
+    ("split", "found"),
+    [
+        (Split(("a", "b"), ("c",), ("d",)), "c in validation, d in test"),
+        (Split(("a", "b", "c"), (), ("d",)), "c in train, d in test"),
+        (Split(("d",), ("a", "b", "c"), ()), "d in train, c in validation"),
+    ],
+)
+def test_one_content_in_two_parts_is_an_error(divided: Dataset, split: Split, found: str) -> None:
+    (finding,) = check_split(divided, split, {"b": "2", "c": "3", "d": "3"})
+    assert (finding.severity, finding.expected, finding.found) == ("error", "an image in one part of the split", found)
+
+
+# --- The report
+
+
+def test_no_findings_make_a_short_report() -> None:
+    assert format_findings([]) == "No problems found."
+
+
+def test_the_report_counts_and_puts_cases_with_the_same_finding_together() -> None:
+    findings = [
+        Finding("warning", "", "names of the labels", "none", "Name them."),
+        *(Finding("error", f"c{index}", "a whole file", "half of one", "Copy it again.") for index in range(7)),
+        Finding("error", "d", "a mask on its image's grid", "another shape", "Find it."),
+    ]
+    assert format_findings(findings) == (
+        "8 errors, 1 warning\n"
+        "\n"
+        "ERROR: expected a whole file\n"
+        "  found     half of one\n"
+        "  cases     c0, c1, c2, c3, c4 and 2 more\n"
+        "  remedy    Copy it again.\n"
+        "\n"
+        "ERROR: expected a mask on its image's grid\n"
+        "  found     another shape\n"
+        "  cases     d\n"
+        "  remedy    Find it.\n"
+        "\n"
+        "WARNING: expected names of the labels\n"
+        "  found     none\n"
+        "  remedy    Name them."
+    )
+
+
+# --- Real data
+
+
+def test_the_headers_of_the_hippocampus_have_no_findings(real_data: RealData) -> None:
+    assert check_dataset(discover(DataConfig(root=real_data("hippocampus"))), deep=False) == []
+
+
+def test_the_voxels_of_some_of_the_hippocampus_have_no_findings(real_data: RealData) -> None:
+    dataset = discover(DataConfig(root=real_data("hippocampus")))
+    assert check_dataset(replace(dataset, cases=dataset.cases[::40]), deep=True) == []
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_each_problem_planted_into_the_hippocampus_is_found(real_data: RealData, tmp_path: Path, listed: bool) -> None:
+    source, planted = real_data("hippocampus"), real_data("hostile/hippocampus_planted")
+    content = json.loads((source / "dataset.json").read_text())
+    content["training"] = content["training"][:4]
+    for item in content["training"]:
+        for path in item.values():
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).symlink_to(source / path)
+    (tmp_path / content["training"][0]["label"]).unlink()
+    shutil.copy(planted / "foreign_label.nii.gz", tmp_path / content["training"][0]["label"])
+    (tmp_path / "imagesTr/planted_image.nii.gz").symlink_to(planted / "image_without_label.nii.gz")
+    (tmp_path / "labelsTr/planted_label.nii.gz").symlink_to(planted / "label_without_image.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps(content if listed else {"labels": content["labels"]}))
+    foreign = Path(content["training"][0]["label"]).name.removesuffix(".nii.gz")
+    dataset = discover(DataConfig(root=tmp_path))
+    assert [(finding.severity, finding.case, finding.expected) for finding in check_dataset(dataset, deep=False)] == [
+        ("error", foreign, "a mask on its image's grid"),
+        ("error", "planted_image", "a mask for every image"),
+        ("error", "planted_label", "an image for every mask"),
+    ]
