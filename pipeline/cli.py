@@ -3,10 +3,9 @@
 import logging
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -39,14 +38,6 @@ ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a .zip, runs:/ID/model or models:/NAME@ALIAS.")
 ]
 OutOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, cases.csv and report.html.")]
-
-
-class Part(StrEnum):
-    """Parts of a split as the command line names them."""
-
-    TEST = "test"
-    VAL = "val"
-    ALL = "all"
 
 
 @app.callback()
@@ -103,7 +94,9 @@ def evaluate(
     model: ModelArgument,
     dataset: Annotated[Path, typer.Argument(help="A data set with masks.")],
     output: OutOption,
-    split: Annotated[Part | None, typer.Option(help="Part of the model's split; all on another data set.")] = None,
+    split: Annotated[
+        Literal["test", "val", "all"] | None, typer.Option(help="Part of the model's split; all on another data set.")
+    ] = None,
     device: Device = None,
     tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored copies.")] = False,
 ) -> None:
@@ -113,8 +106,7 @@ def evaluate(
 
     loaded = open_model(model)
     settings = _inference(loaded.manifest.inference, [], device=device, tta=tta)
-    part = split.value if split is not None else None
-    result = run_evaluate(loaded, dataset, output, part, settings, out)
+    result = run_evaluate(loaded, dataset, output, split, settings, out)
     _print_evaluation(result, output)
 
 

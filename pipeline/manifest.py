@@ -16,7 +16,7 @@ from pipeline.files import write_text
 from pipeline.preprocessing.fitted import FittedPreprocessing
 
 FILE_NAME = "model.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 Part = Literal["train", "validation", "test"]
 
 

@@ -57,5 +57,5 @@ class Scan:
         digest = hashlib.sha256(str(upright.shape).encode())
         with np.errstate(over="ignore"):  # beyond 3e38 a value counts as infinite
             values = np.ascontiguousarray(upright, dtype="<f4")
-        digest.update(values + np.float32(0))  # adding 0 makes -0 and 0 one number
+        digest.update((values + np.float32(0)).data)  # adding 0 makes -0 and 0 one number
         return digest.hexdigest()

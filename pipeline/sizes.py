@@ -58,11 +58,11 @@ def trace(patch: Size, windows: list[Window]) -> list[Size]:
 
 def fits(size: int, axis: int, windows: list[Window]) -> bool:
     """Whether ``size`` voxels along ``axis`` pass every window and come back up to the same size."""
-    current: int | None = size
     for window in windows:
-        current = _next_size(current, window, axis)
-        if current is None:
+        after = _next_size(size, window, axis)
+        if after is None:
             return False
+        size = after
     return True
 
 

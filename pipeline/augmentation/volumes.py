@@ -74,7 +74,8 @@ class VolumeAugmentation:
 
     def _spatial(self, rng: np.random.Generator) -> Callable[[Sample], Sample]:
         choice = (bool(rng.random() < self.config.rotation), bool(rng.random() < self.config.scaling))
-        return _seeded(self.affine[choice], rng) if any(choice) else self.crop
+        transform: Any = _seeded(self.affine[choice], rng) if any(choice) else self.crop
+        return transform
 
 
 def _seeded(transform: Any, rng: np.random.Generator) -> Any:
@@ -105,7 +106,7 @@ def _affine(config: AugmentationConfig, patch_size: tuple[int, ...], *, rotate: 
     )
 
 
-def _elastic(config: AugmentationConfig, patch_size: tuple[int, ...]) -> list[Any]:
+def _elastic(config: AugmentationConfig, patch_size: Any) -> list[Any]:
     return _if(
         config.elastic,
         lambda prob: mt.Rand3DElasticd(

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 from rich.console import Console
 
 from pipeline import __version__
@@ -14,31 +13,19 @@ from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.data import DataConfig
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import DatasetError, ScanError, UserError
+from pipeline.errors import DatasetError, UserError
 from pipeline.evaluation import CaseScore, FailedCase, labels_in, score_case, score_folders, summarise, write_evaluation
-from pipeline.formats import nifti
-from pipeline.geometry import grid_difference
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import run_isolated
+from pipeline.inference.reading import read_case, read_hash
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover
 from pipeline.manifest import Manifest
 from pipeline.model import Model
-from pipeline.preprocessing.fitted import FittedPreprocessing
-from pipeline.preprocessing.prepare import Prepared, prepare
-from pipeline.scan import Scan
 
 SplitName = Literal["test", "val", "all"]
 PARTS = {"test": "test", "val": "validation"}
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ReadCase:
-    """What a reader process hands over: the scan as the network sees it, and its mask."""
-
-    prepared: Prepared
-    truth: Scan
 
 
 @dataclass(frozen=True)
@@ -175,32 +162,6 @@ def select_cases(
             "Give the data set that the model was trained on, or --split all for another.",
         )
     return Selection(chosen, wanted, excluded, failed)
-
-
-def read_hash(case: Case) -> str:
-    """Content hash of a case's scan."""
-    return nifti.read_scan(case.image).content_hash()
-
-
-def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int]) -> ReadCase:
-    """Read and prepare a case with its mask.
-
-    Raises:
-        ScanError: a file cannot be read, the two grids differ, or the mask has labels that the model does not know.
-    """
-    assert case.mask is not None
-    scan, truth = nifti.read_scan(case.image), nifti.read_mask(case.mask)
-    difference = grid_difference(scan.shape, scan.affine, truth.shape, truth.affine)
-    if difference is not None:
-        raise ScanError("a mask on its scan's grid", difference, "Resample the mask to the scan's grid.")
-    unknown = sorted({int(value) for value in np.unique(truth.array)} - values - {0})
-    if unknown:
-        raise ScanError(
-            "a mask with the model's labels",
-            f"also {', '.join(map(str, unknown))}",
-            "Score only what the model segments.",
-        )
-    return ReadCase(prepare(scan, fitted), truth)
 
 
 def _score_cases(cases: list[Case], predictor: Predictor, config: InferenceConfig, progress: ProgressLine) -> _Scores:

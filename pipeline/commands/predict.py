@@ -19,16 +19,15 @@ from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError, UserError
 from pipeline.figures import write_preview
-from pipeline.files import file_sha256, write_csv, write_json, write_text
+from pipeline.files import write_csv, write_json, write_text
 from pipeline.formats import nifti
 from pipeline.inference.batch import InputFile, find_inputs
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome, run_isolated
+from pipeline.inference.reading import ReadScan, read_and_prepare
 from pipeline.manifest import Manifest
 from pipeline.metrics.structures import describe_structures
 from pipeline.model import Model
-from pipeline.preprocessing.fitted import FittedPreprocessing
-from pipeline.preprocessing.prepare import Prepared, prepare
 from pipeline.report.html import prediction_report
 from pipeline.scan import Scan
 
@@ -40,37 +39,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ReadScan:
-    """What a reader process hands over.
-
-    Attributes:
-        scan: as it was read.
-        prepared: as the network sees it.
-        sha256: of the file.
-    """
-
-    scan: Scan
-    prepared: Prepared
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Predictions:
     """What came of a folder: a row a file, as in cases.csv, and how many of the scans failed."""
 
     rows: list[dict[str, Any]]
     failed: int
     done: int
-
-
-def read_and_prepare(path: Path, fitted: FittedPreprocessing) -> ReadScan:
-    """The part of a case's work that runs in a reader process.
-
-    Raises:
-        ScanError: the file cannot be read, or does not suit the model.
-    """
-    scan = nifti.read_scan(path)
-    return ReadScan(scan, prepare(scan, fitted), file_sha256(path))
 
 
 def predict(

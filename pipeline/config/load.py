@@ -89,9 +89,11 @@ def parse_overrides(overrides: list[str]) -> dict[str, Any]:
                 "Write for example training.max_minutes=10, without spaces.",
             )
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
+        changes = OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
     except (OmegaConfBaseException, YAMLError) as error:
         raise ConfigError("overrides whose values are YAML", f"{overrides}: {error}", "Quote the value.") from error
+    assert isinstance(changes, dict)
+    return {str(key): value for key, value in changes.items()}
 
 
 def validate(kind: type[S], settings: Any, source: str) -> S:

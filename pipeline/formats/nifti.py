@@ -29,6 +29,11 @@ MAGICS = (b"n+1", b"n+2")  # header and voxels in one file; pairs say ni1 and ni
 BYTE_ORDERS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 MAX_OFFSET = 2**40
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI's code: not given (mm is usual), metre, mm, micrometre
+GEOMETRY_FIELDS = (
+    *("pixdim", "xyzt_units", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+"""What a mask takes over from its scan's header, form codes aside."""
 SPACING_TOLERANCE = 0.01
 AGREEMENT_COSINE = 0.7
 """Axes of qform and sform further apart than this (about 45 degrees) are not the same axes moved a little: refused."""
@@ -85,7 +90,7 @@ def read_scan(path: Path) -> Scan:
     if not np.isfinite(array).all():
         count = int(array.size - np.isfinite(array).sum())
         raise ScanError(
-            "finite intensities",
+            "finite values",
             f"{count} voxels that are NaN or infinite",
             "Find out what they stand for and replace them.",
         )
@@ -142,10 +147,9 @@ def _mask_header(scan: Scan) -> nibabel.Nifti1Header:
         return header
     source = _parse_header(_read_bytes(scan.source, HEADER_BYTES))
     header = type(source)()  # little-endian, with no text
-    for name in ("pixdim", "qform_code", "sform_code", "xyzt_units", "quatern_b", "quatern_c", "quatern_d"):
+    for name in GEOMETRY_FIELDS:
         header[name] = source[name]
-    for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
-        header[name] = source[name]
+    header["sform_code"], header["qform_code"] = _form_codes(source)
     header.set_data_shape(scan.shape)
     return header
 
@@ -183,7 +187,7 @@ def _parse_header(content: bytes) -> nibabel.Nifti1Header:
         for endianness, order in BYTE_ORDERS.items():
             if len(content) >= size and int.from_bytes(content[:4], order) == size:
                 header = kind(content[:size], endianness, check=False)
-                if bytes(header["magic"]) in MAGICS:
+                if bytes(header["magic"])[:3] in MAGICS:
                     return header
     raise _no_nifti(content)
 
@@ -239,8 +243,9 @@ def _affine(header: nibabel.Nifti1Header) -> tuple[geometry.Affine, int]:
     and turn the scan a little (one is often a registration to an atlas): the network sees directions and spacing.
     """
     scale = _mm_per_unit(header)
-    sform = _usable(header.get_sform(), int(header["sform_code"]), scale)
-    qform = _usable(_qform(header), int(header["qform_code"]), scale)
+    sform_code, qform_code = _form_codes(header)
+    sform = _usable(header.get_sform(), sform_code, scale)
+    qform = _usable(_qform(header), qform_code, scale)
     if sform is None and qform is None:
         raise _no_geometry(header)
     if sform is not None and qform is not None:
@@ -255,7 +260,14 @@ def _affine(header: nibabel.Nifti1Header) -> tuple[geometry.Affine, int]:
             f"two axes at {angle:.1f} degrees (shear)",
             "Resample the scan to a square grid.",
         )
-    return affine, int(header["sform_code"] if sform is not None else header["qform_code"])
+    return affine, sform_code if sform is not None else qform_code
+
+
+def _form_codes(header: nibabel.Nifti1Header) -> tuple[int, int]:
+    """What sform and qform map to, 0 where they are not set; a space that NIfTI does not define counts as aligned."""
+    codes = (int(header["sform_code"]), int(header["qform_code"]))
+    sform_code, qform_code = (code if code in nibabel.nifti1.xform_codes.code else 2 for code in codes)
+    return sform_code, qform_code
 
 
 def _mm_per_unit(header: nibabel.Nifti1Header) -> float:
@@ -303,7 +315,7 @@ def _no_geometry(header: nibabel.Nifti1Header) -> ScanError:
 def _check_agreement(sform: geometry.Affine, qform: geometry.Affine) -> None:
     spacings = np.array([geometry.voxel_spacing_mm(form) for form in (sform, qform)])
     cosines = (sform[:3, :3] * qform[:3, :3]).sum(axis=0) / spacings.prod(axis=0)  # of each axis with its counterpart
-    if cosines.min() > AGREEMENT_COSINE and np.allclose(*spacings, rtol=SPACING_TOLERANCE, atol=0):
+    if cosines.min() > AGREEMENT_COSINE and np.allclose(spacings[0], spacings[1], SPACING_TOLERANCE, 0):
         return
     described = [
         f"{geometry.orientation(form)} at {' x '.join(f'{mm:.4g}' for mm in spacing)} mm"

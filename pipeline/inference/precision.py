@@ -38,7 +38,8 @@ class Compute:
     def place_network(self, network: nn.Module, dimensions: int) -> nn.Module:
         """Bring a network to the device, weights in the layout of the batches."""
         layout = torch.channels_last_3d if dimensions == 3 else torch.channels_last
-        return network.to(self.device, memory_format=layout)
+        network.to(self.device)
+        return nn.Module.to(network, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
 def choose_device(asked: str) -> torch.device:

@@ -17,10 +17,10 @@ from pipeline.sizes import Size
 class Layers:
     """The layer types of one number of dimensions."""
 
-    conv: type[nn.Conv2d] | type[nn.Conv3d]
-    transposed: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]
-    max_pool: type[nn.MaxPool2d] | type[nn.MaxPool3d]
-    batch_norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
+    conv: Callable[..., nn.Module]
+    transposed: Callable[..., nn.Module]
+    max_pool: Callable[..., nn.Module]
+    batch_norm: Callable[..., nn.Module]
     interpolation: str
 
 
@@ -119,7 +119,7 @@ class Upsample(nn.Module):
         self.stride = stride
         self.mode = None if transposed else layers.interpolation
         if transposed:
-            self.conv: nn.Module = layers.transposed(channels_in, channels_out, stride, stride)
+            self.conv = layers.transposed(channels_in, channels_out, stride, stride)
         else:
             self.conv = layers.conv(channels_in, channels_out, 1)
 

@@ -160,7 +160,10 @@ def make_key(**parts: object) -> str:
 
 
 def _write(path: Path, case: PreparedCase) -> None:
-    tensors = {"image": np.ascontiguousarray(case.image), "labels": np.ascontiguousarray(case.labels)}
+    tensors: dict[str, NDArray] = {
+        "image": np.ascontiguousarray(case.image),
+        "labels": np.ascontiguousarray(case.labels),
+    }
     tensors |= {f"foreground{index:04d}": voxels for index, voxels in enumerate(case.foreground, start=1)}
     metadata = {"name": case.name, "trail": TRAIL.dump_json(case.trail).decode()}
     with atomic_path(path) as partial:

@@ -80,19 +80,24 @@ def fit(
         DivergedError: the loss became NaN or infinite.
     """
     loss = SegmentationLoss(config.loss)
-    while state.epoch < config.max_epochs:
+    while not is_over(state, task, config, clock):
         mean_loss, rate = train_epoch(state, task, loss, config, compute, clock)
         state.epoch += 1
         share = progress(state.step, _total_steps(task, config), clock.seconds, config)
         due = share >= 1 or state.epoch % config.validate_every == 0
         dice = validate_average(state, task, compute) if due and task.validation else None
         best = _note_dice(state, dice)
-        stale = config.early_stopping is not None and state.stale_validations >= config.early_stopping
         state.seconds = clock.seconds
-        finished = share >= 1 or stale
+        finished = is_over(state, task, config, clock)
         yield EpochResult(state.epoch, mean_loss, rate, dice, best, share, state.seconds, finished)
-        if finished:
-            return
+
+
+def is_over(state: TrainingState, task: Task, config: TrainingConfig, clock: Clock) -> bool:
+    """Whether a bound is reached; never before the first step, however little time there is."""
+    if state.step == 0:
+        return False
+    stale = config.early_stopping is not None and state.stale_validations >= config.early_stopping
+    return stale or progress(state.step, _total_steps(task, config), clock.seconds, config) >= 1
 
 
 def train_epoch(
@@ -100,7 +105,8 @@ def train_epoch(
 ) -> tuple[float, float]:
     """One epoch, or what the time bound leaves of it; returns the mean loss and the last learning rate."""
     state.network.train()
-    losses, rate = [], 0.0
+    losses: list[float] = []
+    rate = 0.0
     accumulate = config.optimiser.accumulate
     for index in range(task.batches_per_epoch):
         share = progress(state.step, _total_steps(task, config), clock.seconds, config)

@@ -1,0 +1,74 @@
+"""What runs in reader processes: reading and preparing scans. No torch here, so that these processes start fast."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import ScanError
+from pipeline.files import file_sha256
+from pipeline.formats import nifti
+from pipeline.geometry import grid_difference
+from pipeline.layouts.dataset import Case
+from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.prepare import Prepared, prepare
+from pipeline.scan import Scan
+
+
+@dataclass(frozen=True)
+class ReadScan:
+    """A scan to predict.
+
+    Attributes:
+        scan: as it was read.
+        prepared: as the network sees it.
+        sha256: of the file.
+    """
+
+    scan: Scan
+    prepared: Prepared
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ReadCase:
+    """A case to score: the scan as the network sees it, and its mask."""
+
+    prepared: Prepared
+    truth: Scan
+
+
+def read_and_prepare(path: Path, fitted: FittedPreprocessing) -> ReadScan:
+    """Read and prepare a scan.
+
+    Raises:
+        ScanError: the file cannot be read, or does not suit the model.
+    """
+    scan = nifti.read_scan(path)
+    return ReadScan(scan, prepare(scan, fitted), file_sha256(path))
+
+
+def read_hash(case: Case) -> str:
+    """Content hash of a case's scan."""
+    return nifti.read_scan(case.image).content_hash()
+
+
+def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int]) -> ReadCase:
+    """Read and prepare a case with its mask.
+
+    Raises:
+        ScanError: a file cannot be read, the two grids differ, or the mask has labels that the model does not know.
+    """
+    assert case.mask is not None
+    scan, truth = nifti.read_scan(case.image), nifti.read_mask(case.mask)
+    difference = grid_difference(scan.shape, scan.affine, truth.shape, truth.affine)
+    if difference is not None:
+        raise ScanError("a mask on its scan's grid", difference, "Resample the mask to the scan's grid.")
+    unknown = sorted({int(value) for value in np.unique(truth.array)} - values - {0})
+    if unknown:
+        raise ScanError(
+            "a mask with the model's labels",
+            f"also {', '.join(map(str, unknown))}",
+            "Score only what the model segments.",
+        )
+    return ReadCase(prepare(scan, fitted), truth)
