@@ -80,24 +80,28 @@ def fit(
         DivergedError: the loss became NaN or infinite.
     """
     loss = SegmentationLoss(config.loss)
-    while not is_over(state, task, config, clock):
+    over = bound_reached(state, task, config, clock) or is_stale(state, config)
+    while not over:
         mean_loss, rate = train_epoch(state, task, loss, config, compute, clock)
         state.epoch += 1
-        share = progress(state.step, _total_steps(task, config), clock.seconds, config)
-        due = share >= 1 or state.epoch % config.validate_every == 0
+        over = bound_reached(state, task, config, clock)
+        due = over or state.epoch % config.validate_every == 0
         dice = validate_average(state, task, compute) if due and task.validation else None
         best = _note_dice(state, dice)
+        over = over or is_stale(state, config)
         state.seconds = clock.seconds
-        finished = is_over(state, task, config, clock)
-        yield EpochResult(state.epoch, mean_loss, rate, dice, best, share, state.seconds, finished)
+        share = progress(state.step, _total_steps(task, config), state.seconds, config)
+        yield EpochResult(state.epoch, mean_loss, rate, dice, best, share, state.seconds, over)
 
 
-def is_over(state: TrainingState, task: Task, config: TrainingConfig, clock: Clock) -> bool:
-    """Whether a bound is reached; never before the first step, however little time there is."""
-    if state.step == 0:
-        return False
-    stale = config.early_stopping is not None and state.stale_validations >= config.early_stopping
-    return stale or progress(state.step, _total_steps(task, config), clock.seconds, config) >= 1
+def bound_reached(state: TrainingState, task: Task, config: TrainingConfig, clock: Clock) -> bool:
+    """Whether the epochs or the minutes are used up; never before the first step, however little time there is."""
+    return state.step > 0 and progress(state.step, _total_steps(task, config), clock.seconds, config) >= 1
+
+
+def is_stale(state: TrainingState, config: TrainingConfig) -> bool:
+    """Whether as many validations as early stopping waits for have passed without a gain."""
+    return config.early_stopping is not None and state.stale_validations >= config.early_stopping
 
 
 def train_epoch(
