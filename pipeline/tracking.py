@@ -77,11 +77,8 @@ def track(config: TrackingConfig, name: str, run_id: str | None = None) -> Itera
         run_id: a run to continue; by default the one that ``mlflow run`` started, or else a new one.
     """
     client, uri = _connect()
-    run_id = run_id or os.environ.get("MLFLOW_RUN_ID")
-    run_id = (
-        run_id or client.create_run(_experiment_id(client, config, uri), run_name=config.run_name or name).info.run_id
-    )
-    client.update_run(run_id, status="RUNNING")
+    run_id = run_id or os.environ.get("MLFLOW_RUN_ID") or _create(client, config, uri)
+    client.update_run(run_id, status="RUNNING", name=config.run_name or name)
     run = TrackedRun(client, run_id, uri)
     run.set_tags(config.tags)
     try:
@@ -130,6 +127,10 @@ def _connect() -> tuple[MlflowClient, str]:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client, uri
+
+
+def _create(client: MlflowClient, config: TrackingConfig, uri: str) -> str:
+    return str(client.create_run(_experiment_id(client, config, uri)).info.run_id)
 
 
 def _experiment_id(client: MlflowClient, config: TrackingConfig, uri: str) -> str:
