@@ -34,6 +34,8 @@ class Finding:
         expected: what the case should have, as a noun phrase.
         found: what it has instead.
         remedy: what to do about it, as an instruction.
+        file: the file that it is about, where there is one; apart from ``found``, so that what many cases have in
+            common reads as one finding.
     """
 
     severity: Severity
@@ -41,6 +43,7 @@ class Finding:
     expected: str
     found: str
     remedy: str
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,15 +156,27 @@ def check_split(dataset: Dataset, split: Split, hashes: Mapping[str, str]) -> li
     ]
 
 
-def format_findings(findings: Iterable[Finding]) -> str:
-    """A report to read: errors first, cases with the same finding together."""
+def format_findings(findings: Iterable[Finding], shown: int | None = None) -> str:
+    """A report to read: errors first, cases with the same finding together.
+
+    Args:
+        findings: in any order.
+        shown: paragraphs after which only the number of the others is given; None shows all.
+    """
     grouped: dict[tuple[Severity, str, str, str], list[str]] = defaultdict(list)
     for finding in findings:
-        grouped[finding.severity, finding.expected, finding.found, finding.remedy].append(finding.case)
+        grouped[finding.severity, finding.expected, finding.found, finding.remedy].append(_place(finding))
     if not grouped:
         return "No problems found."
     ordered = sorted(grouped.items(), key=lambda item: item[0][0])
-    return "\n\n".join([_summary(grouped), *(_paragraph(*key, cases) for key, cases in ordered)])
+    paragraphs = [_paragraph(*key, places) for key, places in ordered[:shown]]
+    hidden = len(ordered) - len(paragraphs)
+    rest = [f"and {count_of(hidden, 'other problem')}"] if hidden else []
+    return "\n\n".join([_summary(grouped), *paragraphs, *rest])
+
+
+def _place(finding: Finding) -> str:
+    return f"{finding.case} ({finding.file})" if finding.file else finding.case
 
 
 def _failure(case: str, error: Exception) -> Finding:
@@ -182,7 +197,7 @@ def _attempt(read: Callable[[Path], T], path: Path, case: str, findings: list[Fi
 
 
 def _of_file(case: str, path: Path, error: ScanError) -> Finding:
-    return Finding("error", case, error.expected, f"{error.found} ({path.parent.name}/{path.name})", error.remedy)
+    return Finding("error", case, error.expected, error.found, error.remedy, f"{path.parent.name}/{path.name}")
 
 
 def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int) -> list[Finding]:
@@ -247,14 +262,14 @@ def _file_findings(dataset: Dataset) -> list[Finding]:
         "Copy it from where the data set came from, or take it off the list.",
     )
     kinds: list[tuple[Severity, tuple[Path, ...], str, str, str]] = [
-        ("error", dataset.unmasked, "a mask for every image", "none for", add_mask),
-        ("error", dataset.orphan_masks, "an image for every mask", "none for", "Add it, or remove the mask."),
-        ("error", dataset.missing, listed, "no", copy),
-        ("warning", dataset.missing_unlabelled, listed, "no", copy),
-        ("warning", dataset.unlisted, "only files that dataset.json lists", "also", "List it, or remove it."),
+        ("error", dataset.unmasked, "a mask for every image", "none", add_mask),
+        ("error", dataset.orphan_masks, "an image for every mask", "none", "Add it, or remove the mask."),
+        ("error", dataset.missing, listed, "no such file", copy),
+        ("warning", dataset.missing_unlabelled, listed, "no such file", copy),
+        ("warning", dataset.unlisted, "only files that dataset.json lists", "others", "List it, or remove it."),
     ]
     strays = [
-        Finding(severity, case_name(path), expected, f"{found} {_shown(path, dataset.root)}", remedy)
+        Finding(severity, case_name(path), expected, found, remedy, _shown(path, dataset.root))
         for severity, paths, expected, found, remedy in kinds
         for path in paths
     ]
@@ -341,8 +356,8 @@ def _summary(grouped: Mapping[tuple[Severity, str, str, str], list[str]]) -> str
     return ", ".join(count_of(count, severity) for severity, count in counts.items() if count)
 
 
-def _paragraph(severity: Severity, expected: str, found: str, remedy: str, cases: list[str]) -> str:
-    named = [case for case in cases if case]
+def _paragraph(severity: Severity, expected: str, found: str, remedy: str, places: list[str]) -> str:
+    named = [place for place in places if place]
     where = [f"  cases     {enumerate_names(named)}"] if named else []
     lines = [f"{severity.upper()}: expected {expected}", f"  found     {found}", *where, f"  remedy    {remedy}"]
     return "\n".join(lines)

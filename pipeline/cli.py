@@ -146,7 +146,7 @@ def predict(
     loaded = open_model(model)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
     if dry_run:
-        _print_plan(plan_predictions(source, output, overwrite=overwrite))
+        _print_plan(plan_predictions(loaded, source, output, settings, overwrite=overwrite))
         return
     result = run_predict(loaded, source, output, settings, overwrite=overwrite, console=out)
     report = f"{output / 'cases.csv'}, {output / 'report.html'}"

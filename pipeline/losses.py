@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from pipeline.config.training import LossConfig
 
+MAX_LEVELS = 32
+
 
 class SegmentationLoss(nn.Module):
     """Dice + cross-entropy at each supervised resolution, weighted 1, 1/2, 1/4, ... and divided by the sum of these.
@@ -26,7 +28,7 @@ class SegmentationLoss(nn.Module):
                 lambda_dice=config.dice,
                 lambda_ce=config.cross_entropy,
             ),
-            weight_mode="exp",
+            weights=[0.5**level for level in range(MAX_LEVELS)],  # its own "exp" stops falling at 1/16
         )
 
     def forward(self, logits: list[Tensor], labels: Tensor) -> Tensor:

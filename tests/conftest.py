@@ -1,4 +1,4 @@
-"""What several tests need: volumes on disk, and real data where there is some."""
+"""What several tests need: volumes on disk, a model whose masks can be foretold, real data where there is some."""
 
 import os
 from collections.abc import Callable
@@ -7,10 +7,22 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pipeline.config.evaluation import EvaluationConfig
+from pipeline.config.inference import InferenceConfig
+from pipeline.config.network import NetworkConfig
+from pipeline.manifest import Manifest, Part, Provenance
+from pipeline.model import save_model
+from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing
 
 RealData = Callable[[str], Path]
 WriteVolume = Callable[..., Path]
+WriteModel = Callable[..., Path]
+ORGAN, LESION = 0.5, 100.5
+"""Intensities above which a voxel is organ and lesion."""
 
 
 @pytest.fixture
@@ -38,3 +50,82 @@ def write_volume() -> WriteVolume:
         return path
 
     return write
+
+
+@pytest.fixture
+def write_model(tmp_path: Path) -> WriteModel:
+    """Writes a model that thresholds the intensities, a package like any other, and returns its folder.
+
+    Above 0.5 a voxel is organ (value 1 in masks), above 100.5 lesion (value 4).
+    """
+
+    def write(
+        name: str = "model",
+        *,
+        spacing_mm: tuple[float, float, float] | None = None,
+        parts: dict[str, Part] | None = None,
+        patch_size: tuple[int, int, int] = (16, 16, 16),
+    ) -> Path:
+        save_model(tmp_path / name, _threshold_weights(), _threshold_manifest(spacing_mm, parts or {}, patch_size))
+        return tmp_path / name
+
+    return write
+
+
+def _threshold_weights() -> dict[str, Tensor]:
+    """Logits 0, x - ORGAN and 2 x - ORGAN - LESION: the second wins from x = ORGAN, the third from x = LESION.
+
+    The intensity x (0 or more) goes through the finest stage and its skip connection; the bottleneck adds nothing.
+    """
+    layers = {
+        "encoder.0.blocks.0.0": ([[1.0]], [0.0]),
+        "encoder.1.blocks.0.0": ([[0.0]], [0.0]),
+        "decoder.0.up.conv": ([[0.0]], [0.0]),
+        "decoder.0.blocks.0.0": ([[0.0, 1.0]], [0.0]),
+        "heads.0": ([[0.0], [1.0], [2.0]], [0.0, -ORGAN, -ORGAN - LESION]),
+    }
+    weights = {f"{name}.weight": torch.tensor(weight)[..., None, None, None] for name, (weight, _) in layers.items()}
+    return weights | {f"{name}.bias": torch.tensor(bias) for name, (_, bias) in layers.items()}
+
+
+def _threshold_manifest(
+    spacing_mm: tuple[float, float, float] | None, parts: dict[str, Part], patch_size: tuple[int, int, int]
+) -> Manifest:
+    clip = ClipNormalisation(low=0.0, high=1e6, mean=0.0, std=1.0)
+    return Manifest(
+        name="threshold",
+        labels={"organ": 1, "lesion": 4},
+        modalities=("CT",),
+        preprocessing=FittedPreprocessing(
+            spacing_mm=spacing_mm, crop="nonzero", channels=(clip,), resampling_order=1, anisotropy_ratio=3.0
+        ),
+        network=NetworkConfig(
+            features=(1, 1),
+            kernels=((1, 1, 1), (1, 1, 1)),
+            strides=((1, 1, 1), (1, 1, 1)),
+            encoder_convolutions=(1, 1),
+            decoder_convolutions=(1,),
+            norm="none",
+            activation="relu",
+            deep_supervision=0,
+        ),
+        patch_size=patch_size,
+        mirror_axes=(0, 1, 2),
+        inference=InferenceConfig(overlap=0.0, device="cpu", precision="fp32", threads=1),
+        evaluation=EvaluationConfig(bootstrap_samples=100),
+        parts=parts,
+        validation_dice=None,
+        weights_sha256="",
+        provenance=Provenance(
+            code_version="0",
+            commit=None,
+            created="2020-01-01T00:00:00+00:00",
+            run_id=None,
+            dataset="none",
+            seed=0,
+            epochs=0,
+            seconds=0.0,
+            precision="fp32",
+            threads=1,
+        ),
+    )

@@ -77,15 +77,14 @@ def test_a_good_data_set_has_no_findings(dataset: Dataset, deep: bool) -> None:
 def test_an_image_without_a_mask_is_an_error(dataset: Dataset) -> None:
     strays = replace(dataset, unmasked=(dataset.root / "images/c.nii.gz",))
     remedy = "Add it, or move the image out of the folder of those that have one."
-    expected = Finding("error", "c", "a mask for every image", "none for images/c.nii.gz", remedy)
+    expected = Finding("error", "c", "a mask for every image", "none", remedy, "images/c.nii.gz")
     assert check_dataset(strays, deep=False) == [expected]
 
 
 def test_a_mask_without_an_image_is_an_error(dataset: Dataset) -> None:
     strays = replace(dataset, orphan_masks=(dataset.root / "masks/c.nii.gz",))
-    expected = Finding(
-        "error", "c", "an image for every mask", "none for masks/c.nii.gz", "Add it, or remove the mask."
-    )
+    remedy = "Add it, or remove the mask."
+    expected = Finding("error", "c", "an image for every mask", "none", remedy, "masks/c.nii.gz")
     assert check_dataset(strays, deep=False) == [expected]
 
 
@@ -96,18 +95,18 @@ def test_a_listed_file_that_is_missing_is_an_error_where_it_is_trained_on(
     changes: Any = {field: (dataset.root / "folder/c.nii.gz",)}
     (finding,) = check_dataset(replace(dataset, **changes), deep=False)
     assert (finding.severity, finding.case) == (severity, "c")
-    assert (finding.expected, finding.found) == ("the files that dataset.json lists", "no folder/c.nii.gz")
+    assert (finding.expected, finding.file) == ("the files that dataset.json lists", "folder/c.nii.gz")
 
 
 def test_a_file_that_is_not_listed_is_a_warning(dataset: Dataset) -> None:
     (finding,) = check_dataset(replace(dataset, unlisted=(dataset.root / "images/c.nii.gz",)), deep=False)
     assert (finding.severity, finding.case) == ("warning", "c")
-    assert (finding.expected, finding.found) == ("only files that dataset.json lists", "also images/c.nii.gz")
+    assert (finding.expected, finding.file) == ("only files that dataset.json lists", "images/c.nii.gz")
 
 
 def test_a_listed_file_outside_the_data_set_is_named_in_full(dataset: Dataset) -> None:
     (finding,) = check_dataset(replace(dataset, missing=(Path("/elsewhere/c.nii.gz"),)), deep=False)
-    assert finding.found == "no /elsewhere/c.nii.gz"
+    assert finding.file == "/elsewhere/c.nii.gz"
 
 
 def test_files_of_other_formats_are_one_warning(dataset: Dataset) -> None:
@@ -147,15 +146,14 @@ def test_a_file_that_cannot_be_read_is_one_error_of_its_case(dataset: Dataset, p
     path.write_bytes(b"nothing of the sort")
     (finding,) = check_dataset(dataset, deep=deep)
     assert (finding.severity, finding.case) == ("error", "a")
-    assert finding.expected.startswith("a gzip-compressed NIfTI file")
-    assert finding.found.endswith(f"({path.parent.name}/a.nii.gz)")
+    assert finding.expected.startswith("a gzip-compressed file")
+    assert finding.file == f"{path.parent.name}/a.nii.gz"
 
 
 def test_an_image_and_a_mask_that_cannot_be_read_are_both_found(dataset: Dataset) -> None:
     for path in (dataset.cases[0].image, _mask_of(dataset, 0)):
         path.write_bytes(b"nothing of the sort")
-    found = [finding.found.rpartition("(")[2] for finding in check_dataset(dataset, deep=True)]
-    assert found == ["images/a.nii.gz)", "masks/a.nii.gz)"]
+    assert [finding.file for finding in check_dataset(dataset, deep=True)] == ["images/a.nii.gz", "masks/a.nii.gz"]
 
 
 def test_a_mask_of_another_shape_is_an_error(dataset: Dataset, write_volume: WriteVolume) -> None:
@@ -191,7 +189,7 @@ def test_scans_without_a_mask_are_checked_as_well(dataset: Dataset) -> None:
     dataset.unlabelled[0].image.unlink()
     (finding,) = check_dataset(dataset, deep=False)
     assert (finding.severity, finding.case) == ("error", "t")
-    assert finding.found == "No such file or directory (imagesTs/t.nii.gz)"
+    assert (finding.found, finding.file) == ("No such file or directory", "imagesTs/t.nii.gz")
 
 
 # --- Voxels
@@ -205,8 +203,8 @@ def test_values_that_are_not_finite_are_found_by_the_deep_check_alone(
     write_volume(dataset.cases[0].image, image)
     assert check_dataset(dataset, deep=False) == []
     (finding,) = check_dataset(dataset, deep=True)
-    assert (finding.severity, finding.case, finding.expected) == ("error", "a", "finite intensities")
-    assert finding.found == "2 voxels that are NaN or infinite (images/a.nii.gz)"
+    assert (finding.severity, finding.case, finding.expected) == ("error", "a", "finite values")
+    assert (finding.found, finding.file) == ("2 voxels that are NaN or infinite", "images/a.nii.gz")
 
 
 def test_a_file_that_is_cut_off_is_found_by_the_deep_check(dataset: Dataset) -> None:
@@ -264,7 +262,7 @@ def test_all_errors_of_a_case_are_found_and_not_the_first_alone(dataset: Dataset
     assert sorted(finding.expected for finding in findings) == [
         "a mask on its image's grid",
         "an image of 1 channel, one a modality",
-        "finite intensities",
+        "finite values",
         "the label values 0, 1, 2",
     ]
 
@@ -416,6 +414,23 @@ def test_the_report_counts_and_puts_cases_with_the_same_finding_together() -> No
         "  found     none\n"
         "  remedy    Name them."
     )
+
+
+def test_files_with_the_same_problem_are_one_paragraph() -> None:
+    findings = [Finding("error", name, "a mask", "none", "Add it.", f"images/{name}.nii") for name in "ab"]
+    assert format_findings(findings).splitlines()[2:] == [
+        "ERROR: expected a mask",
+        "  found     none",
+        "  cases     a (images/a.nii), b (images/b.nii)",
+        "  remedy    Add it.",
+    ]
+
+
+def test_a_short_report_says_how_many_problems_it_leaves_out() -> None:
+    findings = [Finding("error", "a", "one", str(index), "Mend it.") for index in range(5)]
+    report = format_findings(findings, shown=2)
+    assert report.startswith("5 errors\n\nERROR: expected one\n  found     0\n")
+    assert report.endswith("  found     1\n  cases     a\n  remedy    Mend it.\n\nand 3 other problems")
 
 
 # --- Real data

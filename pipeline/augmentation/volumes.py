@@ -5,7 +5,7 @@ outside, so that no empty corners are trained on, and leaves at its final size.
 """
 
 from collections.abc import Callable
-from math import cos, pi, radians, sin
+from math import atan2, cos, pi, radians, sin
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,9 @@ set_track_meta(False)  # patches have no file and no affine any more; tracking t
 def source_size(patch_size: tuple[int, ...], config: AugmentationConfig) -> tuple[int, ...]:
     """Voxels to read around a patch's centre so that rotating and scaling find image everywhere inside it.
 
-    A box of sides (a, b) turned by an angle t about the third axis fits into sides (a cos t + b sin t, a sin t +
-    b cos t); beyond 45 degrees the sum only shrinks again, so the largest angle counts up to there. Shrinking the
-    image by a factor f needs 1/f as many voxels.
+    A box of sides (a, b) turned by an angle t about the third axis fits into sides (a cos t + b sin t, b cos t +
+    a sin t); the first grows until tan t = b/a and shrinks again beyond, so the angle counts up to there. Shrinking
+    the image by a factor f needs 1/f as many voxels.
     """
     size = np.array(patch_size, dtype=float)
     if config.rotation > 0:
@@ -83,12 +83,16 @@ def _seeded(transform: Any, rng: np.random.Generator) -> Any:
 
 
 def _turned(size: NDArray, axis: int, degrees: float) -> NDArray:
-    angle = radians(min(abs(degrees), 45.0))
     turned = size.copy()
     a, b = (other for other in range(3) if other != axis)
-    turned[a] = size[a] * cos(angle) + size[b] * sin(angle)
-    turned[b] = size[b] * cos(angle) + size[a] * sin(angle)
+    turned[a] = _largest_side(size[a], size[b], radians(abs(degrees)))
+    turned[b] = _largest_side(size[b], size[a], radians(abs(degrees)))
     return turned
+
+
+def _largest_side(own: float, other: float, largest_angle: float) -> float:
+    angle = min(largest_angle, atan2(other, own))
+    return own * cos(angle) + other * sin(angle)
 
 
 def _affine(config: AugmentationConfig, patch_size: tuple[int, ...], *, rotate: bool, scale: bool) -> mt.RandAffined:

@@ -15,15 +15,20 @@ from pipeline.checks import (
     inspect_dataset,
 )
 from pipeline.commands.progress import ProgressLine
+from pipeline.commands.run_folder import RunFolder
 from pipeline.config.data import SplitConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import Config
 from pipeline.errors import DatasetError
+from pipeline.files import write_text
 from pipeline.inference.readers import run_isolated
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover
 from pipeline.layouts.split import Split, choose_split
 from pipeline.manifest import Part
+
+SHOWN_PROBLEMS = 20
+"""Problems that an error message spells out; the report on disk has all."""
 
 
 @dataclass(frozen=True)
@@ -55,29 +60,29 @@ class CheckedDataset:
         return {self.hashes[name]: part for part in parts for name in self.split.parts[part]}
 
 
-def check_for_training(config: Config, split_file: Path, progress: ProgressLine) -> CheckedDataset:
+def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine) -> CheckedDataset:
     """Discover, read and check every case, and divide them.
 
     Args:
         config: the experiment.
-        split_file: where a resumed run finds its split; a new run does not have it yet.
+        folder: receives the report of all findings; a resumed run finds its split there, a new run has none yet.
         progress: where progress is shown.
 
     Raises:
-        DatasetError: the data set has errors; all findings are in the message.
+        DatasetError: the data set has errors; the message holds the report, cut where it is long.
     """
     dataset = discover(config.data)
     facts = read_facts(dataset, config.inference, progress)
     findings = dataset_findings(dataset, facts)
-    refuse_errors(findings, dataset)
+    refuse_errors(findings, dataset, folder.checks)
     split_config = config.data.split
-    if split_file.exists():
-        split_config = split_config.model_copy(update={"file": split_file})
+    if folder.split.exists():
+        split_config = split_config.model_copy(update={"file": folder.split})
     split = choose_split(dataset.cases, split_config)
     hashes = {each.case: each.content_hash for each in facts if each.content_hash is not None}
     own = {case.name for case in dataset.cases}
     hashes = {name: value for name, value in hashes.items() if name in own}
-    refuse_errors(check_split(dataset, split, hashes), dataset)
+    refuse_errors([*check_split(dataset, split, hashes), *findings], dataset, folder.checks)
     return CheckedDataset(dataset, split, config.data.split, hashes, findings)
 
 
@@ -99,13 +104,17 @@ def read_facts(dataset: Dataset, config: InferenceConfig, progress: ProgressLine
     return inspect_dataset(dataset, deep=True, map_cases=isolated)
 
 
-def refuse_errors(findings: list[Finding], dataset: Dataset) -> None:
-    """Stop where a finding is an error.
+def refuse_errors(findings: list[Finding], dataset: Dataset, report: Path) -> None:
+    """Write the whole report, and stop where a finding is an error.
 
     Raises:
-        DatasetError: with the whole report.
+        DatasetError: with the report, cut where it is long.
     """
+    write_text(report, format_findings(findings) + "\n")
     if any(finding.severity == "error" for finding in findings):
+        shown = format_findings(findings, shown=SHOWN_PROBLEMS)
         raise DatasetError(
-            f"a data set without errors in {dataset.root}", f"\n\n{format_findings(findings)}\n\n", "Mend these first."
+            f"a data set without errors in {dataset.root}",
+            f"\n\n{shown}\n\n",
+            f"Mend these first; {report} has them all.",
         )

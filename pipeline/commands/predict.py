@@ -1,6 +1,5 @@
 """``medseg predict``: masks for a scan or a folder of scans."""
 
-import datetime
 import json
 import logging
 import time
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pipeline import __version__
+from pipeline.commands.prediction_record import STATISTICS, PredictionRecord
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError, UserError
@@ -32,8 +32,8 @@ from pipeline.report.html import prediction_report
 from pipeline.scan import Scan
 
 MASK = "mask.nii.gz"
-STATISTICS = "statistics.json"
-RESULTS = ("mask.nii.gz", "mask.nii", STATISTICS, "preview.png")
+PREVIEW = "preview.png"
+RESULTS = ("mask.nii.gz", "mask.nii", STATISTICS, PREVIEW)
 FIXED_COLUMNS = ["case", "input", "status", "action", "reason", "seconds"]
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,16 @@ class Predictions:
     rows: list[dict[str, Any]]
     failed: int
     done: int
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """An input, and what is to become of it before any work is done."""
+
+    entry: InputFile
+    status: str
+    action: str
+    reason: str
 
 
 def predict(
@@ -70,89 +80,98 @@ def predict(
         DatasetError: there is no scan at ``source``.
         OutputError: ``output`` cannot be written to.
     """
-    inputs = find_inputs(source)
+    record = PredictionRecord(output, model.manifest, config)
+    plan = _plan(find_inputs(source), record, overwrite=overwrite)
     _make_folder(output)
     predictor = Predictor(model, config)
-    rows, hashes = [], {}
+    rows: list[dict[str, Any]] = []
     with progress_line(console, "predicting") as progress:
-        for row, sha256 in _run(inputs, predictor, output, config, overwrite=overwrite):
+        for row in _run(plan, predictor, output, record):
             rows.append(row)
-            if sha256 is not None:
-                hashes[row["case"]] = sha256
             _write_table(output, rows, model.manifest)
-            _show(row, len(rows), len(inputs), progress)
-    _write_summary(output, rows, model.manifest, config, hashes)
+            _show(row, len(rows), len(plan), progress)
+    _write_report(output, rows, model.manifest)
     return _summary(rows)
 
 
-def plan_predictions(source: Path, output: Path, *, overwrite: bool) -> Predictions:
+def plan_predictions(
+    model: Model, source: Path, output: Path, config: InferenceConfig, *, overwrite: bool
+) -> Predictions:
     """What `predict` would do, without doing it.
 
     Raises:
         DatasetError: there is no scan at ``source``.
     """
-    return _summary([_row(entry, *_planned(entry, output, overwrite=overwrite)) for entry in find_inputs(source)])
+    record = PredictionRecord(output, model.manifest, config)
+    plan = _plan(find_inputs(source), record, overwrite=overwrite)
+    return _summary([_row(item.entry, item.status, item.action, item.reason) for item in plan])
+
+
+def _plan(inputs: list[InputFile], record: PredictionRecord, *, overwrite: bool) -> list[_Planned]:
+    return [_plan_one(entry, record, overwrite=overwrite) for entry in inputs]
+
+
+def _plan_one(entry: InputFile, record: PredictionRecord, *, overwrite: bool) -> _Planned:
+    if not entry.is_scan:
+        return _Planned(entry, "skipped", "", entry.problem or "")
+    if entry.problem is not None:
+        return _Planned(entry, "failed", "", entry.problem)
+    if not overwrite and record.holds(entry):
+        return _Planned(entry, "ok", "kept", "")
+    return _Planned(entry, "ok", "done", "")
 
 
 def _run(
-    inputs: list[InputFile], predictor: Predictor, output: Path, config: InferenceConfig, *, overwrite: bool
-) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """A row and the file's hash for every input, in order; readers work ahead of the network."""
-    todo = [entry for entry in inputs if _planned(entry, output, overwrite=overwrite)[1] == "done"]
+    plan: list[_Planned], predictor: Predictor, output: Path, record: PredictionRecord
+) -> Iterator[dict[str, Any]]:
+    """A row for every input, in order; readers work ahead of the network."""
+    for item in plan:
+        if item.action == "kept":
+            record.keep(item.entry.case)
+    record.write()
+    config = predictor.config
     outcomes = run_isolated(
         partial(read_and_prepare, fitted=predictor.manifest.preprocessing),
-        [entry.path for entry in todo],
+        [item.entry.path for item in plan if item.action == "done"],
         workers=config.readers,
         deadline_seconds=config.read_deadline_seconds,
         memory_gb=config.reader_memory_gb,
     )
-    for entry in inputs:
-        status, action, reason = _planned(entry, output, overwrite=overwrite)
-        if action == "done":
-            yield _predict_case(entry, next(outcomes), predictor, output)
+    for item in plan:
+        if item.action == "done":
+            yield _predict_case(item.entry, next(outcomes), predictor, output, record)
         else:
-            kept = _kept_volumes(output / entry.case, predictor.manifest) if action == "kept" else {}
-            yield _row(entry, status, action, reason) | kept, None
-
-
-def _planned(entry: InputFile, output: Path, *, overwrite: bool) -> tuple[str, str, str]:
-    """Status, action and reason of an input before any work is done on it."""
-    if not entry.is_scan:
-        return "skipped", "", entry.problem or ""
-    if entry.problem is not None:
-        return "failed", "", entry.problem
-    if not overwrite and (output / entry.case / STATISTICS).exists():
-        return "ok", "kept", ""
-    return "ok", "done", ""
+            kept = _kept_volumes(output / item.entry.case, predictor.manifest) if item.action == "kept" else {}
+            yield _row(item.entry, item.status, item.action, item.reason) | kept
 
 
 def _predict_case(
-    entry: InputFile, outcome: Outcome[Path, ReadScan], predictor: Predictor, output: Path
-) -> tuple[dict[str, Any], str | None]:
+    entry: InputFile, outcome: Outcome[Path, ReadScan], predictor: Predictor, output: Path, record: PredictionRecord
+) -> dict[str, Any]:
     """The one place that catches what a single case can throw."""
     started = time.monotonic()
+    folder = output / entry.case
+    _remove_results(folder)
     if outcome.value is None:
-        _remove_results(output / entry.case)
-        return _row(entry, "failed", "", outcome.error or "", outcome.seconds), None
+        return _row(entry, "failed", "", outcome.error or "", outcome.seconds)
     try:
         mask = predictor.predict_prepared(outcome.value.prepared)
-        volumes = _write_case(output / entry.case, outcome.value.scan, mask, predictor.manifest)
+        volumes = _write_case(folder, outcome.value.scan, mask, predictor.manifest)
+        record.add(entry.case, outcome.value.sha256)
     except Exception as error:
-        _remove_results(output / entry.case)
+        _remove_results(folder)
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         log.debug("case %s failed", entry.case, exc_info=True)
-        return _row(entry, "failed", "", reason, outcome.seconds), outcome.value.sha256
+        return _row(entry, "failed", "", reason, outcome.seconds)
     seconds = outcome.seconds + time.monotonic() - started
-    preview = {"preview": f"{entry.case}/preview.png"}
-    return _row(entry, "ok", "done", "", seconds) | volumes | preview, outcome.value.sha256
+    return _row(entry, "ok", "done", "", seconds) | volumes | {"preview": f"{entry.case}/{PREVIEW}"}
 
 
 def _write_case(folder: Path, scan: Scan, mask: NDArray[np.unsignedinteger], manifest: Manifest) -> dict[str, float]:
     """Write a case's files, the statistics last: a folder that has them is whole. Returns the volumes for the table."""
-    _remove_results(folder)
     statistics = describe_structures(mask, scan.array, scan.affine, manifest.labels)
     nifti.write_mask(folder / _mask_name(scan.source), mask, scan)
-    write_preview(folder / "preview.png", scan.array, mask, scan.affine, manifest.labels)
+    write_preview(folder / PREVIEW, scan.array, mask, scan.affine, manifest.labels)
     write_json(folder / STATISTICS, statistics)
     return {f"{name}_ml": round(values["volume_ml"], 4) for name, values in statistics.items()}
 
@@ -161,7 +180,7 @@ def _kept_volumes(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """The volumes and the picture of a case that an earlier run wrote."""
     statistics = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
     volumes = {f"{name}_ml": round(statistics[name]["volume_ml"], 4) for name in manifest.labels if name in statistics}
-    return volumes | {"preview": f"{folder.name}/preview.png"}
+    return volumes | {"preview": f"{folder.name}/{PREVIEW}"}
 
 
 def _mask_name(source: Path) -> str:
@@ -198,19 +217,7 @@ def _write_table(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -
     write_csv(output / "cases.csv", columns, [{name: row.get(name) for name in columns} for row in rows])
 
 
-def _write_summary(
-    output: Path, rows: list[dict[str, Any]], manifest: Manifest, config: InferenceConfig, hashes: dict[str, str]
-) -> None:
-    record = {
-        "medseg_version": __version__,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "model": manifest.name,
-        "model_weights_sha256": manifest.weights_sha256,
-        "labels": manifest.labels,
-        "inference": config.model_dump(mode="json"),
-        "input_sha256": hashes,
-    }
-    write_json(output / "manifest.json", record)
+def _write_report(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
     provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], "medseg": __version__}
     write_text(output / "report.html", prediction_report(rows, list(manifest.labels), provenance))
 

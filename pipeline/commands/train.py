@@ -9,14 +9,13 @@ import torch
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.checks import format_findings
 from pipeline.commands import run_folder
 from pipeline.commands.dataset import CheckedDataset, check_for_training
 from pipeline.commands.preparation import PreparedDataset, prepare_dataset
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.commands.run_folder import RunFolder
 from pipeline.config.load import Config
-from pipeline.files import write_csv, write_text
+from pipeline.files import write_csv
 from pipeline.inference.precision import Compute, choose_device, choose_precision
 from pipeline.layouts.split import write_split
 from pipeline.losses import SegmentationLoss
@@ -106,7 +105,7 @@ def _train(config: Config, folder: RunFolder, run: TrackedRun, clock: Clock, con
     torch.set_num_threads(config.training.threads)
     compute = Compute(torch.device(config.training.device), config.training.precision)
     with progress_line(console, "reading") as progress:
-        checked = check_for_training(config, folder.split, progress)
+        checked = check_for_training(config, folder, progress)
         _record_data(checked, folder, run, console)
         prepared = prepare_dataset(checked, config, progress)
     state = _start(config, checked, folder, compute)
@@ -119,7 +118,6 @@ def _train(config: Config, folder: RunFolder, run: TrackedRun, clock: Clock, con
 
 def _record_data(checked: CheckedDataset, folder: RunFolder, run: TrackedRun, console: Console) -> None:
     write_split(folder.split, checked.split, checked.split_config)
-    write_text(folder.checks, format_findings(checked.findings) + "\n")
     for path in (folder.split, folder.checks, folder.config):
         run.log_file(path)
     run.set_tags({"commit": code_commit() or "unknown", "dataset": checked.dataset.name})

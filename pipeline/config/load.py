@@ -70,8 +70,7 @@ def load_config(path: Path, overrides: list[str]) -> Config:
     _anchor_paths(settings, Config, path.resolve().parent)
     changes = parse_overrides(overrides)
     _anchor_paths(changes, Config, Path.cwd())
-    merged = OmegaConf.to_container(OmegaConf.merge(settings, changes), resolve=True)
-    return validate(Config, merged, str(path))
+    return validate(Config, _merge(settings, changes, path), str(path))
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
@@ -128,9 +127,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError("a YAML file", f"{path}, which does not parse: {error}", "Mend its syntax.") from error
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not settings:
         raise ConfigError("keys and values", f"{path}, which holds none", "Start from a file in configs/.")
     return {str(key): value for key, value in settings.items()}
+
+
+def _merge(settings: dict[str, Any], changes: dict[str, Any], path: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.merge(settings, changes), resolve=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError("settings that can be put together", f"{path}: {reason}", "Correct the value.") from error
 
 
 def _anchor_paths(settings: dict[str, Any], section: type[BaseModel], base: Path) -> None:

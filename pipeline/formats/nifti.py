@@ -34,6 +34,8 @@ GEOMETRY_FIELDS = (
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
 )
 """What a mask takes over from its scan's header, form codes aside."""
+ALIGNED = 2
+"""The NIfTI code of a space that is not the scanner's and no atlas; also what a code counts as that NIfTI lacks."""
 SPACING_TOLERANCE = 0.01
 AGREEMENT_COSINE = 0.7
 """Axes of qform and sform further apart than this (about 45 degrees) are not the same axes moved a little: refused."""
@@ -41,6 +43,9 @@ COPLANAR = 1e-3
 """Volume spanned by the three axis directions (1 where they are square) below which they lie in a plane."""
 LARGEST_NIFTI1_AXIS = 2**15 - 1
 WHOLE_TOLERANCE = 1e-3
+
+
+Form = tuple[geometry.Affine | None, int]
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,9 @@ def _mask_header(scan: Scan) -> nibabel.Nifti1Header:
     header = type(source)()  # little-endian, with no text
     for name in GEOMETRY_FIELDS:
         header[name] = source[name]
-    header["sform_code"], header["qform_code"] = _form_codes(source)
+    header["pixdim"][0] = _handedness(source)
+    for name, (form, code) in zip(("sform_code", "qform_code"), _forms(source), strict=True):
+        header[name] = 0 if form is None else code
     header.set_data_shape(scan.shape)
     return header
 
@@ -216,8 +223,7 @@ def _check_header(header: nibabel.Nifti1Header) -> NiftiHeader:
     if len(extra) > 1:
         raise ScanError("a volume, or several on one grid (4D)", f"shape {tuple(shape)}", "Save one volume a file.")
     _check_type(header)
-    with np.errstate(all="ignore"):  # what overflows is not finite, and refused as such
-        affine, code = _affine(header)
+    affine, code = _affine(header)
     return NiftiHeader(tuple(shape[:3]), extra[0] if extra else 1, affine, code)
 
 
@@ -236,16 +242,14 @@ def _check_type(header: nibabel.Nifti1Header) -> None:
         raise ScanError("a number type for the voxels", f"datatype {code}, which is none", "Export the scan again.")
 
 
+@np.errstate(all="ignore")  # what overflows is not finite, and refused as such
 def _affine(header: nibabel.Nifti1Header) -> tuple[geometry.Affine, int]:
     """The sform, or else the qform, in mm; refused where they would orient or scale the scan differently.
 
     Both map voxel indices to RAS mm, and which one a program believes differs. They may place the patient differently
     and turn the scan a little (one is often a registration to an atlas): the network sees directions and spacing.
     """
-    scale = _mm_per_unit(header)
-    sform_code, qform_code = _form_codes(header)
-    sform = _usable(header.get_sform(), sform_code, scale)
-    qform = _usable(_qform(header), qform_code, scale)
+    (sform, sform_code), (qform, qform_code) = _forms(header)
     if sform is None and qform is None:
         raise _no_geometry(header)
     if sform is not None and qform is not None:
@@ -263,11 +267,17 @@ def _affine(header: nibabel.Nifti1Header) -> tuple[geometry.Affine, int]:
     return affine, sform_code if sform is not None else qform_code
 
 
-def _form_codes(header: nibabel.Nifti1Header) -> tuple[int, int]:
-    """What sform and qform map to, 0 where they are not set; a space that NIfTI does not define counts as aligned."""
-    codes = (int(header["sform_code"]), int(header["qform_code"]))
-    sform_code, qform_code = (code if code in nibabel.nifti1.xform_codes.code else 2 for code in codes)
-    return sform_code, qform_code
+@np.errstate(all="ignore")
+def _forms(header: nibabel.Nifti1Header) -> tuple[Form, Form]:
+    """Sform and qform: the affine in mm, or None where it is not set or spans no volume, and the code of its space."""
+    scale = _mm_per_unit(header)
+    sform_code, qform_code = (
+        code if code < 0 or code in nibabel.nifti1.xform_codes.code else ALIGNED
+        for code in (int(header["sform_code"]), int(header["qform_code"]))
+    )
+    sform = _usable(header.get_sform(), sform_code, scale)
+    qform = _usable(_qform(header), qform_code, scale)
+    return (sform, sform_code), (qform, qform_code)
 
 
 def _mm_per_unit(header: nibabel.Nifti1Header) -> float:
@@ -280,15 +290,19 @@ def _mm_per_unit(header: nibabel.Nifti1Header) -> float:
 def _qform(header: nibabel.Nifti1Header) -> geometry.Affine:
     """The qform's affine, all NaN where the header's numbers make none."""
     standard = header.copy()
-    standard["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # a handedness of 0 counts as 1 (nifti1.h, method 2)
+    standard["pixdim"][0] = _handedness(header)
     try:
         return standard.get_qform()
     except (HeaderDataError, ValueError):
         return np.full((4, 4), np.nan)
 
 
+def _handedness(header: nibabel.Nifti1Header) -> int:
+    """-1 or 1; a handedness of 0 counts as 1 (nifti1.h, method 2)."""
+    return -1 if header["pixdim"][0] < 0 else 1
+
+
 def _usable(affine: geometry.Affine, code: int, mm_per_unit: float) -> geometry.Affine | None:
-    """The affine in mm, or None where its code says that it is not set, or it spans no volume."""
     in_mm = np.diag([mm_per_unit, mm_per_unit, mm_per_unit, 1.0]) @ np.asarray(affine, dtype=np.float64)
     spacing_mm = np.array(geometry.voxel_spacing_mm(in_mm))
     if code <= 0 or not np.isfinite(in_mm).all() or not np.isfinite(spacing_mm).all() or spacing_mm.min() <= 0:
@@ -297,14 +311,13 @@ def _usable(affine: geometry.Affine, code: int, mm_per_unit: float) -> geometry.
 
 
 def _no_geometry(header: nibabel.Nifti1Header) -> ScanError:
-    codes = (int(header["qform_code"]), int(header["sform_code"]))
-    if codes == (0, 0):
+    if max(int(header["qform_code"]), int(header["sform_code"])) <= 0:
         return ScanError(
             "a header that says how the voxels lie in the patient",
             "qform and sform codes of 0, so left and right are unknown",
             "Convert the original DICOM again, or set a form code after checking the orientation.",
         )
-    spacing = ", ".join(f"{abs(float(step)):g}" for step in header["pixdim"][1:4])
+    spacing = ", ".join(f"{float(step):g}" for step in header["pixdim"][1:4])
     return ScanError(
         "a finite distance above zero between voxels along every axis",
         f"qform and sform that have none (pixdim {spacing})",

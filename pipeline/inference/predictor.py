@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ModelError
 from pipeline.inference.precision import Compute, choose_device, choose_precision
 from pipeline.inference.sliding_window import Network, mirrored, sliding_window
 from pipeline.manifest import Manifest
@@ -48,10 +48,20 @@ class Predictor:
         return self.predict_prepared(prepare(scan, self.manifest.preprocessing))
 
     def predict_prepared(self, prepared: Prepared) -> NDArray[np.unsignedinteger]:
-        """The same for a scan that `prepare` has been run on, for instance in another process."""
+        """The same for a scan that `prepare` has been run on, for instance in another process.
+
+        Raises:
+            ModelError: the network's output is not finite.
+        """
         image = torch.from_numpy(prepared.image)
         with torch.inference_mode():
             scores = sliding_window(self._network(), image, self.manifest.patch_size, self.config.overlap)
+        if not torch.isfinite(scores).all():
+            raise ModelError(
+                "probabilities from the network",
+                "values that are not finite",
+                "Use --device cpu or inference.precision=fp32.",
+            )
         mask = to_values(restore(scores.numpy(), prepared.trail), self.manifest.label_values)
         for name in self.config.keep_largest:
             mask = keep_largest(mask, self.manifest.labels[name])

@@ -46,7 +46,7 @@ def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
     box = nonzero_box(reorientation.apply(scan.array))
     shape = tuple(high - low for low, high in box)
     inside = scan.array[:, labels > 0]
-    step = max(1, inside.shape[1] // FOREGROUND_SAMPLES)
+    step = max(1, -(-inside.shape[1] // FOREGROUND_SAMPLES))  # rounded up
     return Fingerprint(
         spacing_mm=tuple(scan.spacing_mm[axis] for axis in reorientation.source_axis),
         shape=shape,
@@ -79,8 +79,8 @@ def target_spacing_mm(
     """The median spacing; along an axis that is much coarser than the others, the 10th percentile.
 
     An axis counts as much coarser where its median spacing is more than ``ratio`` times, and its median number of
-    voxels less than 1/``ratio`` of, those of the finest other axis. The percentile keeps the detail of the finer
-    scans, but never goes below the other axes' spacing.
+    voxels less than 1/``ratio`` of, that of either other axis. The percentile keeps the detail of the finer scans, but
+    never goes below the other axes' spacing.
     """
     target, shape = np.median(spacings_mm, axis=0), np.median(shapes, axis=0)
     worst = int(np.argmax(target))

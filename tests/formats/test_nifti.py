@@ -43,6 +43,11 @@ def saved(folder: Path, image: nibabel.Nifti1Image, name: str = "scan.nii") -> P
     return folder / name
 
 
+def load(path: Path) -> Any:
+    """nibabel's own reading of a file; its types do not tell one format from another."""
+    return nibabel.load(path)
+
+
 def patched(folder: Path, offset: int, form: str, *values: float, image: nibabel.Nifti1Image | None = None) -> Path:
     """A file whose header holds these values at an offset, packed as ``struct`` would, little-endian."""
     path = saved(folder, volume() if image is None else image)
@@ -77,7 +82,7 @@ class TestReading:
         scan = nifti.read_scan(path)
         np.testing.assert_array_equal(scan.array, VOXELS[None])
         np.testing.assert_allclose(scan.affine, AFFINE, atol=1e-6)
-        assert (scan.array.dtype, scan.source, scan.space_code) == (np.int16, path, 4)
+        assert (scan.array.dtype.name, scan.source, scan.space_code) == ("int16", path, 4)
 
     @pytest.mark.parametrize("kind", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
     @pytest.mark.parametrize("order", ["<", ">"])
@@ -174,6 +179,19 @@ class TestWhichForm:
         header = nifti.read_header(patched(tmp_path, 280, "12f", 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0))
         np.testing.assert_allclose(header.affine, AFFINE, atol=1e-6)
 
+    @pytest.mark.parametrize(("written", "read"), [(4, 4), (99, 2)], ids=["an atlas", "unknown: aligned to something"])
+    def test_the_code_of_the_space_is_kept(self, tmp_path: Path, written: int, read: int) -> None:
+        path = patched(tmp_path, 254, "h", written)
+        assert nifti.read_header(path).space_code == read
+        nifti.write_mask(tmp_path / "mask.nii", np.zeros((4, 5, 6), np.uint8), nifti.read_scan(path))
+        assert load(tmp_path / "mask.nii").header["sform_code"] == read
+
+    def test_a_mask_leaves_a_form_unset_that_means_nothing(self, tmp_path: Path) -> None:
+        path = patched(tmp_path, HEADER_OFFSETS["pixdim"] + 4, "f", -0.7)  # nibabel would write 0.7, and so a new qform
+        nifti.write_mask(tmp_path / "mask.nii", np.zeros((4, 5, 6), np.uint8), nifti.read_scan(path))
+        header = load(tmp_path / "mask.nii").header
+        assert (int(header["qform_code"]), int(header["sform_code"])) == (0, 1)
+
     @pytest.mark.parametrize("pixdim", [(1, 0, 0.7, 5), (1, -0.7, 0.7, 5), (1, np.nan, 0.7, 5)])
     def test_the_sform_counts_where_the_qform_has_no_spacing(self, tmp_path: Path, pixdim: tuple[float, ...]) -> None:
         header = nifti.read_header(patched(tmp_path, HEADER_OFFSETS["pixdim"], "4f", *pixdim))
@@ -204,7 +222,8 @@ class TestWhichForm:
             pytest.param(
                 AFFINE @ np.diag([-1.0, 1, 1, 1]),
                 r"agree on orientation and spacing; found sform RAS at 0\.7 x 0\.7 x 5 mm, "
-                r"qform LAS at 0\.7 x 0\.7 x 5 mm, axes up to 180 degrees apart\. Find out which is right and copy it over the other \(fslorient",
+                r"qform LAS at 0\.7 x 0\.7 x 5 mm, "
+                r"axes up to 180 degrees apart\. Find out which is right and copy it over the other \(fslorient",
                 id="left and right swapped",
             ),
             pytest.param(turned(90), r"sform PLS .*, qform LAS .*90 degrees apart", id="a quarter turn"),
@@ -397,6 +416,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "two more axes": (_image(volume(np.zeros((4, 5, 6, 2, 3), np.uint8))), r"found shape \(4, 5, 6, 2, 3\)\. Save one"),
     "colours": (_colours, r"Expected one intensity a voxel; found colours \(RGB\)"),
     "complex": (_image(volume(VOXELS.astype(np.complex64))), "Expected real intensities; found complex numbers"),
+    "form codes below 0": (_patch_at(252, "2h", -1, -7), "found qform and sform codes of 0"),
     "form codes 0": (_image(volume(codes=(0, 0))), "found qform and sform codes of 0, so left and right are unknown"),
     "shear": (_sheared, r"Expected voxel axes at right angles; found two axes at 78\.7 degrees \(shear\)"),
     "spacing 0": (_qform_only(1, 0, 1, 1), NO_SPACING + r"0, 1, 1\)"),
@@ -410,7 +430,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
         _patch_at(123, "B", 7),
         "a unit of length that NIfTI defines; found xyzt_units with code 7",
     ),
-    "claims 70 terabytes": (_big_claim, "Expected 70362309525... bytes of voxels; found 240: the file is cut off"),
+    "claims 32767 x 32767 x 32767 voxels of 2 bytes": (
+        _big_claim,
+        "Expected 70362301923326 bytes of voxels; found 240: the file is cut off",
+    ),
     "claims more bytes than there are numbers": (_bigger_claim, r"Expected \d{55} bytes of voxels; found 240"),
     "negative size": (_patch("dim", "4h", 3, 4, -5, 6), DIM + "3, 4, -5, 6"),
     "size 0": (_patch("dim", "4h", 3, 4, 0, 6), DIM + "3, 4, 0, 6"),
@@ -459,7 +482,7 @@ class TestMasks:
             (np.array([0, 1, 2], np.float32), np.uint8),
             (np.array([0, 0.99999997, 2.0000002], np.float64), np.uint8),
             (np.array([0, 0.99999997], np.float32), np.uint8),
-            (np.array([0, 1], np.uint64), np.uint8),
+            (np.array([0, 1], np.uint32), np.uint8),
         ],
     )
     def test_whole_labels_become_the_smallest_unsigned_type(self, tmp_path: Path, array: NDArray, dtype: type) -> None:
@@ -522,9 +545,9 @@ class TestWritingMasks:
         self, tmp_path: Path, version: int, order: str, name: str, dtype: type
     ) -> None:
         source = saved(tmp_path, named_image(version, order), "scan.nii.gz")
-        mask = (VOXELS % 3).astype(dtype)
+        mask: NDArray = (VOXELS % 3).astype(dtype)
         nifti.write_mask(tmp_path / "out" / name, mask, nifti.read_scan(source))
-        written, original = nibabel.load(tmp_path / "out" / name), nibabel.load(source)
+        written, original = load(tmp_path / "out" / name), load(source)
         np.testing.assert_array_equal(np.asarray(written.dataobj), mask)
         assert written.header.get_data_dtype() == dtype
         assert written.header.get_slope_inter() in {(None, None), (1.0, 0.0)}
@@ -539,7 +562,7 @@ class TestWritingMasks:
         assert b"JANE DOE" in source.read_bytes()
         nifti.write_mask(tmp_path / "mask.nii", np.zeros((4, 5, 6), np.uint8), nifti.read_scan(source))
         assert b"JANE" not in (tmp_path / "mask.nii").read_bytes()
-        assert len(nibabel.load(tmp_path / "mask.nii").header.extensions) == 0
+        assert len(load(tmp_path / "mask.nii").header.extensions) == 0
 
     @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6, 3)])
     def test_a_mask_of_an_image_or_of_several_channels_is_a_volume_on_the_same_grid(
@@ -554,7 +577,7 @@ class TestWritingMasks:
     def test_a_mask_of_another_format_s_scan_has_its_affine_in_both_forms(self, tmp_path: Path) -> None:
         scan = Scan(VOXELS[None].copy(), turned(20), tmp_path / "scan.nrrd", space_code=2)
         nifti.write_mask(tmp_path / "mask.nii.gz", np.ones(scan.shape, np.uint8), scan)
-        header = nibabel.load(tmp_path / "mask.nii.gz").header
+        header = load(tmp_path / "mask.nii.gz").header
         for form, code in (header.get_qform(coded=True), header.get_sform(coded=True)):
             np.testing.assert_allclose(form, scan.affine, atol=1e-4)
             assert code == 2
@@ -563,7 +586,7 @@ class TestWritingMasks:
     def test_a_mask_with_a_longer_axis_than_nifti_1_can_count_is_nifti_2(self, tmp_path: Path) -> None:
         scan = Scan(np.zeros((1, 32768, 1, 1), np.uint8), np.eye(4), tmp_path / "scan.tif")
         nifti.write_mask(tmp_path / "mask.nii.gz", np.ones(scan.shape, np.uint8), scan)
-        assert isinstance(nibabel.load(tmp_path / "mask.nii.gz"), nibabel.Nifti2Image)
+        assert isinstance(load(tmp_path / "mask.nii.gz"), nibabel.Nifti2Image)
         assert nifti.read_mask(tmp_path / "mask.nii.gz").shape == scan.shape
 
     def test_a_written_mask_is_read_back_onto_the_scan_in_mm_though_its_unit_is_metres(self, tmp_path: Path) -> None:
@@ -624,7 +647,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, list[tupl
 
 @pytest.mark.parametrize("version", [1, 2])
 @settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(mutations=MUTATIONS)
 def test_a_header_of_any_bytes_is_read_or_refused_in_words(
@@ -634,13 +657,15 @@ def test_a_header_of_any_bytes_is_read_or_refused_in_words(
     try:
         scan = nifti.read_scan(path)
     except ScanError as error:
-        assert re.match(r"Expected .+; found .+\. .+\.$", str(error), re.DOTALL)
+        message = str(error)
     else:
+        message = ""
         assert np.isfinite(scan.affine).all()
         assert min(scan.spacing_mm) > 0
         assert np.isfinite(scan.array).all()
         nifti.write_mask(path.with_name("mask.nii"), np.zeros(scan.shape, np.uint8), scan)
         np.testing.assert_array_equal(nifti.read_mask(path.with_name("mask.nii")).affine, scan.affine)
+    assert re.fullmatch(r"(Expected .+; found .+\. .+\.)?", message)
 
 
 NO_NIFTI = r"Expected a NIfTI file \(\.nii, \.nii\.gz\); found the ending \."
@@ -705,9 +730,9 @@ class TestRealFiles:
             with pytest.raises(ScanError, match=expected):
                 nifti.read_scan(path)
         else:
-            scan, reference = nifti.read_scan(path), nibabel.load(path)
+            scan, reference = nifti.read_scan(path), load(path)
             assert scan.array.shape == expected
-            np.testing.assert_allclose(scan.affine, reference.affine, atol=1e-5)
+            np.testing.assert_allclose(scan.affine, np.asarray(reference.affine), atol=1e-5)
             voxels = np.asanyarray(reference.dataobj).reshape(*expected[1:], expected[0])
             np.testing.assert_array_equal(scan.array, np.moveaxis(voxels, -1, 0))
 

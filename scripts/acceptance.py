@@ -1,0 +1,232 @@
+"""The measurements that take longer than a test: each one writes a dated JSON file under docs/acceptance/.
+
+hippocampus   Dice of configs/hippocampus.yaml on its test cases after 10 and after 40 minutes
+determinism   the same weights whatever the number of workers
+demo          how long `medseg demo` takes and how good its masks are, beside the best threshold
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.files import write_json
+from pipeline.provenance import code_commit
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "docs" / "acceptance"
+WANTED_DICE = {10.0: 0.85, 40.0: 0.87}
+"""Mean Dice that the hippocampus should reach, by minutes of training on two CPU cores."""
+WANTED_DEMO = {"seconds": 600.0, "mean_dice": 0.8}
+WORKERS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        data: folder of the real data sets, or None.
+        scratch: where runs are written.
+        minutes: training times of the hippocampus.
+        overrides: further settings for every training, for a quick try.
+    """
+
+    data: Path | None
+    scratch: Path
+    minutes: tuple[float, ...]
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A result: what it is called, the command, what was found, what was wanted, and whether that was reached."""
+
+    name: str
+    command: str
+    results: dict[str, Any]
+    wanted: dict[str, Any]
+    reached: bool
+
+
+class Skipped(Exception):
+    """A measurement that cannot be made here, and why."""
+
+
+def hippocampus(options: Options) -> list[Measured]:
+    """Train with each bound, and score the test cases with and without mirroring."""
+    if options.data is None or not (options.data / "hippocampus").is_dir():
+        raise Skipped("no folder hippocampus below --data or MEDSEG_TEST_DATA")
+    return [_hippocampus(options, options.data / "hippocampus", minutes) for minutes in options.minutes]
+
+
+def determinism(options: Options) -> list[Measured]:
+    """Train three epochs of the demo with different numbers of workers and compare the weights."""
+    bounds = ["training.max_epochs=3", "training.max_minutes=null", "training.precision=fp32", *options.overrides]
+    hashes = {}
+    for workers in WORKERS:
+        run = options.scratch / f"workers-{workers}"
+        command = _train(options, "demo", run, [*bounds, f"training.workers={workers}"])
+        hashes[f"workers={workers}"] = _manifest(run)["weights_sha256"]
+    results = {"weights_sha256": hashes}
+    return [Measured("determinism", command, results, {"distinct": 1}, len(set(hashes.values())) == 1)]
+
+
+def demo(options: Options) -> list[Measured]:
+    """Run the demo and compare its masks with the best that thresholds can do."""
+    started = time.monotonic()
+    command = _medseg(options, "demo", *options.overrides, f"cache.folder={options.scratch / 'cache'}", config="demo")
+    seconds = round(time.monotonic() - started, 1)
+    (evaluation,) = options.scratch.glob("runs/demo/*/evaluation")
+    scores = _scores(evaluation)
+    results = {"demo_seconds": seconds, **scores, "best_two_thresholds_mean_dice": _threshold_dice(evaluation)}
+    reached = seconds <= WANTED_DEMO["seconds"] and (scores["mean_dice"] or 0) >= WANTED_DEMO["mean_dice"]
+    return [Measured("demo", command, results, WANTED_DEMO, reached)]
+
+
+MEASUREMENTS: dict[str, Callable[[Options], list[Measured]]] = {
+    "determinism": determinism,
+    "demo": demo,
+    "hippocampus": hippocampus,
+}
+
+
+def main() -> int:
+    """Make the measurements that were asked for; 1 where one of them does not reach what is wanted."""
+    arguments = _arguments()
+    reached = True
+    for name in arguments.measurements or MEASUREMENTS:
+        with tempfile.TemporaryDirectory(prefix="medseg-acceptance-") as scratch:
+            options = Options(arguments.data, Path(scratch), tuple(arguments.minutes), tuple(arguments.set))
+            reached &= _measure(name, options, arguments.output)
+    return 0 if reached else 1
+
+
+def _measure(name: str, options: Options, output: Path) -> bool:
+    """Make one measurement and write its records; a skipped one counts as reached, and says that it was skipped."""
+    started = time.monotonic()
+    try:
+        measured = MEASUREMENTS[name](options)
+    except Skipped as reason:
+        print(f"{name}: skipped, {reason}")
+        return True
+    seconds = round(time.monotonic() - started, 1)
+    for each in measured:
+        print(f"{each.name}: {'reached' if each.reached else 'NOT reached'}; {_write(each, seconds, output)}")
+    return all(each.reached for each in measured)
+
+
+def _write(measured: Measured, seconds: float, output: Path) -> Path:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    path = output / f"{today}-{measured.name}.json"
+    head = {"commit": code_commit(), "date": today, "seconds": seconds, "machine": _machine()}
+    write_json(path, head | asdict(measured))
+    return path
+
+
+def _hippocampus(options: Options, data: Path, minutes: float) -> Measured:
+    run = options.scratch / f"minutes-{minutes:g}"
+    settings = [f"data.root={data}", f"training.max_minutes={minutes:g}", "inference.tta=false", *options.overrides]
+    started = time.monotonic()
+    command = _train(options, "hippocampus", run, settings)
+    results: dict[str, Any] = {"minutes": minutes, "train_seconds": round(time.monotonic() - started, 1)}
+    for name, flags in (("plain", []), ("tta", ["--tta"])):
+        _medseg(options, "evaluate", str(run / "model"), str(data), "-o", str(run / name), "--split", "test", *flags)
+        results[name] = _scores(run / name)
+    results["training"] = _manifest(run)["provenance"]
+    best = max(results[name]["mean_dice"] or 0.0 for name in ("plain", "tta"))
+    wanted = WANTED_DICE.get(minutes)
+    return Measured(
+        f"hippocampus-{minutes:g}min", command, results, {"mean_dice": wanted}, wanted is None or best >= wanted
+    )
+
+
+def _train(options: Options, config: str, run: Path, settings: list[str]) -> str:
+    cache = f"cache.folder={options.scratch / 'cache'}"
+    return _medseg(options, "train", str(ROOT / "configs" / f"{config}.yaml"), *settings, cache, "-o", str(run))
+
+
+def _medseg(options: Options, command: str, *arguments: str, config: str | None = None) -> str:
+    """Run a command in the scratch folder, where its MLflow database then lies as well; returns it as it was typed."""
+    chosen = ["--config", str(ROOT / "configs" / f"{config}.yaml")] if config else []
+    line = [sys.executable, "-m", "pipeline", command, *arguments, *chosen]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    path = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+    subprocess.run(line, cwd=options.scratch, env=environment | {"PYTHONPATH": path}, check=True)
+    shown = ["medseg", *line[3:]]
+    return " ".join(word.replace(f"{ROOT}/", "").replace(str(options.scratch), "SCRATCH") for word in shown)
+
+
+def _manifest(run: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((run / "model" / "model.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    """Mean Dice, and Dice per label with its interval and number of cases."""
+    summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    labels = {name: metrics["dice"] for name, metrics in summary["labels"].items()}
+    failed = len(summary["failed_cases"])
+    return {"mean_dice": summary["mean_dice"], "cases": summary["cases"], "failed": failed, "dice": labels}
+
+
+def _threshold_dice(evaluation: Path) -> float:
+    """Mean Dice, over the cases that were evaluated, of two thresholds chosen with the truth known."""
+    samples = runpy.run_path(str(ROOT / "tests" / "test_data_samples.py"))
+    with (evaluation / "cases.csv").open(newline="", encoding="utf-8") as stream:
+        names = sorted({f"{row['case']}.nii.gz" for row in csv.DictReader(stream)})
+    read, best = samples["read"], samples["best_two_threshold_dice"]
+    scores = [best(read("imagesTr", name), read("labelsTr", name)) for name in names]
+    return round(float(sum(scores) / len(scores)), 4)
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "cuda": torch.cuda.is_available(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name, which Linux keeps in a file."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _arguments() -> argparse.Namespace:
+    given = os.environ.get("MEDSEG_TEST_DATA")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measurements", nargs="*", metavar="NAME", help=f"{', '.join(MEASUREMENTS)}; by default all")
+    parser.add_argument("--data", type=Path, default=Path(given) if given else None, help="folder of real data sets")
+    parser.add_argument("--minutes", type=float, nargs="+", default=list(WANTED_DICE), help="of the hippocampus")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, for a quick try")
+    parser.add_argument("--output", type=Path, default=RECORDS, help="folder for the records")
+    arguments = parser.parse_args()
+    unknown = set(arguments.measurements) - set(MEASUREMENTS)
+    if unknown:
+        parser.error(f"no measurement {', '.join(sorted(unknown))}; choose from {', '.join(MEASUREMENTS)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

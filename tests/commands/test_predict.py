@@ -1,0 +1,528 @@
+"""`predict` as its users meet it: a folder in, a folder out, whatever the files are."""
+
+import csv
+import gzip
+import importlib
+import json
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+
+from pipeline.commands import predict as command
+from pipeline.commands.predict import Predictions, plan_predictions, predict
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import ConfigError, DatasetError, OutputError
+from pipeline.files import file_sha256
+from pipeline.inference.predictor import Predictor
+from pipeline.model import load_model
+
+RealData = Callable[[str], Path]
+WriteModel = Callable[..., Path]
+WriteVolume = Callable[..., Path]
+QUIET = Console(quiet=True)
+COLUMNS = ["case", "input", "status", "action", "reason", "seconds", "organ_ml", "lesion_ml"]
+
+
+def _image() -> NDArray[np.int16]:
+    """An organ of 2 x 3 x 4 voxels at 10, of which 1 x 3 x 1 are a lesion at 200."""
+    image = np.zeros((6, 7, 8), np.int16)
+    image[1:3, 2:5, 3:7] = 10
+    image[2, 2:5, 6] = 200
+    return image
+
+
+def run(model: Path, source: Path, output: Path, *, overwrite: bool = False, **settings: Any) -> Predictions:
+    loaded = load_model(model)
+    config = loaded.manifest.inference.model_copy(update=settings)
+    return predict(loaded, source, output, config, overwrite=overwrite, console=QUIET)
+
+
+def table(output: Path) -> dict[str, dict[str, str]]:
+    """The rows of cases.csv by case; two rows of one case are an error."""
+    with (output / "cases.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len({row["input"] for row in rows}) == len(rows)
+    return {row["case"]: row for row in rows}
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# --- What is written
+
+
+def test_each_case_gets_a_mask_statistics_and_a_picture_and_the_folder_a_table_a_report_and_a_manifest(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    write_volume(tmp_path / "in" / "b.nii", _image())
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    assert files_below(tmp_path / "out") == [
+        "a/mask.nii.gz",
+        "a/preview.png",
+        "a/statistics.json",
+        "b/mask.nii",
+        "b/preview.png",
+        "b/statistics.json",
+        "cases.csv",
+        "manifest.json",
+        "report.html",
+    ]
+    with Image.open(tmp_path / "out" / "a" / "preview.png") as picture:
+        assert min(picture.size) > 100
+        assert len(set(picture.convert("L").get_flattened_data())) > 2
+
+
+def test_the_table_has_a_row_a_file_with_volumes_in_ml(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    write_volume(tmp_path / "in" / "a.nii.gz", _image(), spacing_mm=10.0)
+    (tmp_path / "in" / "notes.txt").write_text("none")
+    result = run(write_model(), tmp_path / "in", tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert list(rows["a"]) == COLUMNS
+    assert (rows["a"]["status"], rows["a"]["action"], rows["a"]["reason"]) == ("ok", "done", "")
+    assert rows["a"]["input"] == str(tmp_path / "in" / "a.nii.gz")
+    # 24 voxels of 1 ml, 3 of which are lesion
+    assert (float(rows["a"]["organ_ml"]), float(rows["a"]["lesion_ml"])) == (21.0, 3.0)
+    assert (rows["notes.txt"]["status"], rows["notes.txt"]["reason"]) == ("skipped", "not a scan")
+    assert (result.done, result.failed) == (1, 0)
+
+
+def test_the_statistics_are_those_worked_out_by_hand(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    write_volume(tmp_path / "in" / "a.nii.gz", _image(), spacing_mm=2.0)
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    statistics = json.loads((tmp_path / "out" / "a" / "statistics.json").read_text())
+    assert statistics["lesion"] == {
+        "volume_ml": pytest.approx(3 * 0.008),
+        "voxels": 3,
+        "centroid_mm": [4.0, 6.0, 12.0],  # voxel (2, 3, 6)
+        "bbox_voxels": [[2, 2], [2, 4], [6, 6]],
+        "mean_intensity": 200.0,
+        "touches_border": False,
+    }
+    assert statistics["organ"]["voxels"] == 21
+    assert statistics["organ"]["bbox_voxels"] == [[1, 2], [2, 4], [3, 6]]
+
+
+def test_a_structure_that_is_not_there_has_nulls_with_a_reason_and_a_row_with_zero(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    write_volume(tmp_path / "in" / "a.nii.gz", np.minimum(_image(), 10))
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    lesion = json.loads((tmp_path / "out" / "a" / "statistics.json").read_text())["lesion"]
+    assert lesion == {
+        "volume_ml": 0.0,
+        "voxels": 0,
+        "centroid_mm": None,
+        "bbox_voxels": None,
+        "mean_intensity": None,
+        "touches_border": None,
+        "reason": "the structure was not found in this scan",
+    }
+    assert float(table(tmp_path / "out")["a"]["lesion_ml"]) == 0.0
+
+
+def test_the_manifest_names_the_model_the_settings_and_the_inputs(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    model = write_model()
+    run(model, tmp_path / "in", tmp_path / "out", overlap=0.25)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["model_weights_sha256"] == file_sha256(model / "weights.safetensors")
+    assert manifest["inference"]["overlap"] == 0.25
+    assert manifest["labels"] == {"organ": 1, "lesion": 4}
+    assert manifest["input_sha256"] == {"a": file_sha256(path)}
+
+
+def test_a_case_is_named_after_its_path_below_the_input(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    for name in ("a.nii.gz", "x/a.nii", "x/y/a.NII.GZ", ".hidden/b.nii", "x/.b.nii"):
+        write_volume(tmp_path / "in" / name.lower(), _image()).rename(tmp_path / "in" / name)
+    rows = run(write_model(), tmp_path / "in", tmp_path / "out").rows
+    assert [row["case"] for row in rows] == ["a", "x__a", "x__y__a"]
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert (tmp_path / "out" / "x__y__a" / "mask.nii.gz").exists()
+
+
+def test_a_single_file_is_a_case_of_its_own_name(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    write_volume(tmp_path / "in" / "b.nii.gz", _image())
+    assert [row["case"] for row in run(write_model(), path, tmp_path / "out").rows] == ["a"]
+
+
+def test_two_files_of_one_case_both_fail_and_neither_is_written(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    for name in ("a.nii.gz", "a.nii", "x__b.nii", "x/b.nii", "c.nii"):
+        write_volume(tmp_path / "in" / name, _image())
+    result = run(write_model(), tmp_path / "in", tmp_path / "out")
+    reasons = [(row["case"], row["status"], row["reason"]) for row in result.rows]
+    clash = "Expected one file a case; found a.nii and a.nii.gz. Rename one of them."
+    assert reasons[:2] == [("a", "failed", clash)] * 2
+    assert [(case, status) for case, status, _ in reasons[2:]] == [
+        ("c", "ok"),
+        ("x__b", "failed"),
+        ("x__b", "failed"),
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["c"]
+
+
+def test_no_text_of_a_header_is_in_any_file_that_is_written(write_model: WriteModel, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    image = nibabel.Nifti1Image(_image(), np.eye(4))
+    for name in ("descrip", "aux_file", "db_name"):
+        image.header[name] = b"DOE^JOHN"
+    image.header["intent_name"] = b"DOE^JOHN"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, b"DOE^JOHN"))
+    for name in ("a.nii", "b.nii.gz"):
+        image.to_filename(tmp_path / "in" / name)
+    assert b"DOE^JOHN" in (tmp_path / "in" / "a.nii").read_bytes()
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    names = files_below(tmp_path / "out")
+    assert len(names) == 9
+    for name in names:
+        content = (tmp_path / "out" / name).read_bytes()
+        assert b"DOE" not in (gzip.decompress(content) if name.endswith(".gz") else content), name
+
+
+# --- Again into the same folder
+
+
+def test_a_second_run_keeps_what_is_there_and_does_what_is_new(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = write_model()
+    write_volume(tmp_path / "in" / "a.nii.gz", _image(), spacing_mm=10.0)
+    run(model, tmp_path / "in", tmp_path / "out")
+    before = (tmp_path / "out" / "a" / "mask.nii.gz").stat().st_mtime_ns
+    write_volume(tmp_path / "in" / "b.nii.gz", _image())
+    result = run(model, tmp_path / "in", tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert [(row["status"], row["action"]) for row in rows.values()] == [("ok", "kept"), ("ok", "done")]
+    assert float(rows["a"]["lesion_ml"]) == 3.0
+    assert (tmp_path / "out" / "a" / "mask.nii.gz").stat().st_mtime_ns == before
+    assert (result.done, result.failed) == (2, 0)
+
+
+def test_overwriting_does_every_case_again(write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path) -> None:
+    model = write_model()
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(model, path, tmp_path / "out")
+    write_volume(path, np.minimum(_image(), 10))
+    run(model, path, tmp_path / "out", overwrite=True)
+    assert table(tmp_path / "out")["a"]["action"] == "done"
+    assert json.loads((tmp_path / "out" / "a" / "statistics.json").read_text())["lesion"]["voxels"] == 0
+
+
+def test_overwriting_with_a_scan_that_fails_leaves_no_older_result_behind(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = write_model()
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(model, path, tmp_path / "out")
+    path.write_bytes(path.read_bytes()[:60])
+    assert run(model, path, tmp_path / "out", overwrite=True).failed == 1
+    assert not (tmp_path / "out" / "a").exists()
+
+
+def test_a_case_whose_statistics_are_missing_is_done_again(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = write_model()
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(model, path, tmp_path / "out")
+    (tmp_path / "out" / "a" / "statistics.json").unlink()
+    assert run(model, path, tmp_path / "out").rows[0]["action"] == "done"
+
+
+def test_a_plan_says_what_would_be_done(write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path) -> None:
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(write_model(), path, tmp_path / "out")
+    write_volume(tmp_path / "in" / "b.nii.gz", _image())
+    (tmp_path / "in" / "c.mha").write_bytes(b"")
+    before = files_below(tmp_path)
+    plan = plan_predictions(tmp_path / "in", tmp_path / "out", overwrite=False)
+    assert [(row["case"], row["status"], row["action"]) for row in plan.rows] == [
+        ("a", "ok", "kept"),
+        ("b", "ok", "done"),
+        ("c.mha", "failed", ""),
+    ]
+    again = plan_predictions(tmp_path / "in", tmp_path / "out", overwrite=True)
+    assert [row["action"] for row in again.rows] == ["done", "done", ""]
+    assert files_below(tmp_path) == before
+
+
+# --- Damage
+
+
+def _nan(image: NDArray) -> NDArray[np.float32]:
+    damaged = image.astype(np.float32)
+    damaged[0, 0, :3] = np.nan
+    return damaged
+
+
+def _damage(folder: Path, write_volume: WriteVolume) -> None:
+    """A file for each row of DAMAGES, made from a good one."""
+    good = write_volume(folder / "good.nii.gz", _image()).read_bytes()
+    write_volume(folder / "last.nii.gz", _image())
+    (folder / "cut_off.nii.gz").write_bytes(good[: len(good) // 2])
+    (folder / "no_trailer.nii.gz").write_bytes(good[:-6])
+    (folder / "flipped_bit.nii.gz").write_bytes(good[:-5] + bytes([good[-5] ^ 1]) + good[-4:])
+    (folder / "empty.nii.gz").write_bytes(b"")
+    (folder / "nothing.nii").write_bytes(b"")
+    (folder / "text.nii").write_text("a letter, not a scan " * 40)
+    (folder / "picture.nii.gz").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(400))
+    (folder / "gzip_as_nii.nii").write_bytes(good)
+    (folder / "nii_as_gzip.nii.gz").write_bytes(gzip.decompress(good))
+    (folder / "short.nii").write_bytes(gzip.decompress(good)[:-100])
+    write_volume(folder / "nan.nii", _nan(_image()))
+    write_volume(folder / "series.nii", np.stack([_image()] * 3, axis=-1))
+    write_volume(folder / "five_axes.nii", np.zeros((4, 4, 4, 2, 2), np.int16))
+    plain = bytearray(gzip.decompress(good))
+    struct.pack_into("<hh", plain, 252, 1, 0)  # qform alone, so that pixdim is what spaces the voxels
+    struct.pack_into("<3f", plain, 80, 0.0, 1.0, 1.0)
+    (folder / "zero_spacing.nii").write_bytes(plain)
+    struct.pack_into("<hh", plain, 252, 0, 0)
+    (folder / "no_orientation.nii").write_bytes(plain)
+    (folder / "scan.dcm").write_bytes(bytes(128) + b"DICM")
+    (folder / "scan.nrrd").write_text("NRRD0004")
+    (folder / "readme.md").write_text("# Scans")
+    (folder / "wrong_ending.nii.bak").write_bytes(gzip.decompress(good))
+
+
+DAMAGES = {
+    "good": ("ok", "^$"),
+    "last": ("ok", "^$"),
+    "cut_off": ("failed", "found compressed data that is damaged or cut off"),
+    "no_trailer": ("failed", "found compressed data that is damaged or cut off"),
+    "flipped_bit": ("failed", "found compressed data that is damaged or cut off"),
+    "empty": ("failed", "found "),
+    "nothing": ("failed", "found 0 bytes"),
+    "text": ("failed", "found a file that does not begin with a NIfTI header"),
+    "picture": ("failed", "found a file that is not compressed"),
+    "gzip_as_nii": ("failed", "found gzip-compressed data. Rename it to .nii.gz"),
+    "nii_as_gzip": ("failed", "found a file that is not compressed. Rename it to .nii"),
+    "short": ("failed", "the file is cut off"),
+    "nan": ("failed", "found 3 voxels that are NaN or infinite"),
+    "series": ("failed", "Expected a scan with 1 channel, as in training; found 3"),
+    "five_axes": ("failed", "Expected a volume, or several on one grid"),
+    "zero_spacing": ("failed", r"Expected a finite distance above zero .* \(pixdim 0, 1, 1\)"),
+    "no_orientation": ("failed", "qform and sform codes of 0, so left and right are unknown"),
+    "scan.dcm": ("failed", r"Expected NIfTI \(.nii, .nii.gz\); found DICOM. Convert it to NIfTI."),
+    "scan.nrrd": ("failed", "found NRRD. Convert it"),
+    "readme.md": ("skipped", "^not a scan$"),
+    "wrong_ending.nii.bak": ("skipped", "^not a scan$"),
+}
+
+
+def _check_rows(output: Path, expected: dict[str, tuple[str, str]]) -> None:
+    """Every file has the row that is expected, and only those that are ok have a folder."""
+    rows = table(output)
+    assert sorted(rows) == sorted(expected)
+    for case, (status, reason) in expected.items():
+        assert rows[case]["status"] == status, (case, rows[case])
+        assert re.search(reason, rows[case]["reason"]), (case, rows[case]["reason"])
+        assert bool(rows[case]["organ_ml"]) == (status == "ok"), case
+    folders = sorted(path.name for path in output.iterdir() if path.is_dir())
+    assert folders == sorted(case for case, (status, _) in expected.items() if status == "ok")
+    assert not [name for name in files_below(output) if ".partial-" in name]
+
+
+def test_each_damage_is_a_row_with_its_reason_and_leaves_no_file_that_looks_like_a_result(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    _damage(tmp_path / "in", write_volume)
+    result = run(write_model(), tmp_path / "in", tmp_path / "out")
+    _check_rows(tmp_path / "out", DAMAGES)
+    assert (result.done, result.failed) == (2, 17)
+
+
+NO_NIFTI = "^Expected NIfTI .* Convert it to NIfTI.$"
+CHANNELS = "Expected a scan with 1 channel, as in training; found {}\\."
+HOSTILE = {
+    "formats__FLAIR.nrrd": ("failed", "found NRRD"),
+    "formats__afni__DT_V1+orig.BRIK.gz": ("skipped", "not a scan"),
+    "formats__afni__DT_V1+orig.HEAD": ("failed", "found AFNI"),
+    "formats__example4d+orig.BRIK.gz": ("skipped", "not a scan"),
+    "formats__example4d+orig.HEAD": ("failed", "found AFNI"),
+    "formats__mask_1bit.mif": ("failed", "found MRtrix"),
+    "formats__mha.mha": ("failed", "found MetaImage"),
+    "formats__norm.mgz": ("failed", "found FreeSurfer"),
+    "nibabel__bad_datatype+orig.HEAD": ("failed", "found AFNI"),
+    "nibabel__example4d+orig.BRIK.gz": ("skipped", "not a scan"),
+    "nibabel__example4d+orig.HEAD": ("failed", "found AFNI"),
+    "nibabel__example4d": ("failed", CHANNELS.format(2)),
+    "nibabel__example_nifti2": ("failed", CHANNELS.format(2)),
+    "nibabel__minc1-no-att.mnc": ("failed", "found MINC"),
+    "nibabel__minc1_1_scale.mnc": ("failed", "found MINC"),
+    "nibabel__minc1_4d.mnc": ("failed", "found MINC"),
+    "nibabel__minc2-4d-d.mnc": ("failed", "found MINC"),
+    "nibabel__minc2-no-att.mnc": ("failed", "found MINC"),
+    "nibabel__minc2_1_scale.mnc": ("failed", "found MINC"),
+    "nibabel__minc2_4d.mnc": ("failed", "found MINC"),
+    "nibabel__nifti2.hdr": ("failed", "found Analyze or paired NIfTI"),
+    "nibabel__reoriented_anat_moved": ("ok", "^$"),
+    "nibabel__resampled_anat_moved": ("failed", "found 153 voxels that are NaN or infinite"),
+    "nibabel__row_major.dconn": ("failed", "found a CIFTI file"),
+    "nibabel__standard": ("ok", "^$"),
+    "odd__Conte69.MyelinAndCorrThickness.32k_fs_LR.dtseries": ("failed", "found a CIFTI file"),
+    "odd__FA": ("ok", "^$"),
+    "odd__LAS_drawing_correct": ("ok", "^$"),
+    "odd__complex": ("failed", "found complex numbers"),
+    "odd__ct_perfusion": ("failed", r"found colours \(RGB\)"),
+    "odd__draw": ("ok", "^$"),
+    "odd__labels256": ("ok", "^$"),
+    "odd__mpld_asl": ("failed", CHANNELS.format(25)),
+    "odd__pcasl": ("failed", CHANNELS.format(10)),
+    "odd__shear": ("failed", r"found two axes at 71.5 degrees \(shear\)"),
+    "odd__torsoLabel": ("ok", "^$"),
+    "ood_anatomy__CT_AVM": ("ok", "^$"),
+    "ood_anatomy__CT_pitch": ("ok", "^$"),
+    "ood_anatomy__FLAIR": ("ok", "^$"),
+    "ood_anatomy__FLAIR_lesion_labels": ("ok", "^$"),
+    "ood_anatomy__MR_Gd": ("ok", "^$"),
+    "ood_anatomy__chris_MRA": ("ok", "^$"),
+    "ood_anatomy__chris_PD": ("ok", "^$"),
+    "ood_anatomy__fmri_pitch": ("ok", "^$"),
+    "ood_anatomy__inia19-t1-brain": ("ok", "^$"),
+}
+
+
+def test_every_hostile_file_gives_a_mask_or_a_message(
+    write_model: WriteModel, real_data: RealData, tmp_path: Path
+) -> None:
+    source = real_data("hostile/nifti_hostile")
+    for folder in ("formats", "nibabel", "odd", "ood_anatomy"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        _link(source / folder, tmp_path / "in" / folder)
+    result = run(write_model(patch_size=(128, 128, 128)), tmp_path / "in", tmp_path / "out")
+    _check_rows(tmp_path / "out", HOSTILE)
+    for row in (row for row in result.rows if row["status"] == "ok"):
+        scan = nibabel.load(row["input"])
+        mask = nibabel.load(next((tmp_path / "out" / row["case"]).glob("mask.nii*")))
+        values = np.asarray(scan.dataobj).reshape(mask.shape)
+        expected = np.where(values > 100.5, 4, values > 0.5)
+        np.testing.assert_array_equal(np.asarray(mask.dataobj), expected, err_msg=row["case"])
+        np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5, err_msg=row["case"])
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same files below another folder."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            (target / path.relative_to(source)).symlink_to(path)
+
+
+DEADLY_READER = """
+import os, signal, time
+from pipeline.inference.reading import read_and_prepare
+
+def read(path, fitted):
+    if path.name == "killed.nii":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if path.name == "late.nii":
+        time.sleep(60)
+    return read_and_prepare(path, fitted)
+"""
+
+
+def test_a_reader_that_is_killed_or_hangs_costs_its_own_row_alone(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "deadly_reader.py").write_text(DEADLY_READER)
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    monkeypatch.setattr(command, "read_and_prepare", importlib.import_module("deadly_reader").read)
+    for name in ("a", "killed", "l", "late", "z"):
+        write_volume(tmp_path / "in" / f"{name}.nii", _image())
+    result = run(write_model(), tmp_path / "in", tmp_path / "out", read_deadline_seconds=2.0)
+    expected = dict.fromkeys("alz", ("ok", "^$"))
+    expected["killed"] = ("failed", "reading it crashed: the process was killed by SIGKILL")
+    expected["late"] = ("failed", "Expected a scan that is read within 2 s; found one that was not done by then")
+    _check_rows(tmp_path / "out", expected)
+    assert (result.done, result.failed) == (3, 2)
+
+
+def test_whatever_one_case_throws_costs_its_own_row_alone(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_volume(tmp_path / "in" / f"{name}.nii", _image())
+    write = command.write_preview
+
+    def fail(target: Path, *rest: Any) -> None:
+        if target.parent.name == "b":
+            raise ZeroDivisionError("of a picture")
+        write(target, *rest)
+
+    monkeypatch.setattr(command, "write_preview", fail)
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    _check_rows(
+        tmp_path / "out",
+        {"a": ("ok", "^$"), "b": ("failed", "^ZeroDivisionError: of a picture$"), "c": ("ok", "^$")},
+    )
+
+
+def test_an_interrupt_keeps_the_finished_cases_and_leaves_none_half_written(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_volume(tmp_path / "in" / f"{name}.nii", _image())
+    predict_prepared = Predictor.predict_prepared
+    calls: list[int] = []
+
+    def interrupt_second(self: Predictor, prepared: Any) -> NDArray[np.unsignedinteger]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt("of a test")
+        return predict_prepared(self, prepared)
+
+    monkeypatch.setattr(Predictor, "predict_prepared", interrupt_second)
+    with pytest.raises(KeyboardInterrupt, match="of a test"):
+        run(write_model(), tmp_path / "in", tmp_path / "out")
+    assert files_below(tmp_path / "out") == ["a/mask.nii", "a/preview.png", "a/statistics.json", "cases.csv"]
+    monkeypatch.undo()
+    result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out")
+    assert [row["action"] for row in result.rows] == ["kept", "done", "done"]
+
+
+# --- Refused as a whole
+
+
+def test_a_folder_without_scans_is_refused(write_model: WriteModel, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "readme.md").write_text("none")
+    with pytest.raises(DatasetError, match=r"Expected scans \(\.nii, \.nii\.gz\); found none in .*in\. Check the path"):
+        run(write_model(), tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    with pytest.raises(OutputError, match=r"Expected a folder to write to; found .*a\.nii\.gz: File exists"):
+        run(write_model(), path, path)
+
+
+def test_a_label_to_keep_the_largest_part_of_must_be_one_of_the_models(write_model: WriteModel) -> None:
+    with pytest.raises(ConfigError, match=r"labels of the model \(organ, lesion\) .* found spleen\. Correct the names"):
+        Predictor(load_model(write_model()), InferenceConfig(keep_largest=("spleen",)))

@@ -1,0 +1,72 @@
+"""The configurations that come with the project: whole, valid, and each one tested."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from pipeline import sizes
+from pipeline.config.load import load_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NAMES = ["demo", "hippocampus"]
+
+
+def keys(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of a YAML file; a table of tags or labels counts as one value."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and f"{prefix}{name}" not in {"data.labels", "tracking.tags"}:
+            yield from keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def settings_of(section: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of all settings."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from settings_of(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_these_tests_know_every_shipped_configuration() -> None:
+    assert sorted(path.name for path in CONFIGS.iterdir()) == [f"{name}.yaml" for name in NAMES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_loads_under_its_own_name(name: str) -> None:
+    assert load_config(CONFIGS / f"{name}.yaml", []).name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_gives_every_key(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    written = sorted(keys(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    assert written == sorted(settings_of(load_config(path, [])))
+
+
+@pytest.mark.parametrize(
+    ("name", "coarsest"),
+    [
+        ("demo", (5, 6, 5)),  # 40 x 48 x 40 halved three times
+        ("hippocampus", (5, 7, 5)),  # 40 x 56 x 40 halved three times
+    ],
+)
+def test_the_patch_halves_down_to_the_coarsest_stage(name: str, coarsest: sizes.Size) -> None:
+    config = load_config(CONFIGS / f"{name}.yaml", [])
+    assert sizes.trace(config.training.patch_size, config.network.encoder_windows())[-1] == coarsest
+
+
+def test_the_demo_reads_the_samples_that_come_with_it() -> None:
+    root = load_config(CONFIGS / "demo.yaml", []).data.root
+    assert root.resolve() == CONFIGS.parent / "data_samples" / "shapes"
+
+
+def test_the_hippocampus_lies_where_the_readme_downloads_it() -> None:
+    root = load_config(CONFIGS / "hippocampus.yaml", []).data.root
+    assert root.resolve() == CONFIGS.parent / "data" / "Task04_Hippocampus"

@@ -1,0 +1,78 @@
+"""A network small enough to count by hand: 2D, a patch of 8 x 8, one channel, two classes.
+
+encoder.0: 1 -> 2 channels at 8 x 8; encoder.1: 2 -> 3 at 4 x 4; decoder.0: up 3 -> 2, then 4 -> 2, at 8 x 8; head 2 -> 2.
+"""
+
+import pytest
+import torch
+
+from pipeline.config.network import NetworkConfig
+from pipeline.errors import ConfigError
+from pipeline.networks.summary import Summary, summarise_unet
+from pipeline.networks.unet import UNet
+
+TINY = NetworkConfig(
+    dimensions=2, features=(2, 3), encoder_convolutions=(1, 1), decoder_convolutions=(1,), deep_supervision=0
+)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Summary:
+    return summarise_unet(TINY, channels=1, classes=2, patch_size=(8, 8), batch_size=2)
+
+
+def test_layers_are_listed_in_the_order_of_the_data(tiny: Summary) -> None:
+    assert [(row.name, row.kind, row.shape, row.parameters) for row in tiny.layers] == [
+        ("encoder.0.blocks.0.0", "Conv2d", (2, 8, 8), 1 * 2 * 9),
+        ("encoder.0.blocks.0.1", "InstanceNorm", (2, 8, 8), 2 + 2),
+        ("encoder.0.blocks.0.2", "LeakyReLU", (2, 8, 8), 0),
+        ("encoder.1.blocks.0.0", "Conv2d", (3, 4, 4), 2 * 3 * 9),
+        ("encoder.1.blocks.0.1", "InstanceNorm", (3, 4, 4), 3 + 3),
+        ("encoder.1.blocks.0.2", "LeakyReLU", (3, 4, 4), 0),
+        ("decoder.0.up.conv", "ConvTranspose2d", (2, 8, 8), 3 * 2 * 4 + 2),
+        ("decoder.0.blocks.0.0", "Conv2d", (2, 8, 8), 4 * 2 * 9),
+        ("decoder.0.blocks.0.1", "InstanceNorm", (2, 8, 8), 2 + 2),
+        ("decoder.0.blocks.0.2", "LeakyReLU", (2, 8, 8), 0),
+        ("heads.0", "Conv2d", (2, 8, 8), 2 * 2 + 2),
+    ]
+
+
+def test_parameters_are_those_of_all_layers(tiny: Summary) -> None:
+    assert tiny.parameters == 18 + 4 + 54 + 6 + 26 + 72 + 4 + 6
+    assert tiny.parameters == sum(p.numel() for p in UNet(TINY, 1, 2).parameters())
+
+
+def test_the_receptive_field_is_that_of_the_bottleneck(tiny: Summary) -> None:
+    assert tiny.receptive_field_voxels == (5, 5)  # 1 + 2 x 1 + 2 x 1: the step before the second layer is still 1
+
+
+def test_a_multiplication_and_an_addition_count_for_each_weight_and_voxel(tiny: Summary) -> None:
+    # 64 voxels at full size and 16 at half; the transposed convolution spreads each of its 16 input voxels
+    assert tiny.gflop * 1e9 == pytest.approx(2 * (64 * 18 + 16 * 54 + 16 * 24 + 64 * 72 + 64 * 4))
+
+
+def test_memory_is_four_bytes_for_each_activation_and_four_copies_of_the_weights(tiny: Summary) -> None:
+    activations = 3 * 2 * 64 + 3 * 3 * 16 + 2 * 64 + 3 * 2 * 64 + 2 * 64
+    assert tiny.training_gb * 1e9 == pytest.approx(4 * (2 * activations + 4 * 190))
+
+
+def test_a_large_network_is_summarised_without_memory() -> None:
+    config = NetworkConfig(features=(64, 128, 256, 512, 1024))
+    summary = summarise_unet(config, channels=4, classes=10, patch_size=(512, 512, 512), batch_size=8)
+    assert summary.layers[0].shape == (64, 512, 512, 512)
+    assert summary.training_gb > 1000
+    # the heads of deep supervision hold weights, but a prediction does not run them
+    assert [row.name for row in summary.layers if row.name.startswith("heads")] == ["heads.0", "heads.1", "heads.2"]
+
+
+def test_summarising_leaves_the_random_numbers_alone() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    summarise_unet(TINY, channels=1, classes=2, patch_size=(8, 8), batch_size=1)
+    torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_a_patch_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"found 9 voxels, which reach layer encoder\.1\.blocks\.0 as 9"):
+        summarise_unet(TINY, channels=1, classes=2, patch_size=(8, 9), batch_size=1)

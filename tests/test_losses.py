@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.config.training import LossConfig
+from pipeline.losses import SegmentationLoss
+
+SMOOTH = 1e-5
+
+
+def example(classes: int = 3) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, classes, 4, 6, 4, generator=random)
+    return logits, torch.randint(0, classes, (2, 1, 4, 6, 4), generator=random)
+
+
+def dice_loss(logits: Tensor, labels: Tensor, *, batch: bool) -> Tensor:
+    """1 - (2 sum p t + s) / (sum p + sum t + s), a structure at a time, then the mean."""
+    probabilities = logits.exp() / logits.exp().sum(1, keepdim=True)
+    losses = []
+    images = [slice(0, 2)] if batch else [slice(0, 1), slice(1, 2)]
+    for image in images:
+        for value in range(1, logits.shape[1]):
+            p, t = probabilities[image, value], (labels[image, 0] == value).float()
+            losses.append(1 - (2 * (p * t).sum() + SMOOTH) / (p.sum() + t.sum() + SMOOTH))
+    return torch.stack(losses).mean()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of -log p of the right class."""
+    log_p = logits - logits.exp().sum(1, keepdim=True).log()
+    return -log_p.gather(1, labels).mean()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_the_loss_is_dice_and_cross_entropy(batch_dice: bool, classes: int) -> None:
+    logits, labels = example(classes)
+    config = LossConfig(dice=0.7, cross_entropy=1.5, batch_dice=batch_dice)
+    expected = 0.7 * dice_loss(logits, labels, batch=batch_dice) + 1.5 * cross_entropy(logits, labels)
+    torch.testing.assert_close(SegmentationLoss(config)([logits], labels), expected)
+
+
+def test_either_part_can_be_left_out() -> None:
+    logits, labels = example()
+    only_dice, only_entropy = LossConfig(cross_entropy=0), LossConfig(dice=0)
+    torch.testing.assert_close(SegmentationLoss(only_dice)([logits], labels), dice_loss(logits, labels, batch=False))
+    torch.testing.assert_close(SegmentationLoss(only_entropy)([logits], labels), cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 7])
+def test_coarser_levels_count_half_of_the_one_before_and_all_weights_sum_to_1(levels: int) -> None:
+    labels = torch.zeros(1, 1, 2, 2, 2, dtype=torch.long)
+    only_entropy = SegmentationLoss(LossConfig(dice=0))
+    right, wrong = torch.tensor([50.0, 0.0]), torch.tensor([0.0, 50.0])  # a cross-entropy of 0, and of 50
+
+    def level_alone(level: int) -> float:
+        logits = [
+            (wrong if each == level else right).view(1, 2, 1, 1, 1).expand(1, 2, 2, 2, 2) for each in range(levels)
+        ]
+        return float(only_entropy(logits, labels)) / 50
+
+    weights = [level_alone(level) for level in range(levels)]
+    assert sum(weights) == pytest.approx(1.0)
+    assert [weight / weights[0] for weight in weights] == pytest.approx([0.5**level for level in range(levels)])
+
+
+def test_the_target_of_a_coarser_level_is_the_nearest_voxel() -> None:
+    logits, labels = example()
+    coarse = torch.randn(2, 3, 2, 3, 2, generator=torch.Generator().manual_seed(1))
+    near = labels[:, :, 1::2, 1::2, 1::2]  # output j of n/2 lies at 2j + 1/2, rounded up
+    loss = SegmentationLoss(LossConfig(dice=0))
+    expected = (cross_entropy(logits, labels) + 0.5 * cross_entropy(coarse, near)) / 1.5
+    torch.testing.assert_close(loss([logits, coarse], labels), expected)
+
+
+def test_half_precision_logits_are_summed_in_single_precision() -> None:
+    logits, labels = example()
+    half = logits.to(torch.bfloat16)
+    loss = SegmentationLoss(LossConfig())([half], labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, SegmentationLoss(LossConfig())([half.float()], labels))
+
+
+def test_a_batch_without_any_structure_has_a_finite_loss() -> None:
+    logits, labels = example()
+    logits = logits.requires_grad_()
+    loss = SegmentationLoss(LossConfig())([logits], torch.zeros_like(labels))
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_a_perfect_prediction_has_no_loss() -> None:
+    _, labels = example()
+    logits = 100.0 * torch.nn.functional.one_hot(labels[:, 0], 3).movedim(-1, 1).float()
+    assert float(SegmentationLoss(LossConfig())([logits], labels)) == pytest.approx(0.0, abs=1e-5)
