@@ -33,6 +33,9 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the settings, KEY=VALUE with dotted keys.")]
+Tta = Annotated[
+    bool | None, typer.Option("--tta/--no-tta", help="Average over mirrored copies; by default as the model says.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; by default as the model says.")]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a .zip, runs:/ID/model or models:/NAME@ALIAS.")
@@ -98,7 +101,7 @@ def evaluate(
         Literal["test", "val", "all"] | None, typer.Option(help="Part of the model's split; all on another data set.")
     ] = None,
     device: Device = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored copies.")] = False,
+    tta: Tta = None,
 ) -> None:
     """Predict the cases of a data set and score the masks against its own."""
     from pipeline.commands.evaluate import evaluate as run_evaluate
@@ -134,7 +137,7 @@ def predict(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="inference.KEY=VALUE")] = None,
     device: Device = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored copies.")] = False,
+    tta: Tta = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do cases again that OUTPUT holds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
 ) -> None:
@@ -222,9 +225,10 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(error, WRONG_USAGE if not isinstance(error, OutputError) else FAILED)
-    except KeyboardInterrupt:
-        err.print("Interrupted; finished cases and checkpoints are kept.")
-        sys.exit(INTERRUPTED)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # what typer makes of KeyboardInterrupt
+            err.print("Interrupted; finished cases and checkpoints are kept.")
+        raise
     except Exception as error:
         _fail(error, FAILED)
 
@@ -241,7 +245,9 @@ def _fail(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _inference(base: "InferenceConfig", overrides: list[str], *, device: str | None, tta: bool) -> "InferenceConfig":
+def _inference(
+    base: "InferenceConfig", overrides: list[str], *, device: str | None, tta: bool | None
+) -> "InferenceConfig":
     """The model's own inference settings with the command line's changes."""
     from pipeline.config.inference import InferenceConfig
     from pipeline.config.load import parse_overrides, validate
@@ -256,7 +262,7 @@ def _inference(base: "InferenceConfig", overrides: list[str], *, device: str | N
             "Other settings belong to training.",
         )
     settings = base.model_dump() | dict(changes.get("inference") or {})
-    options = ({"tta": True} if tta else {}) | ({"device": device} if device is not None else {})
+    options = ({"tta": tta} if tta is not None else {}) | ({"device": device} if device is not None else {})
     return validate(InferenceConfig, settings | options, "the inference settings")
 
 

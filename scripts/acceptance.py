@@ -16,22 +16,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipeline.config.load import load_config
 from pipeline.files import write_json
 from pipeline.provenance import code_commit
 
 ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
 RECORDS = ROOT / "docs" / "acceptance"
-WANTED_DICE = {10.0: 0.85, 40.0: 0.87}
+WANTED_DICE = {10.0: 0.86, 40.0: 0.88}
 """Mean Dice that the hippocampus should reach, by minutes of training on two CPU cores."""
-WANTED_DEMO = {"seconds": 600.0, "mean_dice": 0.8}
+WANTED_DEMO = {"demo_seconds": 360.0, "mean_dice": 0.9}
 WORKERS = (0, 1, 2)
+VERDICTS = {True: "reached", False: "NOT reached", None: "measured, nothing is wanted of it"}
 
 
 @dataclass(frozen=True)
@@ -53,27 +56,36 @@ class Options:
 
 @dataclass(frozen=True)
 class Measured:
-    """A result: what it is called, the command, what was found, what was wanted, and whether that was reached."""
+    """A result.
+
+    Attributes:
+        name: of the record's file.
+        command: the training, as it was typed.
+        results: what was found.
+        wanted: what should be reached.
+        reached: whether it was; None where nothing is wanted.
+    """
 
     name: str
     command: str
     results: dict[str, Any]
     wanted: dict[str, Any]
-    reached: bool
+    reached: bool | None
 
 
-class Skipped(Exception):
+class MissingDataError(Exception):
     """A measurement that cannot be made here, and why."""
 
 
-def hippocampus(options: Options) -> list[Measured]:
+def hippocampus(options: Options) -> Iterator[Measured]:
     """Train with each bound, and score the test cases with and without mirroring."""
     if options.data is None or not (options.data / "hippocampus").is_dir():
-        raise Skipped("no folder hippocampus below --data or MEDSEG_TEST_DATA")
-    return [_hippocampus(options, options.data / "hippocampus", minutes) for minutes in options.minutes]
+        raise MissingDataError("no folder hippocampus below --data or MEDSEG_TEST_DATA")
+    for minutes in options.minutes:
+        yield _hippocampus(options, options.data / "hippocampus", minutes)
 
 
-def determinism(options: Options) -> list[Measured]:
+def determinism(options: Options) -> Iterator[Measured]:
     """Train three epochs of the demo with different numbers of workers and compare the weights."""
     bounds = ["training.max_epochs=3", "training.max_minutes=null", "training.precision=fp32", *options.overrides]
     hashes = {}
@@ -82,10 +94,10 @@ def determinism(options: Options) -> list[Measured]:
         command = _train(options, "demo", run, [*bounds, f"training.workers={workers}"])
         hashes[f"workers={workers}"] = _manifest(run)["weights_sha256"]
     results = {"weights_sha256": hashes}
-    return [Measured("determinism", command, results, {"distinct": 1}, len(set(hashes.values())) == 1)]
+    yield Measured("determinism", command, results, {"distinct": 1}, len(set(hashes.values())) == 1)
 
 
-def demo(options: Options) -> list[Measured]:
+def demo(options: Options) -> Iterator[Measured]:
     """Run the demo and compare its masks with the best that thresholds can do."""
     started = time.monotonic()
     command = _medseg(options, "demo", *options.overrides, f"cache.folder={options.scratch / 'cache'}", config="demo")
@@ -93,11 +105,11 @@ def demo(options: Options) -> list[Measured]:
     (evaluation,) = options.scratch.glob("runs/demo/*/evaluation")
     scores = _scores(evaluation)
     results = {"demo_seconds": seconds, **scores, "best_two_thresholds_mean_dice": _threshold_dice(evaluation)}
-    reached = seconds <= WANTED_DEMO["seconds"] and (scores["mean_dice"] or 0) >= WANTED_DEMO["mean_dice"]
-    return [Measured("demo", command, results, WANTED_DEMO, reached)]
+    reached = seconds <= WANTED_DEMO["demo_seconds"] and (scores["mean_dice"] or 0) >= WANTED_DEMO["mean_dice"]
+    yield Measured("demo", command, results, WANTED_DEMO, reached)
 
 
-MEASUREMENTS: dict[str, Callable[[Options], list[Measured]]] = {
+MEASUREMENTS: dict[str, Callable[[Options], Iterator[Measured]]] = {
     "determinism": determinism,
     "demo": demo,
     "hippocampus": hippocampus,
@@ -107,26 +119,26 @@ MEASUREMENTS: dict[str, Callable[[Options], list[Measured]]] = {
 def main() -> int:
     """Make the measurements that were asked for; 1 where one of them does not reach what is wanted."""
     arguments = _arguments()
+    data = arguments.data.resolve() if arguments.data is not None else None  # the commands run in another folder
     reached = True
     for name in arguments.measurements or MEASUREMENTS:
         with tempfile.TemporaryDirectory(prefix="medseg-acceptance-") as scratch:
-            options = Options(arguments.data, Path(scratch), tuple(arguments.minutes), tuple(arguments.set))
+            options = Options(data, Path(scratch), tuple(arguments.minutes), tuple(arguments.set))
             reached &= _measure(name, options, arguments.output)
     return 0 if reached else 1
 
 
 def _measure(name: str, options: Options, output: Path) -> bool:
     """Make one measurement and write its records; a skipped one counts as reached, and says that it was skipped."""
-    started = time.monotonic()
+    reached, started = True, time.monotonic()
     try:
-        measured = MEASUREMENTS[name](options)
-    except Skipped as reason:
-        print(f"{name}: skipped, {reason}")
-        return True
-    seconds = round(time.monotonic() - started, 1)
-    for each in measured:
-        print(f"{each.name}: {'reached' if each.reached else 'NOT reached'}; {_write(each, seconds, output)}")
-    return all(each.reached for each in measured)
+        for measured in MEASUREMENTS[name](options):
+            path = _write(measured, round(time.monotonic() - started, 1), output)
+            print(f"{measured.name}: {VERDICTS[measured.reached]}; {path}", flush=True)
+            reached, started = reached and measured.reached is not False, time.monotonic()
+    except MissingDataError as reason:
+        print(f"{name}: skipped, {reason}", flush=True)
+    return reached
 
 
 def _write(measured: Measured, seconds: float, output: Path) -> Path:
@@ -139,35 +151,42 @@ def _write(measured: Measured, seconds: float, output: Path) -> Path:
 
 def _hippocampus(options: Options, data: Path, minutes: float) -> Measured:
     run = options.scratch / f"minutes-{minutes:g}"
-    settings = [f"data.root={data}", f"training.max_minutes={minutes:g}", "inference.tta=false", *options.overrides]
+    settings = [f"data.root={data}", f"training.max_minutes={minutes:g}", *options.overrides]
     started = time.monotonic()
     command = _train(options, "hippocampus", run, settings)
     results: dict[str, Any] = {"minutes": minutes, "train_seconds": round(time.monotonic() - started, 1)}
-    for name, flags in (("plain", []), ("tta", ["--tta"])):
+    for name, flags in (("plain", ["--no-tta"]), ("tta", ["--tta"])):
         _medseg(options, "evaluate", str(run / "model"), str(data), "-o", str(run / name), "--split", "test", *flags)
         results[name] = _scores(run / name)
     results["training"] = _manifest(run)["provenance"]
-    best = max(results[name]["mean_dice"] or 0.0 for name in ("plain", "tta"))
+    judged = "tta" if load_config(CONFIGS / "hippocampus.yaml", []).inference.tta else "plain"
     wanted = WANTED_DICE.get(minutes)
-    return Measured(
-        f"hippocampus-{minutes:g}min", command, results, {"mean_dice": wanted}, wanted is None or best >= wanted
-    )
+    reached = None if wanted is None else (results[judged]["mean_dice"] or 0.0) >= wanted
+    return Measured(f"hippocampus-{minutes:g}min", command, results, {f"{judged}.mean_dice": wanted}, reached)
 
 
 def _train(options: Options, config: str, run: Path, settings: list[str]) -> str:
     cache = f"cache.folder={options.scratch / 'cache'}"
-    return _medseg(options, "train", str(ROOT / "configs" / f"{config}.yaml"), *settings, cache, "-o", str(run))
+    return _medseg(options, "train", str(CONFIGS / f"{config}.yaml"), *settings, cache, "-o", str(run))
 
 
 def _medseg(options: Options, command: str, *arguments: str, config: str | None = None) -> str:
     """Run a command in the scratch folder, where its MLflow database then lies as well; returns it as it was typed."""
-    chosen = ["--config", str(ROOT / "configs" / f"{config}.yaml")] if config else []
+    chosen = ["--config", str(CONFIGS / f"{config}.yaml")] if config else []
     line = [sys.executable, "-m", "pipeline", command, *arguments, *chosen]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     path = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     subprocess.run(line, cwd=options.scratch, env=environment | {"PYTHONPATH": path}, check=True)
-    shown = ["medseg", *line[3:]]
-    return " ".join(word.replace(f"{ROOT}/", "").replace(str(options.scratch), "SCRATCH") for word in shown)
+    return _as_typed(["medseg", *line[3:]], options)
+
+
+def _as_typed(words: list[str], options: Options) -> str:
+    """The words without the folders of this machine."""
+    folders = {f"{ROOT}/": "", str(options.scratch): "SCRATCH"} | ({str(options.data): "DATA"} if options.data else {})
+    text = " ".join(words)
+    for folder, stand_in in folders.items():
+        text = text.replace(folder, stand_in)
+    return text
 
 
 def _manifest(run: Path) -> dict[str, Any]:

@@ -56,24 +56,27 @@ def write_volume() -> WriteVolume:
 def write_model(tmp_path: Path) -> WriteModel:
     """Writes a model that thresholds the intensities, a package like any other, and returns its folder.
 
-    Above 0.5 a voxel is organ (value 1 in masks), above 100.5 lesion (value 4).
+    Above 0.5 a voxel is organ (value 1 in masks), above 100.5, or as asked, lesion (value 4).
     """
 
     def write(
         name: str = "model",
         *,
+        lesion: float = LESION,
         spacing_mm: tuple[float, float, float] | None = None,
         parts: dict[str, Part] | None = None,
         patch_size: tuple[int, int, int] = (16, 16, 16),
     ) -> Path:
-        save_model(tmp_path / name, _threshold_weights(), _threshold_manifest(spacing_mm, parts or {}, patch_size))
+        save_model(
+            tmp_path / name, _threshold_weights(lesion), _threshold_manifest(spacing_mm, parts or {}, patch_size)
+        )
         return tmp_path / name
 
     return write
 
 
-def _threshold_weights() -> dict[str, Tensor]:
-    """Logits 0, x - ORGAN and 2 x - ORGAN - LESION: the second wins from x = ORGAN, the third from x = LESION.
+def _threshold_weights(lesion: float) -> dict[str, Tensor]:
+    """Logits 0, x - ORGAN and 2 x - ORGAN - lesion: the second wins from x = ORGAN, the third from x = lesion.
 
     The intensity x (0 or more) goes through the finest stage and its skip connection; the bottleneck adds nothing.
     """
@@ -82,7 +85,7 @@ def _threshold_weights() -> dict[str, Tensor]:
         "encoder.1.blocks.0.0": ([[0.0]], [0.0]),
         "decoder.0.up.conv": ([[0.0]], [0.0]),
         "decoder.0.blocks.0.0": ([[0.0, 1.0]], [0.0]),
-        "heads.0": ([[0.0], [1.0], [2.0]], [0.0, -ORGAN, -ORGAN - LESION]),
+        "heads.0": ([[0.0], [1.0], [2.0]], [0.0, -ORGAN, -ORGAN - lesion]),
     }
     weights = {f"{name}.weight": torch.tensor(weight)[..., None, None, None] for name, (weight, _) in layers.items()}
     return weights | {f"{name}.bias": torch.tensor(bias) for name, (_, bias) in layers.items()}

@@ -20,7 +20,7 @@ from pipeline.samples.cache import CaseCache, StoredCase, make_key
 from pipeline.samples.prepare import prepare_case
 from pipeline.training.validation import ValidationCase
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)

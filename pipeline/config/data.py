@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Section
 
+MAX_LABELS = 254
+"""Class numbers are stored in a byte, whose largest value stands for an unknown label."""
+
 
 class SplitConfig(Section):
     """How patients are divided. Patients, not scans: two scans of one patient never lie on both sides."""
@@ -64,4 +67,6 @@ class DataConfig(Section):
         values = list((self.labels or {}).values())
         if len(set(values)) != len(values) or not all(0 < value < 2**16 for value in values):
             raise ValueError(f"labels must be distinct whole values between 1 and 65535, found {values}")
+        if len(values) > MAX_LABELS:
+            raise ValueError(f"labels can be at most {MAX_LABELS}, found {len(values)}")
         return self

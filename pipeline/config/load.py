@@ -50,9 +50,11 @@ class Config(Section):
                 f"augmentation.mirror_axes must be axes of the network, found {self.augmentation.mirror_axes}"
             )
         try:
-            sizes.trace(self.training.patch_size, self.network.encoder_windows())
+            reached = sizes.trace(self.training.patch_size, self.network.encoder_windows())[-1]
         except ConfigError as error:
             raise ValueError(str(error)) from error
+        if self.network.norm == "instance" and all(size == 1 for size in reached):
+            raise ValueError("the last stage is a single voxel, which has no spread to normalise; use fewer stages")
         return self
 
 

@@ -160,11 +160,9 @@ def make_key(**parts: object) -> str:
 
 
 def _write(path: Path, case: PreparedCase) -> None:
-    tensors: dict[str, NDArray] = {
-        "image": np.ascontiguousarray(case.image),
-        "labels": np.ascontiguousarray(case.labels),
-    }
+    tensors: dict[str, NDArray] = {"image": case.image, "labels": case.labels}
     tensors |= {f"foreground{index:04d}": voxels for index, voxels in enumerate(case.foreground, start=1)}
     metadata = {"name": case.name, "trail": TRAIL.dump_json(case.trail).decode()}
     with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata)
+        # safetensors writes memory as it lies, and what argwhere returns lies transposed
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial, metadata)

@@ -117,7 +117,8 @@ def train_epoch(
         if share >= 1 and losses:
             break
         rate = learning_rate(state.step, share, config.optimiser)
-        losses.append(backward(state, next(task.batches), loss, accumulate, compute))
+        group = min(accumulate, task.batches_per_epoch - index + index % accumulate)
+        losses.append(backward(state, next(task.batches), loss, group, compute))
         if (index + 1) % accumulate == 0 or index + 1 == task.batches_per_epoch:
             step(state, rate, config)
     return sum(losses) / len(losses), rate

@@ -1,6 +1,7 @@
 """Everything that training changes, and its checkpoint: one file, written whole or not at all."""
 
 import copy
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,14 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
     """
     try:
         state.restore(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise ModelError(
-            "a checkpoint of this run's network", f"{path}: {str(error).splitlines()[0]}", "Start the run afresh."
-        ) from error
+    except (pickle.UnpicklingError, EOFError) as error:  # their messages are empty, or advise to load it unsafely
+        raise _not_loaded(f"{path}: it is damaged, or something else") from error
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise _not_loaded(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _not_loaded(found: str) -> ModelError:
+    return ModelError("a checkpoint of this run's network", found, "Start the run afresh.")
 
 
 def average_weights(state: TrainingState) -> dict[str, Tensor]:

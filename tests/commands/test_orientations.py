@@ -59,8 +59,14 @@ def _stored(array: NDArray, affine: NDArray[np.float64], codes: str) -> SpatialI
     return stored
 
 
+def load(path: Path) -> nibabel.Nifti1Image:
+    image = nibabel.load(path)
+    assert isinstance(image, nibabel.Nifti1Image)
+    return image
+
+
 def _upright(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
+    return np.asarray(nibabel.as_closest_canonical(load(path)).dataobj)
 
 
 def test_there_are_48_orders_of_axes() -> None:
@@ -88,7 +94,7 @@ def test_in_every_order_of_axes_the_mask_is_the_truth_on_the_scans_own_grid(
         truth = _stored(_truth(), affine, codes)
         scan = nifti.read_scan(tmp_path / f"{codes}.nii")
         nifti.write_mask(tmp_path / f"{codes}-mask.nii.gz", predictor.predict(scan), scan)
-        mask, source = nibabel.load(tmp_path / f"{codes}-mask.nii.gz"), nibabel.load(tmp_path / f"{codes}.nii")
+        mask, source = load(tmp_path / f"{codes}-mask.nii.gz"), load(tmp_path / f"{codes}.nii")
         assert "".join(orientations.aff2axcodes(mask.affine)) == codes
         np.testing.assert_array_equal(mask.affine, source.affine, err_msg=codes)
         np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(truth.dataobj), err_msg=codes)
@@ -127,9 +133,7 @@ def test_one_head_in_all_48_orders_of_axes_gets_one_mask(
     assert sorted(masks) == sorted(AXIS_ORDERS)
     for codes, mask in masks.items():
         np.testing.assert_array_equal(mask, masks["RAS"], err_msg=codes)
-        original = nibabel.load(source / f"{codes}.nii.gz")
-        np.testing.assert_allclose(
-            nibabel.load(tmp_path / "out" / codes / "mask.nii.gz").affine, original.affine, atol=1e-5
-        )
-    head = np.asarray(nibabel.as_closest_canonical(nibabel.load(source / "RAS.nii.gz")).dataobj)
+        original = load(source / f"{codes}.nii.gz")
+        np.testing.assert_allclose(load(tmp_path / "out" / codes / "mask.nii.gz").affine, original.affine, atol=1e-5)
+    head = np.asarray(nibabel.as_closest_canonical(load(source / "RAS.nii.gz")).dataobj)
     np.testing.assert_array_equal(masks["RAS"], np.where(head > 100.5, 4, head > 0.5))

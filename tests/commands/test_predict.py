@@ -21,6 +21,7 @@ from pipeline.commands import predict as command
 from pipeline.commands.predict import Predictions, plan_predictions, predict
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
+from pipeline.figures import write_preview
 from pipeline.files import file_sha256
 from pipeline.inference.predictor import Predictor
 from pipeline.model import load_model
@@ -52,6 +53,12 @@ def table(output: Path) -> dict[str, dict[str, str]]:
         rows = list(csv.DictReader(stream))
     assert len({row["input"] for row in rows}) == len(rows)
     return {row["case"]: row for row in rows}
+
+
+def load(path: Path) -> nibabel.Nifti1Image:
+    image = nibabel.load(path)
+    assert isinstance(image, nibabel.Nifti1Image)
+    return image
 
 
 def files_below(folder: Path) -> list[str]:
@@ -252,20 +259,38 @@ def test_a_case_whose_statistics_are_missing_is_done_again(
     assert run(model, path, tmp_path / "out").rows[0]["action"] == "done"
 
 
+@pytest.mark.parametrize("change", ["settings", "model", "scan"])
+def test_a_case_is_done_again_where_the_settings_the_model_or_the_scan_changed(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, change: str
+) -> None:
+    model, source = write_model(), tmp_path / "in"
+    changed = write_volume(source / "a.nii.gz", _image())
+    write_volume(source / "b.nii.gz", _image())
+    run(model, source, tmp_path / "out")
+    settings: dict[str, Any] = {"overlap": 0.5} if change == "settings" else {}
+    if change == "model":
+        model = write_model("other", lesion=9.5)
+    if change == "scan":
+        write_volume(changed, np.minimum(_image(), 10))
+    result = run(model, source, tmp_path / "out", **settings)
+    assert [row["action"] for row in result.rows] == ["done", "kept" if change == "scan" else "done"]
+
+
 def test_a_plan_says_what_would_be_done(write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path) -> None:
+    model = load_model(write_model())
     path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
-    run(write_model(), path, tmp_path / "out")
+    run(tmp_path / "model", path, tmp_path / "out")
     write_volume(tmp_path / "in" / "b.nii.gz", _image())
     (tmp_path / "in" / "c.mha").write_bytes(b"")
     before = files_below(tmp_path)
-    plan = plan_predictions(tmp_path / "in", tmp_path / "out", overwrite=False)
-    assert [(row["case"], row["status"], row["action"]) for row in plan.rows] == [
-        ("a", "ok", "kept"),
-        ("b", "ok", "done"),
-        ("c.mha", "failed", ""),
-    ]
-    again = plan_predictions(tmp_path / "in", tmp_path / "out", overwrite=True)
-    assert [row["action"] for row in again.rows] == ["done", "done", ""]
+
+    def plan(*, overwrite: bool) -> list[tuple[str, str, str]]:
+        inference = model.manifest.inference
+        planned = plan_predictions(model, tmp_path / "in", tmp_path / "out", inference, overwrite=overwrite)
+        return [(row["case"], row["status"], row["action"]) for row in planned.rows]
+
+    assert plan(overwrite=False) == [("a", "ok", "kept"), ("b", "ok", "done"), ("c.mha", "failed", "")]
+    assert plan(overwrite=True) == [("a", "ok", "done"), ("b", "ok", "done"), ("c.mha", "failed", "")]
     assert files_below(tmp_path) == before
 
 
@@ -415,8 +440,8 @@ def test_every_hostile_file_gives_a_mask_or_a_message(
     result = run(write_model(patch_size=(128, 128, 128)), tmp_path / "in", tmp_path / "out")
     _check_rows(tmp_path / "out", HOSTILE)
     for row in (row for row in result.rows if row["status"] == "ok"):
-        scan = nibabel.load(row["input"])
-        mask = nibabel.load(next((tmp_path / "out" / row["case"]).glob("mask.nii*")))
+        scan = load(row["input"])
+        mask = load(next((tmp_path / "out" / row["case"]).glob("mask.nii*")))
         values = np.asarray(scan.dataobj).reshape(mask.shape)
         expected = np.where(values > 100.5, 4, values > 0.5)
         np.testing.assert_array_equal(np.asarray(mask.dataobj), expected, err_msg=row["case"])
@@ -466,7 +491,7 @@ def test_whatever_one_case_throws_costs_its_own_row_alone(
 ) -> None:
     for name in "abc":
         write_volume(tmp_path / "in" / f"{name}.nii", _image())
-    write = command.write_preview
+    write = write_preview
 
     def fail(target: Path, *rest: Any) -> None:
         if target.parent.name == "b":
@@ -498,7 +523,13 @@ def test_an_interrupt_keeps_the_finished_cases_and_leaves_none_half_written(
     monkeypatch.setattr(Predictor, "predict_prepared", interrupt_second)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(write_model(), tmp_path / "in", tmp_path / "out")
-    assert files_below(tmp_path / "out") == ["a/mask.nii", "a/preview.png", "a/statistics.json", "cases.csv"]
+    assert files_below(tmp_path / "out") == [
+        "a/mask.nii",
+        "a/preview.png",
+        "a/statistics.json",
+        "cases.csv",
+        "manifest.json",
+    ]
     monkeypatch.undo()
     result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out")
     assert [row["action"] for row in result.rows] == ["kept", "done", "done"]

@@ -1,6 +1,7 @@
 """A network small enough to count by hand: 2D, a patch of 8 x 8, one channel, two classes.
 
-encoder.0: 1 -> 2 channels at 8 x 8; encoder.1: 2 -> 3 at 4 x 4; decoder.0: up 3 -> 2, then 4 -> 2, at 8 x 8; head 2 -> 2.
+encoder.0: 1 -> 2 channels at 8 x 8; encoder.1: 2 -> 3 at 4 x 4; decoder.0: up 3 -> 2, then 4 -> 2, at 8 x 8;
+head: 2 -> 2.
 """
 
 import pytest

@@ -127,8 +127,8 @@ def test_convolutions_have_the_kernels_and_steps_of_their_stage() -> None:
 def test_each_stage_has_as_many_convolutions_as_configured() -> None:
     config, _ = CONFIGS["convolutions"]
     network = make(config)
-    assert [len(list(network.encoder.get_submodule(f"{stage}.blocks"))) for stage in range(3)] == [1, 2, 3]
-    assert [len(list(network.decoder.get_submodule(f"{stage}.blocks"))) for stage in range(2)] == [3, 1]
+    assert [len(list(network.encoder.get_submodule(f"{stage}.blocks").children())) for stage in range(3)] == [1, 2, 3]
+    assert [len(list(network.decoder.get_submodule(f"{stage}.blocks").children())) for stage in range(2)] == [3, 1]
 
 
 def test_max_pooling_takes_the_step_from_the_convolution() -> None:

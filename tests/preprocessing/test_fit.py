@@ -9,7 +9,7 @@ from pipeline.preprocessing.fit import FOREGROUND_SAMPLES, Fingerprint, fingerpr
 from pipeline.preprocessing.fitted import ClipNormalisation, ScanNormalisation
 from pipeline.scan import Scan
 
-THICK = [(0.7, 0.7, 5.0), (0.8, 0.8, 4.0), (0.9, 0.9, 6.0)]
+THICK: list[tuple[float, ...]] = [(0.7, 0.7, 5.0), (0.8, 0.8, 4.0), (0.9, 0.9, 6.0)]
 
 
 def case(
@@ -23,7 +23,7 @@ def case(
 
 
 def test_the_target_is_the_median_spacing_of_each_axis() -> None:
-    spacings = [(1.0, 2.0, 1.0), (2.0, 2.5, 1.5), (1.5, 4.0, 2.0)]
+    spacings: list[tuple[float, ...]] = [(1.0, 2.0, 1.0), (2.0, 2.5, 1.5), (1.5, 4.0, 2.0)]
     assert target_spacing_mm(spacings, [(60, 60, 60)] * 3, ratio=3.0) == (1.5, 2.5, 1.5)
 
 
@@ -42,15 +42,15 @@ def test_slices_less_than_the_ratio_thicker_keep_the_median() -> None:
 
 
 def test_the_thickest_axis_is_compared_with_the_coarsest_of_the_others() -> None:
-    spacings = [(0.5, 2.0, 5.0), (0.5, 2.0, 4.0), (0.5, 2.0, 6.0)]
+    spacings: list[tuple[float, ...]] = [(0.5, 2.0, 5.0), (0.5, 2.0, 4.0), (0.5, 2.0, 6.0)]
     assert target_spacing_mm(spacings, [(200, 200, 30)] * 3, ratio=3.0) == (0.5, 2.0, 5.0)  # 5 < 3 x 2
 
 
 def test_the_10th_percentile_never_goes_below_the_other_axes() -> None:
     # ten thin cases of 0.5 mm among 21: the median stays 5, the 10th percentile would be 0.5, below the 1.0 in plane
-    spacings = [(1.0, 1.0, 0.5)] * 10 + [(1.0, 1.0, 5.0)] * 11
+    spacings: list[tuple[float, ...]] = [(1.0, 1.0, 0.5 if case < 10 else 5.0) for case in range(21)]
     target = target_spacing_mm(spacings, [(200, 200, 30)] * 21, ratio=3.0)
-    assert target == (1.0, 1.0, pytest.approx(1.00001))
+    assert target == pytest.approx((1.0, 1.0, 1.00001), abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,180 @@
+"""`evaluate` and `score`: which cases count, and what the files say."""
+
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipeline.commands.evaluate import Evaluation, SplitName, evaluate, score
+from pipeline.commands.predict import predict
+from pipeline.config.evaluation import EvaluationConfig
+from pipeline.errors import DatasetError
+from pipeline.formats import nifti
+from pipeline.model import load_model
+
+WriteModel = Callable[..., Path]
+WriteVolume = Callable[..., Path]
+QUIET = Console(quiet=True)
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_volume: WriteVolume) -> Path:
+    """Four cases whose masks are what the model predicts, but for case d, whose organ is half as long."""
+    root = tmp_path / "set"
+    labels = {"background": 0, "organ": 1, "lesion": 4}
+    for index, name in enumerate(NAMES):
+        image = np.zeros((8, 8, 8), np.int16)
+        image[2:6, 2:4, 2:4] = 10 + index
+        image[6, 2:4, 2:4] = 200
+        mask = np.where(image > 100, 4, image > 0).astype(np.uint8)
+        if name == "d":
+            mask[2:4] = 0
+        write_volume(root / "imagesTr" / f"{name}.nii.gz", image)
+        write_volume(root / "labelsTr" / f"{name}.nii.gz", mask)
+    (root / "dataset.json").write_text(json.dumps({"labels": labels}))
+    return root
+
+
+def content_hash(dataset: Path, name: str) -> str:
+    return nifti.read_scan(dataset / "imagesTr" / f"{name}.nii.gz").content_hash()
+
+
+def run(model: Path, dataset: Path, output: Path, part: SplitName | None = None) -> Evaluation:
+    loaded = load_model(model)
+    return evaluate(loaded, dataset, output, part, loaded.manifest.inference, QUIET)
+
+
+def scored_cases(output: Path) -> list[str]:
+    with (output / "cases.csv").open(newline="", encoding="utf-8") as stream:
+        return sorted({row["case"] for row in csv.DictReader(stream) if row["status"] == "ok"})
+
+
+def metrics(output: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((output / "metrics.json").read_text())
+    return content
+
+
+# --- Which cases are scored
+
+
+@pytest.fixture
+def own_model(write_model: WriteModel, dataset: Path) -> Path:
+    """A model that was trained on a, validated on b, and has not seen c; d is no case of its data set."""
+    parts = {"a": "train", "b": "validation", "c": "test"}
+    return write_model(parts={content_hash(dataset, name): part for name, part in parts.items()})
+
+
+def test_on_the_models_own_data_set_the_test_cases_are_the_default(
+    own_model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    run(own_model, dataset, tmp_path / "out")
+    assert scored_cases(tmp_path / "out") == ["c"]
+    content = metrics(tmp_path / "out")
+    assert (content["cases"], content["excluded_training_cases"], content["provenance"]["part"]) == (1, 0, "test")
+
+
+def test_the_validation_cases_can_be_asked_for(own_model: Path, dataset: Path, tmp_path: Path) -> None:
+    run(own_model, dataset, tmp_path / "out", "val")
+    assert scored_cases(tmp_path / "out") == ["b"]
+
+
+def test_all_leaves_out_what_the_model_was_trained_on_and_counts_it(
+    own_model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    run(own_model, dataset, tmp_path / "out", "all")
+    assert scored_cases(tmp_path / "out") == ["b", "c", "d"]
+    assert metrics(tmp_path / "out")["excluded_training_cases"] == 1
+
+
+def test_all_cases_of_a_foreign_data_set_are_the_default(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    run(write_model(parts={"0" * 64: "train"}), dataset, tmp_path / "out")
+    assert scored_cases(tmp_path / "out") == list(NAMES)
+    assert metrics(tmp_path / "out")["provenance"]["part"] == "all"
+
+
+def test_a_training_case_is_known_though_it_was_renamed_compressed_anew_and_turned(
+    own_model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        path = dataset / folder / "a.nii.gz"
+        image = nibabel.Nifti1Image.from_filename(path)
+        turned = image.slicer[::-1]
+        turned.set_qform(turned.affine, code=1)
+        turned.set_sform(turned.affine, code=1)
+        path.unlink()
+        renamed = dataset / folder / "another.nii.gz"
+        renamed.write_bytes(gzip.compress(turned.to_bytes(), compresslevel=1))
+    run(own_model, dataset, tmp_path / "out", "all")
+    assert scored_cases(tmp_path / "out") == ["b", "c", "d"]
+    assert metrics(tmp_path / "out")["excluded_training_cases"] == 1
+
+
+def test_a_data_set_of_training_cases_alone_is_refused(write_model: WriteModel, dataset: Path, tmp_path: Path) -> None:
+    model = write_model(parts={content_hash(dataset, name): "train" for name in NAMES})
+    with pytest.raises(DatasetError, match=r"cases to score in .*\(--split all\); found none among its 4; 4 were tr"):
+        run(model, dataset, tmp_path / "out", "all")
+    assert not (tmp_path / "out").exists()
+
+
+# --- What is written
+
+
+def test_the_metrics_are_those_worked_out_by_hand(write_model: WriteModel, dataset: Path, tmp_path: Path) -> None:
+    result = run(write_model(), dataset, tmp_path / "out")
+    content = metrics(tmp_path / "out")
+    # case d: 16 voxels predicted, 8 of them right: Dice 2 * 8 / (16 + 8) = 2/3, IoU 8/16, volume 8 mm3 too large
+    organ, lesion = content["labels"]["organ"], content["labels"]["lesion"]
+    assert organ["dice"]["mean"] == pytest.approx((3 + 2 / 3) / 4)
+    assert (organ["dice"]["median"], organ["dice"]["n"]) == (1.0, 4)
+    assert organ["iou"]["mean"] == pytest.approx((3 + 1 / 2) / 4)
+    assert organ["volume_error_ml"]["mean"] == pytest.approx(0.008 / 4)
+    assert lesion["dice"]["mean"] == 1.0
+    assert content["mean_dice"] == pytest.approx(((3 + 2 / 3) / 4 + 1) / 2)
+    low, high = organ["dice"]["ci95"]
+    assert 2 / 3 <= low <= organ["dice"]["mean"] <= high <= 1
+    assert {"mean", "std", "median", "ci95", "n"} == set(organ["hd95_mm"])
+    assert {"dice", "iou", "hd95_mm", "nsd", "volume_error_ml"} <= set(organ)
+    assert result.summary["mean_dice"] == content["mean_dice"]
+    assert (tmp_path / "out" / "report.html").read_text().startswith("<!")
+    with (tmp_path / "out" / "cases.csv").open(newline="") as stream:
+        rows = [(row["case"], row["label"]) for row in csv.DictReader(stream)]
+    assert rows == [(name, label) for name in NAMES for label in ("organ", "lesion")]
+
+
+def test_cases_that_cannot_be_scored_are_failed_and_the_others_scored(
+    write_model: WriteModel, write_volume: WriteVolume, dataset: Path, tmp_path: Path
+) -> None:
+    (dataset / "imagesTr" / "a.nii.gz").write_bytes(b"")
+    write_volume(dataset / "labelsTr" / "b.nii.gz", np.ones((8, 8, 7), np.uint8))
+    write_volume(dataset / "labelsTr" / "c.nii.gz", np.full((8, 8, 8), 9, np.uint8))
+    result = run(write_model(), dataset, tmp_path / "out")
+    assert result.failed == 3
+    reasons = {row["case"]: row["reason"] for row in metrics(tmp_path / "out")["failed_cases"]}
+    assert sorted(reasons) == ["a", "b", "c"]
+    assert "Expected a mask on its scan's grid; found shape 8 x 8 x 8 against 8 x 8 x 7" in reasons["b"]
+    assert "Expected a mask with the model's labels; found also 9" in reasons["c"]
+    assert scored_cases(tmp_path / "out") == ["d"]
+
+
+def test_scoring_what_predict_wrote_gives_what_evaluate_gives(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    model = load_model(write_model())
+    run(tmp_path / "model", dataset, tmp_path / "evaluated")
+    inference = model.manifest.inference
+    predict(model, dataset / "imagesTr", tmp_path / "masks", inference, overwrite=False, console=QUIET)
+    config = EvaluationConfig(bootstrap_samples=100)
+    score(tmp_path / "masks", dataset / "labelsTr", tmp_path / "scored", model.manifest.labels, config)
+    evaluated, scored = metrics(tmp_path / "evaluated"), metrics(tmp_path / "scored")
+    assert scored["labels"] == evaluated["labels"]
+    assert scored["mean_dice"] == evaluated["mean_dice"]

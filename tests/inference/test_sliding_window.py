@@ -1,0 +1,168 @@
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data.utils import compute_importance_map
+from monai.inferers.utils import sliding_window_inference
+from torch import Tensor
+
+from pipeline.config.cache import CacheConfig
+from pipeline.inference.sliding_window import gaussian, mirrored, pad_to, sliding_window, starts
+from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
+from pipeline.preprocessing.prepare import plan_trail
+from pipeline.samples.cache import CaseCache, PreparedCase
+from pipeline.samples.patches import cut
+from pipeline.scan import Scan
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def recording(seen: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """A network that gives its input back and keeps it."""
+
+    def network(batch: Tensor) -> Tensor:
+        seen.append(batch.clone())
+        return batch
+
+    return network
+
+
+def by_position(batch: Tensor) -> Tensor:
+    """Logits that depend on where in the patch a voxel lies, as a network's do near the border of its patch."""
+    ramp = torch.linspace(-1, 1, batch[0, 0].numel()).reshape(batch.shape[2:])
+    return torch.cat([batch, batch * ramp, ramp.expand_as(batch)], 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "overlap", "expected"),
+    [
+        (10, 4, 0.5, [0, 2, 4, 6]),
+        (10, 4, 0.0, [0, 3, 6]),  # three patches of 4 cover 10, evenly spread
+        (8, 4, 0.0, [0, 4]),
+        (9, 4, 0.5, [0, 2, 3, 5]),  # 5/3 and 10/3, rounded
+        (4, 4, 0.5, [0]),
+        (5, 4, 0.5, [0, 1]),
+        (6, 4, 0.99, [0, 1, 2]),  # a step is a voxel at least
+    ],
+)
+def test_where_patches_start(size: int, patch: int, overlap: float, expected: list[int]) -> None:
+    assert starts(size, patch, overlap) == expected
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.8])
+def test_patches_cover_the_axis_and_overlap_enough(overlap: float) -> None:
+    for size in range(12, 60):
+        first = starts(size, 12, overlap)
+        steps = np.diff(first)
+        assert (first[0], first[-1]) == (0, size - 12)
+        assert all(1 <= step <= np.ceil(12 * (1 - overlap)) for step in steps)
+
+
+def test_weights_are_a_gaussian_of_an_eighth_of_the_patch() -> None:
+    # 8 voxels: deviation 1, distances 0.5, 1.5, 2.5, 3.5
+    half = [np.exp(-(d**2) / 2) for d in (3.5, 2.5, 1.5, 0.5)]
+    np.testing.assert_allclose(gaussian((8,)), [*half, *half[::-1]], rtol=1e-5)
+
+
+def test_weights_are_monai_s_but_for_the_smallest() -> None:
+    ours = gaussian((8, 12, 16))
+    theirs = compute_importance_map((8, 12, 16), mode="gaussian", sigma_scale=0.125, dtype=torch.float32)
+    torch.testing.assert_close(ours.clamp_min(1e-3), theirs.clamp_min(1e-3))
+    assert ours.min() == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+@pytest.mark.parametrize("shape", [(8, 8, 8), (13, 9, 20), (5, 8, 11)])
+def test_a_constant_network_gives_its_probabilities_everywhere(shape: tuple[int, ...], overlap: float) -> None:
+    logits = torch.tensor([1.0, -2.0, 0.5])
+    probabilities = sliding_window(
+        lambda batch: logits.view(1, 3, 1, 1, 1).expand(1, 3, *batch.shape[2:]), noise(2, *shape), (8, 8, 8), overlap
+    )
+    expected = (logits.exp() / logits.exp().sum()).view(3, 1, 1, 1).expand(3, *shape)
+    torch.testing.assert_close(probabilities, expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (13, 9, 20), (5, 8, 11), (3, 4, 5)])
+def test_a_network_that_repeats_its_input_gives_the_softmax_of_the_image(shape: tuple[int, ...]) -> None:
+    image = noise(3, *shape)
+    probabilities = sliding_window(lambda batch: batch, image, (8, 8, 8), 0.5)
+    torch.testing.assert_close(probabilities, image.softmax(0))
+
+
+def test_images_are_windowed_as_volumes_are() -> None:
+    image = noise(3, 13, 20)
+    torch.testing.assert_close(sliding_window(lambda batch: batch, image, (8, 6), 0.5), image.softmax(0))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (16, 12, 20)])
+def test_patches_are_blended_as_monai_does(shape: tuple[int, ...]) -> None:
+    # (size - patch) is a multiple of the step 4, so that the patches of both lie in the same places
+    image = noise(1, *shape)
+    theirs = sliding_window_inference(
+        image[None],
+        (8, 8, 8),
+        1,
+        lambda batch: by_position(batch).softmax(1),
+        overlap=0.5,
+        mode="gaussian",
+        roi_weight_map=gaussian((8, 8, 8)),
+    )
+    assert isinstance(theirs, Tensor)
+    torch.testing.assert_close(sliding_window(by_position, image, (8, 8, 8), 0.5), theirs[0])
+
+
+def test_probabilities_sum_to_1_in_single_precision_whatever_the_network_computes_in() -> None:
+    probabilities = sliding_window(lambda batch: by_position(batch).bfloat16(), noise(1, 11, 9, 8), (8, 8, 8), 0.5)
+    assert probabilities.dtype == torch.float32
+    torch.testing.assert_close(probabilities.sum(0), torch.ones(11, 9, 8))
+
+
+def test_a_small_image_is_padded_with_zeros_on_both_sides() -> None:
+    seen: list[Tensor] = []
+    image = noise(1, 5, 8, 2)
+    sliding_window(recording(seen), image, (8, 8, 4), 0.5)
+    assert len(seen) == 1
+    # the image's middle, 5 // 2 and 2 // 2, lies at the patch's, 8 // 2 and 4 // 2: 2 before and 1 after; 1 and 1
+    expected = torch.zeros(1, 1, 8, 8, 4)
+    expected[0, :, 2:7, :, 1:3] = image
+    assert torch.equal(seen[0], expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 7), (1, 6, 2), (8, 3, 8)])
+def test_a_small_image_is_padded_as_training_pads_it(shape: tuple[int, ...], tmp_path: Path) -> None:
+    image = noise(1, *shape).numpy()
+    fitted = FittedPreprocessing(
+        spacing_mm=None, crop="none", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
+    )
+    trail = plan_trail(Scan(image.copy(), np.eye(4), Path("scan.nii")), fitted)
+    case = PreparedCase("small", image, np.zeros(shape, np.uint8), (), trail)
+    stored = CaseCache(CacheConfig(folder=tmp_path)).get("small", lambda: case)
+    patch, _ = cut(stored, tuple(n // 2 for n in shape), (8, 8, 8))
+    padded, inner = pad_to(torch.from_numpy(image), (8, 8, 8))
+    np.testing.assert_array_equal(padded, patch)
+    np.testing.assert_array_equal(padded[(slice(None), *inner)], image)
+
+
+@pytest.mark.parametrize("axes", [(0,), (0, 2), (0, 1, 2)])
+def test_mirroring_is_the_mean_over_all_flips(axes: tuple[int, ...]) -> None:
+    batch = noise(1, 1, 4, 5, 6)
+    views = [[axis + 2 for axis in chosen] for count in range(4) for chosen in combinations(axes, count)]
+    assert len(views) == 2 ** len(axes)
+    expected = torch.stack([by_position(batch.flip(view)).softmax(1).flip(view) for view in views]).mean(0)
+    torch.testing.assert_close(mirrored(by_position, axes)(batch).softmax(1), expected)
+
+
+def test_mirroring_along_no_axis_changes_no_probability() -> None:
+    batch = noise(1, 1, 4, 5, 6)
+    torch.testing.assert_close(mirrored(by_position, ())(batch).softmax(1), by_position(batch).softmax(1))
+
+
+def test_mirroring_stands_a_class_that_is_impossible() -> None:
+    certain = mirrored(lambda batch: torch.cat([batch + 200, batch], 1), (0,))  # exp(-200) is 0 in single precision
+    probabilities = sliding_window(certain, noise(1, 4, 4), (4, 4), 0.5)
+    torch.testing.assert_close(probabilities, torch.tensor([1.0, 0.0]).view(2, 1, 1).expand(2, 4, 4))

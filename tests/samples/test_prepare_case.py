@@ -1,0 +1,42 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ScanError
+from pipeline.layouts.dataset import Case
+from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
+from pipeline.samples.prepare import FOREGROUND_VOXELS, foreground, prepare_case
+
+WriteVolume = Callable[..., Path]
+FITTED = FittedPreprocessing(
+    spacing_mm=None, crop="nonzero", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
+)
+
+
+def test_a_case_is_read_cropped_and_its_labels_become_classes(tmp_path: Path, write_volume: WriteVolume) -> None:
+    image, mask = np.zeros((4, 4, 4), np.int16), np.zeros((4, 4, 4), np.uint8)
+    image[1:3, :, :], mask[1, 2, 3], mask[2, 0, 0] = 7, 9, 4
+    case = Case("a", write_volume(tmp_path / "a.nii", image), write_volume(tmp_path / "m.nii", mask), "a")
+    prepared = prepare_case(case, FITTED, (4, 9))
+    assert prepared.name == "a"
+    assert prepared.image.shape == (1, 2, 4, 4)
+    assert prepared.labels.dtype == np.uint8
+    assert [voxels.tolist() for voxels in prepared.foreground] == [[[1, 0, 0]], [[0, 2, 3]]]
+    with pytest.raises(ScanError, match="found also 4"):
+        prepare_case(case, FITTED, (9,))
+
+
+def test_the_foreground_is_sampled_over_the_whole_structure() -> None:
+    labels = np.ones((30, 30, 30), np.uint8)
+    labels[0] = 0
+    (voxels,) = foreground(labels, 1)
+    assert FOREGROUND_VOXELS <= len(voxels) < 2 * FOREGROUND_VOXELS
+    assert voxels.dtype == np.int32
+    assert (voxels[:, 0].min(), voxels[:, 0].max()) == (1, 29)
+
+
+def test_a_class_that_a_case_lacks_has_no_voxels() -> None:
+    one, two = foreground(np.full((2, 2, 2), 2, np.uint8), 2)
+    assert (len(one), len(two)) == (0, 8)

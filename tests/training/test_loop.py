@@ -1,0 +1,252 @@
+"""Training on two volumes of 12 x 12 x 12 with a bright ball to find; an epoch takes well under a second."""
+
+import math
+import time
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.augmentation.volumes import Sample
+from pipeline.config.augmentation import AugmentationConfig
+from pipeline.config.cache import CacheConfig
+from pipeline.config.network import NetworkConfig
+from pipeline.config.training import TrainingConfig
+from pipeline.inference.precision import Compute
+from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
+from pipeline.preprocessing.prepare import prepare
+from pipeline.samples.cache import CaseCache, PreparedCase
+from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
+from pipeline.samples.prepare import foreground
+from pipeline.scan import Scan
+from pipeline.training.loop import DivergedError, EpochResult, Task, fit
+from pipeline.training.schedule import Clock
+from pipeline.training.state import (
+    TrainingState,
+    average_weights,
+    load_checkpoint,
+    new_network,
+    new_state,
+    save_checkpoint,
+)
+from pipeline.training.validation import SlidingWindow, ValidationCase, mean_dice, validate
+
+CPU = Compute(torch.device("cpu"), "fp32")
+NETWORK = NetworkConfig(features=(4, 8, 8), deep_supervision=1)
+FITTED = FittedPreprocessing(
+    spacing_mm=(1.0, 1.0, 1.0), crop="none", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
+)
+WINDOW = SlidingWindow((8, 8, 8), 0.5)
+
+
+def config(**settings: object) -> TrainingConfig:
+    defaults = {"patch_size": (8, 8, 8), "max_epochs": 2, "iterations_per_epoch": 3, "validate_every": 1}
+    return TrainingConfig.model_validate(defaults | settings)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[ValidationCase]:
+    cache = CaseCache(CacheConfig(folder=tmp_path / "cache"))
+    made = []
+    for number in range(2):
+        index = np.stack(np.meshgrid(*[np.arange(12)] * 3, indexing="ij"))
+        truth = (((index - 5 - number) ** 2).sum(0) < 4**2).astype(np.uint8)
+        noise = np.random.default_rng(number).normal(0, 0.3, (1, 12, 12, 12))
+        scan = Scan((truth + noise).astype(np.float32), np.diag([-1.0, 1.0, 1.0, 1.0]), Path("scan.nii"))
+        prepared = prepare(scan, FITTED)
+        upright = truth[::-1].copy()
+        case = PreparedCase(f"ball {number}", prepared.image, upright, foreground(upright, 1), prepared.trail)
+        made.append(ValidationCase(cache.get(str(number), partial(copy, case)), truth))
+    return made
+
+
+@dataclass
+class Run:
+    """A training that can be watched."""
+
+    state: TrainingState
+    results: list[EpochResult]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return average_weights(self.state)
+
+
+def start(training: TrainingConfig) -> TrainingState:
+    return new_state(new_network(NETWORK, channels=1, classes=2, seed=training.seed), 3, training, CPU)
+
+
+def task(cases: list[ValidationCase], training: TrainingConfig, first_epoch: int = 0) -> Task:
+    plan = BatchPlan(len(cases), training, first_epoch)
+    dataset = PatchDataset([case.stored for case in cases], training, AugmentationConfig())
+    loader = make_loader(dataset, plan, 0, pin_memory=False)
+    return Task(iter(loader), batches_per_epoch(len(cases), training), cases, WINDOW, classes=2)
+
+
+def train(cases: list[ValidationCase], training: TrainingConfig, clock: Clock | None = None) -> Run:
+    state = start(training)
+    clock = clock or Clock.start(0.0)
+    return Run(state, list(fit(state, task(cases, training), training, CPU, clock)))
+
+
+def assert_identical(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def test_two_runs_of_one_seed_are_identical_to_the_last_bit(cases: list[ValidationCase]) -> None:
+    one, other = train(cases, config()), train(cases, config())
+    assert [result.loss for result in one.results] == [result.loss for result in other.results]
+    assert [result.dice for result in one.results] == [result.dice for result in other.results]
+    assert_identical(one.weights, other.weights)
+
+
+def test_another_seed_is_another_run(cases: list[ValidationCase]) -> None:
+    one, other = train(cases, config(max_epochs=1)), train(cases, config(max_epochs=1, seed=1))
+    assert one.results[0].loss != other.results[0].loss
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_run_resumed_from_its_checkpoint_is_the_run_without_a_break(
+    cases: list[ValidationCase], tmp_path: Path, kind: str
+) -> None:
+    training = config(optimiser={"kind": kind})
+    whole = train(cases, training)
+    broken = start(training)
+    next(fit(broken, task(cases, training), training, CPU, Clock.start(0.0)))
+    save_checkpoint(tmp_path / "last.ckpt", broken)
+    state = start(training.model_copy(update={"seed": 77}))
+    load_checkpoint(tmp_path / "last.ckpt", state)
+    (result,) = fit(state, task(cases, training, state.epoch), training, CPU, Clock.start(state.seconds))
+    assert (result.epoch, result.finished) == (2, True)
+    assert result.loss == whole.results[1].loss
+    assert result.learning_rate == whole.results[1].learning_rate
+    assert result.dice == whole.results[1].dice
+    assert_identical(average_weights(state), whole.weights)
+    assert_identical(state.network.state_dict(), whole.state.network.state_dict())
+
+
+def test_training_finds_the_ball(cases: list[ValidationCase]) -> None:
+    training = config(max_epochs=10, iterations_per_epoch=6, optimiser={"learning_rate": 0.01, "warmup_steps": 5})
+    results = train(cases, training).results
+    assert results[-1].loss < 0.6 * results[0].loss
+    assert results[-1].dice is not None
+    assert results[-1].dice[0] is not None
+    assert results[-1].dice[0] > 0.7
+
+
+def test_each_epoch_reports_how_far_training_is(cases: list[ValidationCase]) -> None:
+    run = train(cases, config(max_epochs=3, validate_every=2))
+    assert [result.epoch for result in run.results] == [1, 2, 3]
+    assert [result.share for result in run.results] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert [result.finished for result in run.results] == [False, False, True]
+    assert [result.dice is not None for result in run.results] == [False, True, True]  # the last one always
+    assert (run.state.epoch, run.state.step) == (3, 9)
+    assert run.state.seconds == run.results[-1].seconds > 0
+
+
+def test_without_validation_cases_there_is_no_dice(cases: list[ValidationCase]) -> None:
+    training = config(max_epochs=1)
+    batches = task(cases, training).batches
+    (result,) = fit(start(training), Task(batches, 3, [], WINDOW, 2), training, CPU, Clock.start(0.0))
+    assert (result.dice, result.is_best, result.finished) == (None, False, True)
+
+
+def test_training_stops_after_validations_without_a_gain(cases: list[ValidationCase]) -> None:
+    training = config(max_epochs=9, iterations_per_epoch=1, early_stopping=2, optimiser={"learning_rate": 1e-12})
+    run = train(cases, training)
+    # the first validation is the best so far, and with such a rate no later one is better
+    assert [result.is_best for result in run.results] == [True, False, False]
+    assert run.results[-1].finished
+    assert run.state.stale_validations == 2
+
+
+def test_the_time_bound_ends_an_epoch_which_is_then_validated(cases: list[ValidationCase]) -> None:
+    training = config(max_minutes=1, max_epochs=50, validate_every=10)
+    run = train(cases, training, Clock(before=61.0, started=time.monotonic()))
+    (result,) = run.results
+    assert (result.share, result.finished) == (1.0, True)
+    assert result.dice is not None
+    assert run.state.step == 1  # of 3: an epoch has a batch at least
+
+
+def test_the_learning_rate_follows_the_time_bound(cases: list[ValidationCase]) -> None:
+    training = config(max_minutes=1, max_epochs=1000, iterations_per_epoch=1, optimiser={"warmup_steps": 0})
+    state = start(training)
+    result = next(fit(state, task(cases, training), training, CPU, Clock(before=45.0, started=time.monotonic())))
+    assert result.learning_rate == pytest.approx(2e-3 * (1 + math.cos(math.pi * 0.75)) / 2, rel=0.1)
+
+
+def test_a_loss_that_is_no_number_ends_training(cases: list[ValidationCase]) -> None:
+    training = config()
+    nan = {"image": torch.full((2, 1, 8, 8, 8), torch.nan), "labels": torch.zeros(2, 1, 8, 8, 8, dtype=torch.uint8)}
+    batches: Iterator[Sample] = iter([nan])
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 0; lower the learning rate"):
+        list(fit(start(training), Task(batches, 1, cases, WINDOW, 2), training, CPU, Clock.start(0.0)))
+
+
+def test_two_accumulated_batches_make_the_step_of_one_twice_as_large(cases: list[ValidationCase]) -> None:
+    sgd = {"kind": "sgd", "learning_rate": 0.1, "warmup_steps": 0}
+    large = config(max_epochs=1, iterations_per_epoch=1, batch_size=2, optimiser=sgd)
+    small = config(max_epochs=1, iterations_per_epoch=2, batch_size=1, optimiser=sgd | {"accumulate": 2})
+    one, other = train(cases, large), train(cases, small)
+    assert (one.state.step, other.state.step) == (1, 1)
+    assert other.results[0].loss == pytest.approx(one.results[0].loss, rel=1e-5)
+    for name, tensor in one.weights.items():
+        torch.testing.assert_close(other.weights[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_batches_that_are_left_over_make_a_step_of_their_own(cases: list[ValidationCase]) -> None:
+    run = train(cases, config(optimiser={"accumulate": 2}))
+    assert run.state.step == 4  # 3 batches an epoch: a step of 2 and a step of 1, twice
+    assert run.results[-1].share == 1.0
+
+
+def test_the_gradient_is_clipped_to_its_largest_norm(cases: list[ValidationCase]) -> None:
+    plain = {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_steps": 0}
+    training = config(max_epochs=1, iterations_per_epoch=1, optimiser=plain | {"gradient_clip": 0.01})
+    before = start(training).network.state_dict()
+    after = train(cases, training).state.network.state_dict()
+    moved = torch.stack([(after[name] - before[name]).square().sum() for name in before]).sum().sqrt()
+    assert float(moved) == pytest.approx(0.01, rel=1e-2)
+
+
+def test_validation_scores_each_case_on_its_own_grid(cases: list[ValidationCase]) -> None:
+    class Threshold(torch.nn.Module):
+        """Finds the ball by its brightness."""
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [torch.cat([torch.zeros_like(x), 10 * (x - 0.7)], 1)]
+
+    (dice,) = validate(Threshold(), cases, WINDOW, 2, CPU)  # type: ignore[arg-type]
+    assert dice is not None
+    assert 0.8 < dice < 1.0
+
+
+def test_a_class_that_no_case_has_is_left_out_of_the_mean(cases: list[ValidationCase]) -> None:
+    class Nothing(torch.nn.Module):
+        """Finds nothing."""
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [torch.cat([x * 0 + 1, x * 0, x * 0], 1)]
+
+    dice = validate(Nothing(), cases, WINDOW, 3, CPU)  # type: ignore[arg-type]
+    assert dice == [0.0, None]
+    assert mean_dice(dice) == 0.0
+    assert mean_dice([0.5, None, 1.0]) == 0.75
+    assert mean_dice([None]) is None

@@ -1,0 +1,47 @@
+import time
+from math import cos, pi
+
+import pytest
+
+from pipeline.config.training import OptimiserConfig, TrainingConfig
+from pipeline.training.schedule import Clock, learning_rate, progress
+
+SGD = OptimiserConfig(kind="sgd", learning_rate=0.01, warmup_steps=0)
+ADAMW = OptimiserConfig(kind="adamw", learning_rate=0.01, warmup_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, 0.01), (0.5, 0.01 * 0.5**0.9), (0.9, 0.01 * 0.1**0.9), (1.0, 0.0)]
+)
+def test_sgd_decays_as_a_power(share: float, expected: float) -> None:
+    assert learning_rate(1000, share, SGD) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, 0.01), (1 / 3, 0.0075), (0.5, 0.005), (0.9, 0.005 * (1 + cos(0.9 * pi))), (1.0, 0.0)]
+)
+def test_adamw_decays_along_half_a_cosine(share: float, expected: float) -> None:
+    assert learning_rate(1000, share, ADAMW) == pytest.approx(expected)
+
+
+def test_the_rate_rises_with_the_steps_of_the_warm_up() -> None:
+    config = OptimiserConfig(learning_rate=0.01, warmup_steps=4)
+    rates = [learning_rate(step, 0.0, config) for step in range(6)]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+
+
+def test_progress_is_the_share_of_the_steps() -> None:
+    assert [progress(step, 200, 1e9, TrainingConfig()) for step in (0, 50, 200, 300)] == [0.0, 0.25, 1.0, 1.0]
+
+
+def test_progress_is_the_share_of_the_minutes_where_that_is_further() -> None:
+    config = TrainingConfig(max_minutes=2)
+    assert progress(50, 200, 12.0, config) == 0.25  # 12 s of 120 s are 0.1
+    assert progress(50, 200, 60.0, config) == 0.5
+    assert progress(50, 200, 121.0, config) == 1.0
+
+
+def test_a_clock_goes_on_from_the_seconds_before() -> None:
+    clock = Clock(before=100.0, started=time.monotonic() - 5.0)
+    assert clock.seconds == pytest.approx(105.0, abs=0.5)
+    assert Clock.start(7.0).seconds == pytest.approx(7.0, abs=0.5)

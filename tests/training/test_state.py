@@ -1,0 +1,161 @@
+import itertools
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn, optim
+
+from pipeline.config.network import NetworkConfig
+from pipeline.config.training import TrainingConfig
+from pipeline.errors import ModelError
+from pipeline.inference.precision import Compute
+from pipeline.training.state import (
+    TrainingState,
+    average_weights,
+    load_checkpoint,
+    new_network,
+    new_state,
+    save_checkpoint,
+    update_average,
+)
+
+CPU = Compute(torch.device("cpu"), "fp32")
+TINY = NetworkConfig(features=(2, 4), deep_supervision=0, norm="batch")
+
+
+def make(seed: int = 0, network: NetworkConfig = TINY, **optimiser: object) -> TrainingState:
+    training = TrainingConfig.model_validate({"optimiser": optimiser})
+    return new_state(new_network(network, channels=1, classes=2, seed=seed), 3, training, CPU)
+
+
+def trained(**optimiser: Any) -> TrainingState:
+    """A state after a step, nothing of which is as it began."""
+    state = make(**optimiser)
+    state.network(torch.randn(1, 1, 8, 8, 8))[0].square().mean().backward()
+    state.optimiser.step()
+    state.step, state.epoch, state.seconds = 7, 3, 12.5
+    state.best_dice, state.last_dice, state.stale_validations = 0.75, 0.5, 2
+    update_average(state, 0.9)
+    return state
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    one = make(seed=1).network.state_dict()
+    assert torch.equal(torch.rand(2), expected)  # and making them leaves other random numbers alone
+    again, other = make(seed=1).network.state_dict(), make(seed=2).network.state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_average_starts_as_a_copy_in_evaluation_mode() -> None:
+    state = make()
+    assert not state.average.training
+    for own, new in zip(state.average.parameters(), state.network.parameters(), strict=True):
+        assert torch.equal(own, new)
+        assert own.data_ptr() != new.data_ptr()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("sgd", optim.SGD), ("adamw", optim.AdamW)])
+def test_the_optimiser_is_the_configured_one(kind: str, expected: type[optim.Optimizer]) -> None:
+    optimiser = make(kind=kind, learning_rate=0.125, weight_decay=0.25, momentum=0.5).optimiser
+    assert type(optimiser) is expected
+    (group,) = optimiser.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.125, 0.25)
+    assert kind == "adamw" or (group["momentum"], group["nesterov"]) == (0.5, True)
+
+
+def test_sgd_without_momentum_is_possible() -> None:
+    assert make(kind="sgd", momentum=0.0).optimiser.param_groups[0]["nesterov"] is False
+
+
+@pytest.mark.parametrize(
+    ("step", "decay", "kept"),
+    [(1, 0.99, 2 / 11), (8, 0.99, 0.5), (8, 0.25, 0.25), (100_000, 0.99, 0.99), (5, 0.0, 0.0)],
+)
+def test_the_average_follows_faster_at_first(step: int, decay: float, kept: float) -> None:
+    state = make()
+    state.step = step
+    with torch.no_grad():
+        for own, new in zip(state.average.parameters(), state.network.parameters(), strict=True):
+            own.fill_(10.0)
+            new.fill_(20.0)
+    update_average(state, decay)
+    for own in state.average.parameters():
+        torch.testing.assert_close(own, torch.full_like(own, kept * 10 + (1 - kept) * 20))
+
+
+def test_buffers_are_copied_and_not_averaged() -> None:
+    state = trained()
+    for own, new in zip(state.average.buffers(), state.network.buffers(), strict=True):
+        assert torch.equal(own, new)
+    assert any(isinstance(layer, nn.BatchNorm3d) for layer in state.average.modules())
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_checkpoint_brings_everything_back(tmp_path: Path, kind: str) -> None:
+    state, other = trained(kind=kind), make(seed=9, kind=kind)
+    save_checkpoint(tmp_path / "last.ckpt", state)
+    load_checkpoint(tmp_path / "last.ckpt", other)
+    assert (other.epoch, other.step, other.seconds) == (3, 7, 12.5)
+    assert (other.best_dice, other.last_dice, other.stale_validations) == (0.75, 0.5, 2)
+    for part in ("network", "average"):
+        saved, loaded = (getattr(each, part).state_dict() for each in (state, other))
+        assert all(torch.equal(saved[name], loaded[name]) for name in saved)
+    moments = [each.optimiser.state_dict()["state"] for each in (state, other)]
+    assert moments[0].keys() == moments[1].keys() != set()
+    for index, name in itertools.product(moments[0], moments[0][0]):
+        assert torch.equal(moments[0][index][name], moments[1][index][name])
+
+
+def test_the_exported_weights_are_a_copy_of_the_average() -> None:
+    state = trained()
+    weights = average_weights(state)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in state.average.state_dict().items())
+    weights["heads.0.weight"].zero_()
+    assert state.average.get_parameter("heads.0.weight").any()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[: len(content) // 2], lambda _: b"", lambda _: b"\x00\x01 no checkpoint" * 50],
+    ids=["cut off", "empty", "something else"],
+)
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "last.ckpt"
+    save_checkpoint(path, trained())
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError, match=r"a checkpoint of this run's network; found .*last\.ckpt: .*Start the run"):
+        load_checkpoint(path, make())
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"none\.ckpt: .*No such file"):
+        load_checkpoint(tmp_path / "none.ckpt", make())
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.ckpt", trained())
+    other = make(network=TINY.model_copy(update={"features": (2, 6)}))
+    with pytest.raises(ModelError, match=r"last\.ckpt: Error\(s\) in loading state_dict for UNet"):
+        load_checkpoint(tmp_path / "last.ckpt", other)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    path, witness = tmp_path / "last.ckpt", tmp_path / "witness"
+
+    class Attack:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (witness,)
+
+    torch.save({"network": Attack()}, path)
+    with pytest.raises(ModelError, match=r"a checkpoint of this run's network"):
+        load_checkpoint(path, make())
+    assert not witness.exists()
+    pickle.loads(pickle.dumps(Attack()))
+    assert witness.exists()  # the attack is a real one
