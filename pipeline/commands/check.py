@@ -15,6 +15,7 @@ from pipeline.formats import nifti
 from pipeline.inference.batch import InputFile, find_inputs
 from pipeline.inference.readers import run_isolated
 from pipeline.layouts.discover import discover
+from pipeline.layouts.wording import count_of
 from pipeline.manifest import Manifest
 
 
@@ -64,7 +65,7 @@ def _check_header(entry: InputFile, manifest: Manifest | None) -> list[Finding]:
         return [Finding("error", entry.case, error.expected, error.found, error.remedy)]
     if manifest is None or header.channels == len(manifest.modalities):
         return []
-    wanted = f"{len(manifest.modalities)} channels, as the model {manifest.name} has"
+    wanted = f"{count_of(len(manifest.modalities), 'channel')}, as the model {manifest.name} has"
     return [Finding("error", entry.case, wanted, str(header.channels), "Give the kind of scan that it was trained on.")]
 
 

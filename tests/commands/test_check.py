@@ -102,7 +102,7 @@ def test_scans_that_do_not_suit_a_model_are_errors(
     path = write_volume(tmp_path / "a.nii", np.zeros((4, 4, 4, 2), np.int16))
     (finding,) = check(path, read_manifest(write_model()), deep=False, console=QUIET)
     remedy = "Give the kind of scan that it was trained on."
-    assert finding == Finding("error", "a", "1 channels, as the model threshold has", "2", remedy)
+    assert finding == Finding("error", "a", "1 channel, as the model threshold has", "2", remedy)
 
 
 def test_a_path_with_nothing_to_check_is_refused(tmp_path: Path) -> None:
