@@ -243,6 +243,7 @@ def test_the_summary_counts_parameters_and_the_receptive_field() -> None:
         "summary",
         CONFIG,
         "network.features=[2,4]",
+        "network.strides=null",
         "network.encoder_convolutions=[1,1]",
         "network.decoder_convolutions=[1]",
         "network.deep_supervision=0",
