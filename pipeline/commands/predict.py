@@ -81,7 +81,7 @@ def predict(
         OutputError: ``output`` cannot be written to.
     """
     record = PredictionRecord(output, model.manifest, config)
-    plan = _plan(find_inputs(source), record, overwrite=overwrite)
+    plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
     _make_folder(output)
     predictor = Predictor(model, config)
     rows: list[dict[str, Any]] = []
@@ -103,7 +103,7 @@ def plan_predictions(
         DatasetError: there is no scan at ``source``.
     """
     record = PredictionRecord(output, model.manifest, config)
-    plan = _plan(find_inputs(source), record, overwrite=overwrite)
+    plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
     return _summary([_row(item.entry, item.status, item.action, item.reason) for item in plan])
 
 

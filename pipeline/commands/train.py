@@ -164,9 +164,9 @@ def _record_epoch(
     run: TrackedRun,
     progress: ProgressLine,
 ) -> None:
-    save_checkpoint(folder.last, state)
-    if result.is_best:
+    if result.is_best:  # before the last, which says that this was the best
         save_checkpoint(folder.best, state)
+    save_checkpoint(folder.last, state)
     mean = mean_dice(result.dice) if result.dice else None
     metrics = {"loss": result.loss, "learning_rate": result.learning_rate, "dice": mean, "seconds": result.seconds}
     by_label = dict(zip(checked.dataset.labels, result.dice or [], strict=False))

@@ -39,21 +39,22 @@ class InputFile:
     is_scan: bool = True
 
 
-def find_inputs(source: Path) -> list[InputFile]:
+def find_inputs(source: Path, output: Path | None = None) -> list[InputFile]:
     """The files of a folder, and of the folders below it, in order of their names; or one file.
 
-    Hidden files and folders are passed over.
+    Hidden files and folders are passed over, and so is the output where it lies inside: masks are no scans.
 
     Raises:
         DatasetError: there is nothing at the path, or no scan below it.
     """
     if source.is_file():
-        return [_classify(source, source.parent)]
+        return [_only_scan(_classify(source, source.parent))]
     if not source.is_dir():
         raise DatasetError("a scan or a folder of scans", f"nothing at {source}", "Check the path.")
-    inputs = [
-        _classify(path, source) for path in sorted(source.rglob("*")) if path.is_file() and not _hidden(path, source)
-    ]
+    if output is not None and output.resolve() == source.resolve():
+        raise DatasetError("an OUTPUT apart from INPUT", f"{output} for both", "Choose another OUTPUT.")
+    files = [path for path in sorted(source.rglob("*")) if path.is_file() and not _hidden(path, source)]
+    inputs = [_classify(path, source) for path in files if not _below(path, output)]
     if not any(entry.is_scan for entry in inputs):
         raise DatasetError("scans (.nii, .nii.gz)", f"none in {source}", "Check the path.")
     return _mark_clashes(inputs)
@@ -68,6 +69,16 @@ def _classify(path: Path, root: Path) -> InputFile:
     if (kind := OTHER_FORMATS.get(path.suffix.lower())) is not None:
         return InputFile(case, path, f"Expected NIfTI (.nii, .nii.gz); found {kind}. Convert it to NIfTI.")
     return InputFile(case, path, "not a scan", is_scan=False)
+
+
+def _only_scan(entry: InputFile) -> InputFile:
+    if not entry.is_scan:
+        raise DatasetError("a scan (.nii, .nii.gz)", str(entry.path), "Check the path.")
+    return entry
+
+
+def _below(path: Path, output: Path | None) -> bool:
+    return output is not None and path.resolve().is_relative_to(output.resolve())
 
 
 def _hidden(path: Path, root: Path) -> bool:

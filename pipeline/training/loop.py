@@ -114,7 +114,7 @@ def train_epoch(
     accumulate = config.optimiser.accumulate
     for index in range(task.batches_per_epoch):
         share = progress(state.step, _total_steps(task, config), clock.seconds, config)
-        if share >= 1 and losses:
+        if share >= 1 and losses and index % accumulate == 0:  # a group of batches that was begun ends in a step
             break
         rate = learning_rate(state.step, share, config.optimiser)
         group = min(accumulate, task.batches_per_epoch - index + index % accumulate)
