@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,8 +269,6 @@ def test_help_does_not_import_the_heavy_libraries() -> None:
     program = "import sys; from pipeline.cli import app; print(sorted({'torch', 'mlflow', 'monai'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-    started = time.monotonic()
     shown = medseg("--help")
-    assert time.monotonic() - started < 10
     for name in ("check", "train", "evaluate", "score", "predict", "summary", "cache", "demo"):
         assert re.search(rf"\b{name}\b", shown.stdout)
