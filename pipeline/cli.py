@@ -268,8 +268,8 @@ def _inference(
 
 def _label(item: str) -> tuple[str, int]:
     name, equals, value = item.partition("=")
-    if not name or not equals or not value.isdigit():
-        raise typer.BadParameter(f"expected NAME=VALUE with a whole value, found {item!r}")
+    if not name or not equals or not value.isdecimal() or int(value) < 1:
+        raise typer.BadParameter(f"expected NAME=VALUE with a whole value above 0, found {item!r}; write e.g. liver=1")
     return name, int(value)
 
 

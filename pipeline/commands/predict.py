@@ -141,6 +141,8 @@ def _run(
         if item.action == "done":
             yield _predict_case(item.entry, next(outcomes), predictor, output, record)
         else:
+            if item.status == "failed":  # no older mask may pass for this file's
+                _remove_results(output / item.entry.case)
             kept = _kept_volumes(output / item.entry.case, predictor.manifest) if item.action == "kept" else {}
             yield _row(item.entry, item.status, item.action, item.reason) | kept
 

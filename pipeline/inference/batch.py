@@ -8,6 +8,7 @@ from pipeline.formats import nifti
 
 OTHER_FORMATS = {
     ".dcm": "DICOM",
+    ".ima": "DICOM",
     ".nrrd": "NRRD",
     ".nhdr": "NRRD",
     ".mha": "MetaImage",
@@ -66,9 +67,19 @@ def _classify(path: Path, root: Path) -> InputFile:
     if name is not None:
         return InputFile("__".join([*below.parts[:-1], name]), path)
     case = "__".join([*below.parts[:-1], path.name])
-    if (kind := OTHER_FORMATS.get(path.suffix.lower())) is not None:
+    kind = OTHER_FORMATS.get(path.suffix.lower()) or ("DICOM" if _is_dicom(path) else None)
+    if kind is not None:
         return InputFile(case, path, f"Expected NIfTI (.nii, .nii.gz); found {kind}. Convert it to NIfTI.")
     return InputFile(case, path, "not a scan", is_scan=False)
+
+
+def _is_dicom(path: Path) -> bool:
+    """DICOM files often have no ending; a preamble of 128 bytes and "DICM" gives them away (PS3.10, section 7.1)."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _only_scan(entry: InputFile) -> InputFile:

@@ -191,6 +191,18 @@ def test_two_files_of_one_case_both_fail_and_neither_is_written(
     assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["c"]
 
 
+def test_a_case_that_can_no_longer_be_told_from_another_keeps_no_older_mask(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = write_model()
+    write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(model, tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "a" / "mask.nii.gz").exists()
+    write_volume(tmp_path / "in" / "a.nii", _image())
+    run(model, tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out" / "a").exists()
+
+
 def test_no_text_of_a_header_is_in_any_file_that_is_written(write_model: WriteModel, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     image = nibabel.Nifti1Image(_image(), np.eye(4))

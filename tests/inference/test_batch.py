@@ -30,3 +30,11 @@ def test_input_and_output_cannot_be_one_folder(tmp_path: Path) -> None:
 def test_a_single_file_that_is_no_scan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"Expected a scan .* found .*notes\.txt"):
         find_inputs(touch(tmp_path / "notes.txt"))
+
+
+def test_dicom_without_an_ending_is_a_scan_that_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "notes").write_bytes(bytes(132))
+    dicom, notes = find_inputs(tmp_path)
+    assert dicom.problem == "Expected NIfTI (.nii, .nii.gz); found DICOM. Convert it to NIfTI."
+    assert (dicom.is_scan, notes.is_scan) == (True, False)
