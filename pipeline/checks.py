@@ -1,24 +1,22 @@
 """Preflight: everything that is wrong with a data set, before hours are spent on it, and what to do about each thing.
 
-Headers are read in seconds; a deep check reads the voxels as well. `inspect_case` looks at one case and returns plain
-values, so that it can run in another process; the rest puts these together.
+Headers are read in seconds; a deep check reads the voxels as well. `inspect_case` looks at one case, in another process
+where a damaged file can do no harm; the rest puts together what it found.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
-import numpy as np
-
-from pipeline import geometry
 from pipeline.errors import ScanError, UserError
 from pipeline.formats import nifti
+from pipeline.geometry import misplaced_mask
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.scan_files import case_name
-from pipeline.layouts.split import Split
-from pipeline.layouts.wording import count_of, enumerate_names
+from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels, values_in
+from pipeline.wording import count_of, enumerate_names
 
 Severity = Literal["error", "warning"]
 T = TypeVar("T")
@@ -45,6 +43,11 @@ class Finding:
     remedy: str
     file: str = ""
 
+    @classmethod
+    def of(cls, case: str, error: UserError, file: str = "") -> Self:
+        """An error that something raised, as a finding."""
+        return cls("error", case, error.expected, error.found, error.remedy, file)
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -52,15 +55,15 @@ class Inspection:
 
     Attributes:
         case: the case; without a mask, only its image is looked at.
-        labels: the mask values that are declared.
-        channels: how many channels its image should have.
         deep: whether to read the voxels.
+        labels: the mask values that are declared; None where any will do.
+        channels: how many channels its image should have; None where any number will do.
     """
 
     case: Case
-    labels: frozenset[int]
-    channels: int
     deep: bool
+    labels: frozenset[int] | None = None
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,52 +75,37 @@ class CaseFacts:
         findings: everything that is wrong with it alone.
         content_hash: of the image's values; None where they were not read.
         labels: mask values above 0; None where the mask was not read.
+        channels: of the image; None where its header cannot be read.
     """
 
     case: str
     findings: tuple[Finding, ...] = ()
     content_hash: str | None = None
     labels: frozenset[int] | None = None
+    channels: int | None = None
 
 
-Inspect = Callable[[Inspection], CaseFacts]
-MapCases = Callable[[Inspect, Sequence[Inspection]], Iterable[CaseFacts | Exception]]
-"""Calls a function for each inspection and yields, in the same order, its result or what went wrong in its place."""
+def inspections(dataset: Dataset, *, deep: bool) -> list[Inspection]:
+    """The cases of a data set to look at, with and without a mask."""
+    labels = frozenset(dataset.labels.values()) if dataset.declared else None
+    channels = len(dataset.modalities)
+    return [Inspection(case, deep, labels, channels) for case in (*dataset.cases, *dataset.unlabelled)]
 
 
-def check_dataset(dataset: Dataset, *, deep: bool, map_cases: MapCases | None = None) -> list[Finding]:
-    """Find everything that is wrong with a data set.
-
-    Args:
-        dataset: what `discover` found.
-        deep: also read all voxels: finite values, label values, empty masks, duplicates.
-        map_cases: how cases are looked at; by default one after the other in this process.
-    """
-    return dataset_findings(dataset, inspect_dataset(dataset, deep=deep, map_cases=map_cases))
-
-
-def inspect_dataset(dataset: Dataset, *, deep: bool, map_cases: MapCases | None = None) -> list[CaseFacts]:
-    """Look at each case, with and without a mask; a reader that fails becomes a finding of its case."""
-    labels, channels = frozenset(dataset.labels.values()), len(dataset.modalities)
-    jobs = [Inspection(case, labels, channels, deep) for case in (*dataset.cases, *dataset.unlabelled)]
-    outcomes = (map_cases or one_by_one)(inspect_case, jobs)
-    return [
-        CaseFacts(job.case.name, (_failure(job.case.name, outcome),)) if isinstance(outcome, Exception) else outcome
-        for job, outcome in zip(jobs, outcomes, strict=True)
-    ]
-
-
-def one_by_one(inspect: Inspect, jobs: Sequence[Inspection]) -> Iterator[CaseFacts | Exception]:
-    """Inspect in this process, handing on what a case throws; the way to write any other `MapCases`."""
-    for job in jobs:
-        try:
-            yield inspect(job)
-        except Exception as error:  # whatever a damaged file brings a library to throw must not end the check
-            yield error
+def name_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> Dataset:
+    """The same data set, its labels called ``label_<value>`` after what its masks hold, where nothing names them."""
+    if dataset.declared:
+        return dataset
+    return replace(dataset, labels={f"label_{value}": value for value in sorted(_held(facts))})
 
 
 def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
-    """The findings of all cases and those of the data set as a whole, sorted by severity and case."""
+    """The findings of all cases and those of the data set as a whole, sorted by severity and case.
+
+    Args:
+        dataset: as `name_labels` gives it.
+        facts: what `inspect_case` found.
+    """
     findings = [
         *_file_findings(dataset),
         *_label_findings(dataset, facts),
@@ -138,22 +126,7 @@ def inspect_case(job: Inspection) -> CaseFacts:
         findings += _mask_header_findings(name, mask, image)
     content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
     labels = _mask_labels(job, findings) if job.deep and mask is not None and mask.channels == 1 else None
-    return CaseFacts(name, tuple(findings), content_hash, labels)
-
-
-def check_split(dataset: Dataset, split: Split, hashes: Mapping[str, str]) -> list[Finding]:
-    """Find what lies in more than one of train, validation and test: patients, and images with the same content.
-
-    Args:
-        dataset: whose cases the split divides.
-        split: names of cases.
-        hashes: content hash of each case that was read; cases without one are compared by patient alone.
-    """
-    patients = {case.name: case.patient for case in dataset.cases}
-    return [
-        *_divided(split, patients, "the cases of a patient in one part of the split", "Put them into one part."),
-        *_divided(split, hashes, "an image in one part of the split", "These images are the same; keep one of them."),
-    ]
+    return CaseFacts(name, tuple(findings), content_hash, labels, None if image is None else image.channels)
 
 
 def format_findings(findings: Iterable[Finding], shown: int | None = None) -> str:
@@ -179,29 +152,17 @@ def _place(finding: Finding) -> str:
     return f"{finding.case} ({finding.file})" if finding.file else finding.case
 
 
-def _failure(case: str, error: Exception) -> Finding:
-    """What took the place of a case's facts: a worker that died, or an exception that no reader foresaw."""
-    if isinstance(error, UserError):
-        return Finding("error", case, error.expected, error.found, error.remedy)
-    found = f"a reader that fails: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return Finding("error", case, "files that can be read", found, "Export the case again, or leave it out.")
-
-
 def _attempt(read: Callable[[Path], T], path: Path, case: str, findings: list[Finding]) -> T | None:
     """What a file holds, or None and a finding."""
     try:
         return read(path)
     except ScanError as error:
-        findings.append(_of_file(case, path, error))
+        findings.append(Finding.of(case, error, f"{path.parent.name}/{path.name}"))
         return None
 
 
-def _of_file(case: str, path: Path, error: ScanError) -> Finding:
-    return Finding("error", case, error.expected, error.found, error.remedy, f"{path.parent.name}/{path.name}")
-
-
-def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int) -> list[Finding]:
-    if image.channels == channels:
+def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int | None) -> list[Finding]:
+    if channels is None or image.channels == channels:
         return []
     return [
         Finding(
@@ -219,12 +180,9 @@ def _mask_header_findings(case: str, mask: nifti.NiftiHeader, image: nifti.Nifti
     if mask.channels != 1:
         found, remedy = count_of(mask.channels, "channel"), "Merge them into one label map."
         findings.append(Finding("error", case, "a mask with one label a voxel", found, remedy))
-    if image is None:
-        return findings
-    difference = geometry.grid_difference(image.shape, image.affine, mask.shape, mask.affine)
-    if difference is not None:
-        found, remedy = f"{difference} (image against mask)", "Find the mask that was drawn on this very image."
-        findings.append(Finding("error", case, "a mask on its image's grid", found, remedy))
+    problem = None if image is None else misplaced_mask(image, mask)
+    if problem is not None:
+        findings.append(Finding.of(case, problem))
     return findings
 
 
@@ -238,20 +196,17 @@ def _mask_labels(job: Inspection, findings: list[Finding]) -> frozenset[int] | N
     mask = _attempt(nifti.read_mask, job.case.mask, job.case.name, findings)
     if mask is None:
         return None
-    labels = frozenset(int(value) for value in np.unique(mask.array)) - {0}
+    labels = values_in(mask.array)
     findings += _value_findings(job.case.name, labels, job.labels)
     return labels
 
 
-def _value_findings(case: str, labels: frozenset[int], declared: frozenset[int]) -> list[Finding]:
+def _value_findings(case: str, labels: frozenset[int], declared: frozenset[int] | None) -> list[Finding]:
     if not labels:
         remedy = "Leave it if the scan shows none of the structures; otherwise export the mask again."
         return [Finding("warning", case, "a mask that marks something", "zeros alone", remedy)]
-    unknown = labels - declared
-    if not unknown:
-        return []
-    expected, found = f"the label values {_numbers(declared | {0})}", f"also {_numbers(unknown)}"
-    return [Finding("error", case, expected, found, "Correct the mask, or declare the label in data.labels.")]
+    problem = None if declared is None else unknown_labels(labels, declared)
+    return [] if problem is None else [Finding.of(case, problem)]
 
 
 def _file_findings(dataset: Dataset) -> list[Finding]:
@@ -293,30 +248,43 @@ def _label_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findin
     if not dataset.cases:
         remedy = "Check that images and masks have the same names."
         findings.append(Finding("error", "", "an image with a mask, at least one", "none", remedy))
-    elif not dataset.labels:
-        remedy = "Check that these are the masks, and name the labels in data.labels."
-        findings.append(Finding("error", "", "a label, at least one", "masks of zeros alone", remedy))
+    elif len(dataset.labels) > MAX_LABELS:
+        remedy = "Check that these are the masks, or merge some of the labels."
+        findings.append(Finding("error", "", f"at most {MAX_LABELS} labels", str(len(dataset.labels)), remedy))
     elif not dataset.declared:
-        found = f"none, so that they are called {', '.join(dataset.labels)} after the values in the masks"
-        findings.append(Finding("warning", "", "names of the labels", found, "Name them in data.labels."))
+        findings.append(_unnamed_labels(dataset, facts))
     return findings + _unused_labels(dataset, facts)
+
+
+def _unnamed_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> Finding:
+    if not dataset.labels and any(each.labels is not None for each in facts):
+        remedy = "Check that these are the masks, and name the labels in data.labels."
+        return Finding("error", "", "a label, at least one", "masks of zeros alone", remedy)
+    names = enumerate_names(dataset.labels) or "label_<value>"
+    found = f"none, so that they are called {names} after the values in the masks"
+    return Finding("warning", "", "names of the labels", found, "Name them in data.labels.")
 
 
 def _unused_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
     """Labels that no mask holds, as far as masks were read."""
-    read = [each.labels for each in facts if each.labels is not None]
-    held = frozenset[int]().union(*read)
+    read = sum(each.labels is not None for each in facts)
+    held = _held(facts)
     return [
         Finding(
             "warning",
             "",
             f"the label {name} (value {value}) in some mask",
-            f"it in none of the {len(read)} that were read",
+            f"it in none of the {read} that were read",
             "Correct its value, or take it off the labels: it cannot be learnt.",
         )
         for name, value in dataset.labels.items()
         if read and value not in held
     ]
+
+
+def _held(facts: Sequence[CaseFacts]) -> frozenset[int]:
+    """The values above 0 of all masks that were read."""
+    return frozenset[int]().union(*(each.labels for each in facts if each.labels is not None))
 
 
 def _duplicates(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -335,20 +303,6 @@ def _duplicate(names: list[str], patients: Mapping[str, str]) -> Finding:
     return Finding(severity, names[0], "images that differ", found, "Keep one of them.")
 
 
-def _divided(split: Split, keys: Mapping[str, str], expected: str, remedy: str) -> list[Finding]:
-    """A finding for each key whose cases lie in several parts; the key itself can name a person and is not said."""
-    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for part, names in split.parts.items():
-        for name in names:
-            if name in keys:
-                places[keys[name]].append((name, part))
-    return [
-        Finding("error", found[0][0], expected, ", ".join(f"{name} in {part}" for name, part in found), remedy)
-        for found in places.values()
-        if len({part for _, part in found}) > 1
-    ]
-
-
 def _summary(grouped: Mapping[tuple[Severity, str, str, str], list[str]]) -> str:
     counts: dict[Severity, int] = {"error": 0, "warning": 0}
     for key, cases in grouped.items():
@@ -361,7 +315,3 @@ def _paragraph(severity: Severity, expected: str, found: str, remedy: str, place
     where = [f"  cases     {enumerate_names(named)}"] if named else []
     lines = [f"{severity.upper()}: expected {expected}", f"  found     {found}", *where, f"  remedy    {remedy}"]
     return "\n".join(lines)
-
-
-def _numbers(values: Iterable[int]) -> str:
-    return ", ".join(str(value) for value in sorted(values))

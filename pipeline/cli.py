@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.errors import OutputError, UserError
+from pipeline.wording import count_of
 
 if TYPE_CHECKING:
-    from pipeline.commands.evaluate import Evaluation
     from pipeline.commands.predict import Predictions
+    from pipeline.commands.score import Evaluation
     from pipeline.commands.train import TrainedRun
     from pipeline.config.inference import InferenceConfig
     from pipeline.networks.summary import Summary
@@ -30,6 +31,13 @@ app = typer.Typer(
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+LEFT_OUT = {
+    "train": "trained on",
+    "validation": "validated on",
+    "test": "kept for testing",
+    "unknown": "unknown to the model",
+}
+"""Cases that `evaluate` does not score, by their part of the model's split."""
 DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the settings, KEY=VALUE with dotted keys.")]
@@ -122,7 +130,7 @@ def score(
     tolerance_mm: Annotated[float, typer.Option(min=1e-6, help="Tolerance of the normalised surface Dice.")] = 1.0,
 ) -> None:
     """Score a folder of masks against another, without a model."""
-    from pipeline.commands.evaluate import score as run_score
+    from pipeline.commands.score import score as run_score
     from pipeline.config.evaluation import EvaluationConfig
 
     labels = dict(_label(item) for item in label) if label else None
@@ -138,7 +146,9 @@ def predict(
     overrides: Annotated[list[str] | None, typer.Argument(help="inference.KEY=VALUE")] = None,
     device: Device = None,
     tta: Tta = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do cases again that OUTPUT holds.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do cases again that OUTPUT holds, and replace files of others.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
 ) -> None:
     """Write a mask, statistics and a picture for each scan, and a table of all."""
@@ -212,7 +222,7 @@ def demo(
     done = run_demo(load_config(config, overrides or []), out)
     out.rule("results")
     _print_evaluation(done.evaluation, done.evaluation_folder)
-    out.print(f"masks        {done.predictions_folder} ({done.predictions.done} scans)", markup=False)
+    out.print(f"masks        {done.predictions_folder} ({count_of(done.predictions.done, 'scan')})", markup=False)
     out.print(f"report       {done.predictions_folder / 'report.html'}", markup=False)
     _print_run(done.run)
     out.print("All runs:    .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db", markup=False)
@@ -288,14 +298,14 @@ def _print_evaluation(result: "Evaluation", folder: Path) -> None:
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         table.add_row(name, _number(dice["mean"]), shown, _number(metrics["hd95_mm"]["mean"]), str(dice["n"]))
     out.print(table)
-    out.print(f"mean Dice    {_number(summary['mean_dice'])} over {summary['cases']} cases", markup=False)
-    if summary["excluded_training_cases"]:
-        out.print(
-            f"left out     {summary['excluded_training_cases']} cases that the model was trained on", markup=False
-        )
+    out.print(f"mean Dice    {_number(summary['mean_dice'])} over {count_of(summary['cases'], 'case')}", markup=False)
+    left_out = {part: count for part, count in summary.get("left_out", {}).items() if count}
+    if left_out:
+        counts = ", ".join(f"{count} {LEFT_OUT[part]}" for part, count in left_out.items())
+        out.print(f"left out     {count_of(sum(left_out.values()), 'case')}: {counts}", markup=False)
     out.print(f"evaluation   {folder / 'report.html'}", markup=False)
     if result.failed:
-        out.print(f"failed       {result.failed} cases, named in the report", markup=False)
+        out.print(f"failed       {count_of(result.failed, 'case')}, named in the report", markup=False)
         raise typer.Exit(SOME_FAILED if summary["cases"] else FAILED)
 
 

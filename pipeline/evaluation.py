@@ -27,6 +27,7 @@ from pipeline.metrics.intervals import bootstrap_ci95
 from pipeline.metrics.overlap import Overlap, volume_error_ml, volume_ml
 from pipeline.report.html import evaluation_report
 from pipeline.scan import Scan
+from pipeline.wording import count_of, enumerate_names
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "asd_mm", "nsd", "volume_error_ml")
 EMPTY_RULE = (
@@ -339,15 +340,12 @@ def _check_match(
 
 
 def _some(masks: dict[str, list[Path]]) -> str:
-    if not masks:
-        return "no NIfTI masks"
-    names = ", ".join(list(masks)[:3])
-    return f"{len(masks)} masks ({names}{', ...' if len(masks) > 3 else ''})"
+    return f"{count_of(len(masks), 'mask')} ({enumerate_names(masks)})" if masks else "no NIfTI masks"
 
 
 def _read_pair(predicted: list[Path], expected: list[Path]) -> tuple[Scan, Scan]:
     prediction, reference = _read_one(predicted, "prediction"), _read_one(expected, "reference")
-    difference = geometry.grid_difference(prediction.shape, prediction.affine, reference.shape, reference.affine)
+    difference = geometry.grid_difference(prediction, reference)
     if difference is not None:
         raise ScanError(
             "a prediction on the reference's grid",

@@ -5,14 +5,29 @@ right, y towards the front (anterior), z towards the head (superior). Arrays hav
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
 
+from pipeline.errors import ScanError
+
 Affine = NDArray[np.float64]
 MAX_SHEAR_COSINE = 0.05
 """Axes whose cosine exceeds this (about 3 degrees from square) have no spacing that means anything: refused."""
+
+
+class Grid(Protocol):
+    """Voxels and where they lie, as scans and their headers give them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape (I, J, K) in voxels."""
+
+    @property
+    def affine(self) -> Affine:
+        """4x4, voxel index -> RAS mm."""
 
 
 def voxel_spacing_mm(affine: Affine) -> tuple[float, float, float]:
@@ -35,6 +50,16 @@ def shear_cosine(affine: Affine) -> float:
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosines = directions.T @ directions - np.eye(3)
     return float(np.abs(cosines).max())
+
+
+def largest_angle(affine_a: Affine, affine_b: Affine) -> float:
+    """The largest angle in degrees between an axis of one affine and the same axis of the other.
+
+    From the chord between the two directions, ``2 asin(chord / 2)``: near 0, a cosine is too flat to tell the angle.
+    """
+    a, b = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0) for affine in (affine_a, affine_b))
+    chord = np.linalg.norm(a - b, axis=0).max()
+    return float(np.degrees(2 * np.arcsin(min(chord / 2, 1.0))))
 
 
 def orientation(affine: Affine) -> str:
@@ -89,21 +114,28 @@ def to_ras(affine: Affine) -> Reorientation:
     return Reorientation(source_axis, tuple(bool(codes[axis, 1] < 0) for axis in source_axis))
 
 
-def grid_difference(
-    shape_a: tuple[int, ...], affine_a: Affine, shape_b: tuple[int, ...], affine_b: Affine
-) -> str | None:
+def grid_difference(a: Grid, b: Grid) -> str | None:
     """How two voxel grids differ, in words, or None where they are the same.
 
     Grids are the same if their shapes are equal and no corner of the one lies further than a hundredth of the
     smallest spacing plus 1e-3 mm from its counterpart: headers store 32-bit numbers, and some tools round more.
     """
-    if shape_a != shape_b:
-        return f"shape {_times(shape_a)} against {_times(shape_b)}"
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape_a), [1], indexing="ij"), dtype=float).reshape(4, -1)
-    distance_mm = float(np.linalg.norm(((affine_a - affine_b) @ corners)[:3], axis=0).max())
-    if distance_mm > 0.01 * min(voxel_spacing_mm(affine_a)) + 1e-3:
+    if a.shape != b.shape:
+        return f"shape {_times(a.shape)} against {_times(b.shape)}"
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in a.shape), [1], indexing="ij"), dtype=float).reshape(4, -1)
+    distance_mm = float(np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0).max())
+    if distance_mm > 0.01 * min(voxel_spacing_mm(a.affine)) + 1e-3:
         return f"positions up to {distance_mm:.3g} mm apart"
     return None
+
+
+def misplaced_mask(image: Grid, mask: Grid) -> ScanError | None:
+    """What is wrong with a mask that does not lie on its image's grid; None where it does."""
+    difference = grid_difference(image, mask)
+    if difference is None:
+        return None
+    found, remedy = f"{difference} (image against mask)", "Find the mask that was drawn on this very image."
+    return ScanError("a mask on its image's grid", found, remedy)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -1,5 +1,6 @@
 """``model.json``: what a model is, what it needs, and where it came from; everything but the weights."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,10 @@ class Provenance(Section):
     """MLflow run that trained it."""
     dataset: str
     """Name of the data set."""
+    dataset_labels: dict[str, int] = Field(default_factory=dict)
+    """Labels that dataset.json named, empty where it named none; the model's differ where the settings name others."""
+    dataset_modalities: tuple[str, ...] = ()
+    """Modalities that dataset.json named, as above."""
     seed: int
     """Seed of the training."""
     epochs: int
@@ -64,7 +69,8 @@ class Manifest(Section):
     parts: dict[str, Part]
     """Content hash of each case of the data set, and the part of the split that it was in."""
     validation_dice: float | None
-    """Mean Dice of the exported weights on the validation cases, None where there were none."""
+    """Mean Dice of the exported weights on the validation cases, without test-time mirroring and keep_largest, whatever
+    the inference settings say. None where there were no such cases, or no structure in any of them."""
     weights_sha256: str
     provenance: Provenance
 
@@ -76,7 +82,12 @@ class Manifest(Section):
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``model.json`` into a model's folder."""
-    write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
+    write_text(folder / FILE_NAME, _as_text(manifest))
+
+
+def manifest_sha256(manifest: Manifest) -> str:
+    """SHA-256 of ``model.json`` as `write_manifest` writes it; the weights' hash in it makes it one of the model."""
+    return hashlib.sha256(_as_text(manifest).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -100,6 +111,10 @@ def read_manifest(folder: Path) -> Manifest:
             error.found.strip(),
             "Use the version of medseg that wrote it.",
         ) from error
+
+
+def _as_text(manifest: Manifest) -> str:
+    return manifest.model_dump_json(indent=2) + "\n"
 
 
 def _parse(text: str, path: Path) -> object:

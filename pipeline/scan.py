@@ -1,7 +1,7 @@
 """The one type that every reader returns and everything after reading works on."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,14 @@ class Scan:
         array: the values, shape (C, I, J, K) for a volume; the dtype is the one that holds them without loss.
         affine: 4x4, voxel index -> RAS mm.
         source: the file that it was read from.
-        space_code: the NIfTI code of the space the affine maps to (1 scanner, 2 aligned, 4 MNI), kept for masks.
+        nifti_header: of a NIfTI file on the same grid, with the forms of the source and nothing else of it, for masks;
+            empty where the source is of another format.
     """
 
     array: NDArray
     affine: geometry.Affine
     source: Path
-    space_code: int = field(default=1)
+    nifti_header: bytes = b""
 
     def __post_init__(self) -> None:
         assert self.array.ndim == 4, self.array.shape

@@ -5,11 +5,11 @@ The client is used with an explicit run id and no global state, so that runs sta
 
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -20,27 +20,46 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
+from mlflow.utils.uri import resolve_uri_if_local
 
 from pipeline.config.tracking import TrackingConfig
 from pipeline.errors import ModelError
 
+SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 BATCH = 100
 LONGEST_VALUE = 500
 MODEL_FOLDER = "model"
+REGISTERED = "models:/"
+NO_SUCH_RUN = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""What MLflow calls an id that it has no run for, and one that no run can have."""
 
+log = logging.getLogger(__name__)
 for _noisy in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
 class TrackedRun:
-    """A run that is being recorded."""
+    """A run that is being recorded.
+
+    Attributes:
+        run_id: its id in MLflow.
+        uri: the tracking server or store, independent of the working directory; None where it would give away a login.
+    """
 
     def __init__(self, client: MlflowClient, run_id: str, uri: str) -> None:
         self._client = client
         self.run_id = run_id
-        self.uri = uri
+        self.uri = None if _has_login(uri) else uri
+
+    def start(self, name: str) -> None:
+        """Say that it is running, and under which name."""
+        self._client.update_run(self.run_id, status="RUNNING", name=name)
+
+    def end(self, status: str) -> None:
+        """Say that it has ended: FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(self.run_id, status)
 
     def log_settings(self, settings: dict[str, Any]) -> None:
         """Record nested settings as parameters with dotted names; values that are too long are cut."""
@@ -68,42 +87,49 @@ class TrackedRun:
 
 
 @contextmanager
-def track(config: TrackingConfig, name: str, run_id: str | None = None) -> Iterator[TrackedRun]:
+def track(
+    config: TrackingConfig, name: str, *, run_id: str | None = None, uri: str | None = None
+) -> Iterator[TrackedRun]:
     """Record a run; on leaving, it is FINISHED, FAILED after an exception, KILLED after an interrupt.
 
     Args:
         config: experiment, run name and tags.
         name: the run's name where the configuration has none.
         run_id: a run to continue; by default the one that ``mlflow run`` started, or else a new one.
+        uri: where the run to continue was begun; MLFLOW_TRACKING_URI, where it is set, counts for more.
+
+    Raises:
+        ModelError: the run to continue is not recorded there.
     """
-    client, uri = _connect()
-    run_id = run_id or os.environ.get("MLFLOW_RUN_ID") or _create(client, config, uri)
-    client.update_run(run_id, status="RUNNING", name=config.run_name or name)
-    run = TrackedRun(client, run_id, uri)
-    run.set_tags(config.tags)
+    begun = run_id or os.environ.get("MLFLOW_RUN_ID")
+    run = _begun_run(begun, _tracking_uri(uri)) if begun else _new_run(config, _tracking_uri())
     try:
+        run.start(config.run_name or name)
+        run.set_tags(config.tags)
         yield run
     except KeyboardInterrupt:
-        client.set_terminated(run_id, "KILLED")
+        _end(run, "KILLED", {})
         raise
     except BaseException as error:
-        run.set_tags({"error": str(error)[:LONGEST_VALUE]})
-        client.set_terminated(run_id, "FAILED")
+        _end(run, "FAILED", {"error": _without_names(error)})
         raise
-    client.set_terminated(run_id, "FINISHED")
+    run.end("FINISHED")
 
 
-def fetch_model(uri: str) -> Path:
-    """Download a model that MLflow knows by ``runs:/ID/model`` or ``models:/NAME@ALIAS``.
+def fetch_model(uri: str, folder: Path) -> Path:
+    """Download a model that MLflow knows by ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Returns:
+        The model's folder, inside ``folder``.
 
     Raises:
         ModelError: MLflow does not know it.
     """
-    _, tracking_uri = _connect()
+    tracking_uri = _tracking_uri()
+    client = _connect(tracking_uri)
     try:
-        return Path(
-            download_artifacts(uri, dst_path=tempfile.mkdtemp(prefix="medseg-model-"), tracking_uri=tracking_uri)
-        )
+        source = _registered_source(client, uri) if uri.startswith(REGISTERED) else uri
+        return Path(download_artifacts(source, dst_path=str(folder), tracking_uri=tracking_uri))
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
@@ -111,32 +137,95 @@ def fetch_model(uri: str) -> Path:
         ) from error
 
 
-def tracking_uri() -> str:
-    """What MLFLOW_TRACKING_URI says, or else a SQLite file in the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / DATABASE}"
+def _without_names(error: BaseException) -> str:
+    """What kind of error it was; its message can hold names of cases and paths, which can name a patient."""
+    return f"{type(error).__name__}; the output of the command has its message"
 
 
-def _connect() -> tuple[MlflowClient, str]:
+def _registered_source(client: MlflowClient, uri: str) -> str:
+    """Where a registered model lies; asked of this client, because MLflow itself would ask its global registry."""
+    name, alias_given, alias = uri.removeprefix(REGISTERED).partition("@")
+    if alias_given:
+        version = client.get_model_version_by_alias(name, alias).version
+    else:
+        name, _, version = name.rpartition("/")
+    return str(client.get_model_version_download_uri(name, version))
+
+
+def _new_run(config: TrackingConfig, uri: str) -> TrackedRun:
+    client = _connect(uri)
+    run = client.create_run(_experiment_id(client, config, uri))
+    return TrackedRun(client, str(run.info.run_id), uri)
+
+
+def _begun_run(run_id: str, uri: str) -> TrackedRun:
+    if uri.startswith(SQLITE) and not _database(uri).exists():  # to connect would be to make an empty one
+        raise _no_such_run(run_id, uri)
+    client = _connect(uri)
+    try:
+        stage = client.get_run(run_id).info.lifecycle_stage
+    except MlflowException as error:
+        if error.error_code not in NO_SUCH_RUN:
+            raise
+        raise _no_such_run(run_id, uri) from error
+    if stage != "active":
+        raise _no_such_run(run_id, uri)
+    return TrackedRun(client, run_id, uri)
+
+
+def _no_such_run(run_id: str, uri: str) -> ModelError:
+    return ModelError(
+        f"the MLflow run {run_id}, which is to go on",
+        f"none, or a deleted one, in {urlsplit(uri).hostname if _has_login(uri) else uri}",
+        "Set MLFLOW_TRACKING_URI to where the run was begun, or start it afresh.",
+    )
+
+
+def _end(run: TrackedRun, status: str, tags: dict[str, str]) -> None:
+    """Record that a run has ended early. Whatever fails here must not take the place of what ended the run."""
+    try:
+        run.end(status)
+        run.set_tags(tags)
+    except Exception as error:
+        log.warning("the run %s is %s, which MLflow could not record: %s", run.run_id, status, error)
+
+
+def _tracking_uri(begun: str | None = None) -> str:
+    """What MLFLOW_TRACKING_URI says, or else where a run was begun, or else a SQLite file in the working directory.
+
+    It is made independent of the working directory.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or begun or f"{SQLITE}{DATABASE}"
+    if not uri.startswith(SQLITE):
+        return str(resolve_uri_if_local(uri))
+    _, mark, options = uri.partition("?")
+    return f"{SQLITE}{_database(uri)}{mark}{options}"
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]).resolve()
+
+
+def _has_login(uri: str) -> bool:
+    return "@" in urlsplit(uri).netloc
+
+
+def _connect(uri: str) -> MlflowClient:
     """A client. A new SQLite file is set up by one process alone, because two that migrate it at once break it."""
-    uri = tracking_uri()
-    if not uri.startswith("sqlite:///"):
-        return MlflowClient(uri), uri
-    database = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith(SQLITE):
+        return MlflowClient(uri)
+    database = _database(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    return client, uri
-
-
-def _create(client: MlflowClient, config: TrackingConfig, uri: str) -> str:
-    return str(client.create_run(_experiment_id(client, config, uri)).info.run_id)
+    return client
 
 
 def _experiment_id(client: MlflowClient, config: TrackingConfig, uri: str) -> str:
     if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return given
-    local = (Path.cwd() / ARTIFACTS).as_uri() if uri.startswith("sqlite:///") else None
+    local = (Path.cwd() / ARTIFACTS).as_uri() if uri.startswith(SQLITE) else None
     try:
         return str(client.create_experiment(config.experiment, artifact_location=local))
     except MlflowException:

@@ -17,7 +17,8 @@ HEAD = """# Configuration
 This page is made by `python scripts/write_configuration_docs.py` from `pipeline/config/`; a test compares the two.
 
 An experiment is a YAML file such as `configs/demo.yaml`. A key that is left out has its default; a key that does not
-exist is an error. On the command line, `KEY=VALUE` with a dotted key changes a setting: `training.max_minutes=10`.
+exist is an error. On the command line, `KEY=VALUE` with a dotted key changes a setting: `training.max_minutes=10`. A
+table is replaced as a whole, as by `data.labels={liver: 1}`; with the entry's name behind its key, in that entry alone.
 Relative paths are relative to the YAML's folder, and on the command line to the working directory. Axes are in RAS
 order (left-right, back-front, foot-head), whatever the order of the file.
 """
@@ -98,7 +99,7 @@ def _list_in_words(schema: dict[str, Any]) -> str:
 
 def _simple_in_words(schema: dict[str, Any]) -> str:
     name = "path" if schema.get("format") == "path" else NAMES.get(schema["type"], schema["type"])
-    bounds = ", ".join(f"{sign} {schema[bound]:g}" for bound, sign in BOUNDS.items() if bound in schema)
+    bounds = ", ".join(f"{sign} {schema[bound]:.10g}" for bound, sign in BOUNDS.items() if bound in schema)
     return f"{name} {bounds}".strip()
 
 

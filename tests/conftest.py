@@ -1,7 +1,9 @@
 """What several tests need: volumes on disk, a model whose masks can be foretold, real data where there is some."""
 
+import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
@@ -37,6 +39,44 @@ def real_data() -> RealData:
         return root / name
 
     return find
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A small data set with planted faults.
+
+    Attributes:
+        root: the data set.
+        faults: the case and the expectation of each finding.
+    """
+
+    root: Path
+    faults: set[tuple[str, str]]
+
+
+@pytest.fixture
+def planted(real_data: RealData, tmp_path: Path) -> Planted:
+    """Two cases of the hippocampus; a foreign mask, an image without a mask and a mask without an image among them."""
+    faults, source, root = real_data("hostile/hippocampus_planted"), real_data("hippocampus"), tmp_path / "planted"
+    content = json.loads((source / "dataset.json").read_text())
+    content |= {"training": content["training"][:2], "test": []}
+    files = {root / path: source / path for item in content["training"] for path in item.values()}
+    first = content["training"][0]
+    files[root / first["label"]] = faults / "foreign_label.nii.gz"
+    files[root / "imagesTr" / "lonely_image.nii.gz"] = faults / "image_without_label.nii.gz"
+    files[root / "labelsTr" / "lonely_label.nii.gz"] = faults / "label_without_image.nii.gz"
+    for path, target in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+    (root / "dataset.json").write_text(json.dumps(content))
+    return Planted(
+        root,
+        {
+            (Path(first["image"]).name.removesuffix(".nii.gz"), "a mask on its image's grid"),
+            ("lonely_image", "a mask for every image"),
+            ("lonely_label", "an image for every mask"),
+        },
+    )
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 import json
 import pickle
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,17 @@ import pytest
 from pipeline.checks import (
     CaseFacts,
     Finding,
-    Inspect,
     Inspection,
-    check_dataset,
-    check_split,
     dataset_findings,
     format_findings,
     inspect_case,
-    inspect_dataset,
+    inspections,
+    name_labels,
 )
 from pipeline.config.data import DataConfig
-from pipeline.errors import ScanError
 from pipeline.formats import nifti
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover
-from pipeline.layouts.split import Split
 
 WriteVolume = Callable[..., Path]
 RealData = Callable[[str], Path]
@@ -58,6 +53,11 @@ def dataset(tmp_path: Path, write_volume: WriteVolume) -> Dataset:
     ]
     test = Case("t", write_volume(tmp_path / "imagesTs/t.nii.gz", _image(9)), None, patient="t")
     return Dataset("set", tmp_path, {"front": 1, "back": 2}, ("MR",), tuple(cases), (test,))
+
+
+def check_dataset(dataset: Dataset, *, deep: bool) -> list[Finding]:
+    facts = [inspect_case(job) for job in inspections(dataset, deep=deep)]
+    return dataset_findings(name_labels(dataset, facts), facts)
 
 
 def _mask_of(dataset: Dataset, index: int) -> Path:
@@ -124,16 +124,43 @@ def test_a_data_set_without_a_case_is_an_error(dataset: Dataset) -> None:
     assert (finding.severity, finding.expected) == ("error", "an image with a mask, at least one")
 
 
-def test_a_data_set_without_a_label_is_an_error(dataset: Dataset) -> None:
-    (finding,) = check_dataset(replace(dataset, labels={}, declared=False), deep=False)
+@pytest.fixture
+def unnamed(dataset: Dataset) -> Dataset:
+    """The same without names of the labels."""
+    return replace(dataset, labels={}, declared=False)
+
+
+@pytest.mark.parametrize(("deep", "names"), [(False, "label_<value>"), (True, "label_1, label_2")])
+def test_labels_that_nothing_names_are_a_warning(unnamed: Dataset, deep: bool, names: str) -> None:
+    (finding,) = check_dataset(unnamed, deep=deep)
+    assert (finding.severity, finding.remedy) == ("warning", "Name them in data.labels.")
+    assert finding.found == f"none, so that they are called {names} after the values in the masks"
+
+
+def test_labels_that_nothing_names_are_called_after_the_values_of_the_masks_that_were_read(unnamed: Dataset) -> None:
+    facts = [
+        CaseFacts("a", labels=frozenset({500, 2})),
+        CaseFacts("b", labels=frozenset({2, 7})),
+        CaseFacts("c", labels=None),
+        CaseFacts("d", labels=frozenset()),
+    ]
+    assert list(name_labels(unnamed, facts).labels.items()) == [("label_2", 2), ("label_7", 7), ("label_500", 500)]
+    assert name_labels(replace(unnamed, labels={"front": 1}, declared=True), facts).labels == {"front": 1}
+
+
+def test_masks_of_zeros_alone_where_nothing_names_the_labels_are_an_error(
+    unnamed: Dataset, write_volume: WriteVolume
+) -> None:
+    for index in (0, 1):
+        write_volume(_mask_of(unnamed, index), _mask())
+    finding = check_dataset(unnamed, deep=True)[0]
     assert (finding.severity, finding.expected) == ("error", "a label, at least one")
 
 
-def test_labels_without_names_are_a_warning(dataset: Dataset) -> None:
-    unnamed = replace(dataset, labels={"label_1": 1, "label_2": 2}, declared=False)
-    (finding,) = check_dataset(unnamed, deep=False)
-    assert (finding.severity, finding.remedy) == ("warning", "Name them in data.labels.")
-    assert "label_1, label_2" in finding.found
+def test_more_labels_than_there_are_class_numbers_are_an_error(unnamed: Dataset) -> None:
+    facts = [CaseFacts("a", labels=frozenset(range(1, 256)))]
+    (finding,) = dataset_findings(name_labels(unnamed, facts), facts)
+    assert (finding.severity, finding.expected, finding.found) == ("error", "at most 254 labels", "255")
 
 
 # --- Headers
@@ -204,7 +231,7 @@ def test_values_that_are_not_finite_are_found_by_the_deep_check_alone(
     assert check_dataset(dataset, deep=False) == []
     (finding,) = check_dataset(dataset, deep=True)
     assert (finding.severity, finding.case, finding.expected) == ("error", "a", "finite values")
-    assert (finding.found, finding.file) == ("2 voxels that are NaN or infinite", "images/a.nii.gz")
+    assert (finding.found, finding.file) == ("NaN or infinity in 2 voxels", "images/a.nii.gz")
 
 
 def test_a_file_that_is_cut_off_is_found_by_the_deep_check(dataset: Dataset) -> None:
@@ -297,36 +324,8 @@ def test_a_training_image_among_the_scans_without_a_mask_is_an_error(
 # --- How cases are looked at
 
 
-def test_what_a_reader_throws_unforeseen_is_a_finding_and_not_the_end(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_header(path: Path) -> nifti.NiftiHeader:
-        if path == dataset.cases[0].image:
-            raise ZeroDivisionError("division\nby zero")
-        return original(path)
-
-    original = nifti.read_header
-    monkeypatch.setattr(nifti, "read_header", read_header)
-    (finding,) = check_dataset(dataset, deep=False)
-    assert (finding.severity, finding.case) == ("error", "a")
-    assert finding.found == "a reader that fails: ZeroDivisionError: division by zero"
-
-
-def test_cases_can_be_looked_at_elsewhere_where_a_reader_may_die(dataset: Dataset) -> None:
-    def in_threads(inspect: Inspect, jobs: Sequence[Inspection]) -> Iterator[CaseFacts | Exception]:
-        yield ScanError("a reader that finishes", "one that was killed", "Leave the case out.")
-        with ThreadPoolExecutor(2) as pool:
-            yield from pool.map(inspect, jobs[1:])
-
-    facts = inspect_dataset(dataset, deep=True, map_cases=in_threads)
-    assert [each.case for each in facts] == ["a", "b", "t"]
-    assert facts[1:] == inspect_dataset(dataset, deep=True)[1:]
-    (finding,) = check_dataset(dataset, deep=True, map_cases=in_threads)
-    assert finding == Finding("error", "a", "a reader that finishes", "one that was killed", "Leave the case out.")
-
-
 def test_an_inspection_and_its_facts_can_be_sent_between_processes(dataset: Dataset) -> None:
-    job = Inspection(dataset.cases[0], frozenset({1}), 1, deep=True)
+    job = Inspection(dataset.cases[0], deep=True, labels=frozenset({1}), channels=1)
     facts = inspect_case(pickle.loads(pickle.dumps(job)))
     assert pickle.loads(pickle.dumps(facts)) == facts
     assert facts.labels == frozenset({1, 2})
@@ -335,53 +334,20 @@ def test_an_inspection_and_its_facts_can_be_sent_between_processes(dataset: Data
 
 
 def test_without_the_voxels_there_is_neither_hash_nor_label(dataset: Dataset) -> None:
-    assert inspect_dataset(dataset, deep=False)[0] == CaseFacts("a", (), None, None)
+    job = inspections(dataset, deep=False)[0]
+    assert inspect_case(job) == CaseFacts("a", (), None, None, channels=1)
+
+
+def test_any_labels_and_channels_will_do_where_none_are_asked_for(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(dataset.cases[0].image, _image(0, 2))
+    facts = inspect_case(Inspection(dataset.cases[0], deep=True))
+    assert (facts.findings, facts.labels, facts.channels) == ((), frozenset({1, 2}), 2)
 
 
 def test_errors_come_before_warnings_and_cases_in_order(dataset: Dataset) -> None:
     root = dataset.root
     strays = replace(dataset, unlisted=(root / "a.nii",), unmasked=(root / "d.nii", root / "c.nii"))
     assert [finding.case for finding in dataset_findings(strays, [])] == ["c", "d", "a"]
-
-
-# --- Splits
-
-
-@pytest.fixture
-def divided() -> Dataset:
-    """Four cases of three patients: a and b are of one."""
-    cases = [Case(name, Path(name), Path(name), patient) for name, patient in zip("abcd", "ppqr", strict=True)]
-    return Dataset("set", Path(), {"front": 1}, ("MR",), tuple(cases))
-
-
-def test_a_split_that_keeps_patients_and_contents_apart_has_no_findings(divided: Dataset) -> None:
-    hashes = {"a": "1", "b": "1", "c": "3", "d": "4"}  # a and b are the same image, and in the same part
-    assert check_split(divided, Split(("a", "b"), ("c",), ("d",)), hashes) == []
-
-
-def test_a_patient_in_two_parts_is_an_error_that_does_not_name_the_patient(divided: Dataset) -> None:
-    expected = "the cases of a patient in one part of the split"
-    assert check_split(divided, Split(("a", "c"), ("d",), ("b",)), {}) == [
-        Finding("error", "a", expected, "a in train, b in test", "Put them into one part.")
-    ]
-
-
-def test_a_case_in_two_parts_is_an_error(divided: Dataset) -> None:
-    (finding,) = check_split(divided, Split(("a", "b", "c"), ("c",), ("d",)), {})
-    assert finding.found == "c in train, c in validation"
-
-
-@pytest.mark.parametrize(
-    ("split", "found"),
-    [
-        (Split(("a", "b"), ("c",), ("d",)), "c in validation, d in test"),
-        (Split(("a", "b", "c"), (), ("d",)), "c in train, d in test"),
-        (Split(("d",), ("a", "b", "c"), ()), "d in train, c in validation"),
-    ],
-)
-def test_one_content_in_two_parts_is_an_error(divided: Dataset, split: Split, found: str) -> None:
-    (finding,) = check_split(divided, split, {"b": "2", "c": "3", "d": "3"})
-    assert (finding.severity, finding.expected, finding.found) == ("error", "an image in one part of the split", found)
 
 
 # --- The report

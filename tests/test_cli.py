@@ -220,7 +220,7 @@ def test_a_dry_run_lists_the_cases_and_writes_nothing(
     assert done.exit_code == 0
     assert [line.split()[:3] for line in done.stdout.splitlines()] == [
         ["ok", "done", "a"],
-        ["failed", "b.mha", "Expected"],
+        ["failed", "b", "Expected"],
         ["skipped", "c.txt", "not"],
     ]
     assert not (tmp_path / "out").exists()

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +11,6 @@ import pytest
 from nibabel.nifti1 import Nifti1Image
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
-from scipy import ndimage
 
 FOLDER = Path(__file__).parent.parent / "data_samples"
 SHAPES = FOLDER / "shapes"
@@ -20,13 +18,16 @@ LABELLED = sorted(path.name for path in (SHAPES / "labelsTr").glob("*.nii.gz"))
 UNLABELLED = sorted(path.name for path in (SHAPES / "imagesTs").glob("*.nii.gz"))
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_samples", FOLDER / "make_samples.py")
+def load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+thresholds = load_script("thresholds")
 
 
 def read(part: str, name: str) -> NDArray:
@@ -41,44 +42,18 @@ def digest(path: Path) -> str:
     return hashlib.sha256(content + array.tobytes()).hexdigest()
 
 
-def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
-
-
-def largest_component(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    numbered, count = ndimage.label(region)
-    return numbered == 1 + np.bincount(numbered.ravel())[1:].argmax() if count else region
-
-
-def best_threshold_dice(image: NDArray, truth: NDArray[np.bool_]) -> float:
-    """Dice of the best of 33 thresholds, above or below, largest component kept: chosen with the truth known."""
-    thresholds = np.quantile(image, np.linspace(0.01, 0.99, 33))
-    regions = (region for value in thresholds for region in (image > value, image < value))
-    return max(dice(largest_component(region), truth) for region in regions)
-
-
-def best_two_threshold_dice(image: NDArray, mask: NDArray) -> float:
-    """Mean Dice of both labels, anterior above one threshold and posterior below another, chosen likewise."""
-    low, high = (np.quantile(image, np.linspace(*ends, 8)) for ends in ((0.02, 0.45), (0.55, 0.98)))
-    scores = []
-    for below, above in product(low, high):
-        kept = largest_component((image < below) | (image > above))
-        scores.append((dice(kept & (image > above), mask == 1) + dice(kept & (image < below), mask == 2)) / 2)
-    return max(scores)
-
-
 def test_a_threshold_finds_two_bright_voxels_and_leaves_out_a_smaller_component() -> None:
     image = np.array([[[0, 9, 9, 0, 9]]])
-    assert best_threshold_dice(image, np.array([[[False, True, True, False, False]]])) == 1.0
+    assert thresholds.best_threshold_dice(image, np.array([[[False, True, True, False, False]]])) == 1.0
 
 
 def test_two_thresholds_find_a_bright_part_beside_a_dark_one() -> None:
     image = np.array([[[5, 5, 9, 1, 5, 5, 5, 5]]])
-    assert best_two_threshold_dice(image, np.array([[[0, 0, 1, 2, 0, 0, 0, 0]]])) == 1.0
+    assert thresholds.best_two_threshold_dice(image, np.array([[[0, 0, 1, 2, 0, 0, 0, 0]]])) == 1.0
 
 
 def test_the_files_hold_what_the_script_makes(tmp_path: Path) -> None:
-    load_script().main(tmp_path)
+    load_script("make_samples").main(tmp_path)
     made = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
     kept = {str(path.relative_to(SHAPES)): path for path in SHAPES.rglob("*") if path.is_file()}
     volumes = [name for name in made if name.endswith(".nii.gz")]
@@ -118,10 +93,10 @@ def test_the_volumes_are_stored_in_several_orientations_and_types() -> None:
 
 
 def test_the_best_threshold_stays_under_a_dice_of_0_6() -> None:
-    scores = [best_threshold_dice(read("imagesTr", name), read("labelsTr", name) > 0) for name in LABELLED]
+    scores = [thresholds.best_threshold_dice(read("imagesTr", name), read("labelsTr", name) > 0) for name in LABELLED]
     assert np.mean(scores) < 0.6
 
 
 def test_the_best_two_thresholds_stay_under_a_mean_dice_of_0_6() -> None:
-    scores = [best_two_threshold_dice(read("imagesTr", name), read("labelsTr", name)) for name in LABELLED]
+    scores = [thresholds.best_two_threshold_dice(read("imagesTr", name), read("labelsTr", name)) for name in LABELLED]
     assert np.mean(scores) < 0.6

@@ -341,9 +341,7 @@ def test_folders_without_a_common_case_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a_0000.nii.gz", row_of(1))
     for case in "abcd":
         save(tmp_path / "r" / f"{case}.nii.gz", row_of(1))
-    with pytest.raises(
-        DatasetError, match=r"found 1 masks \(a_0000\) in .*p, 4 masks \(a, b, c, \.\.\.\) in .*r\. Name"
-    ):
+    with pytest.raises(DatasetError, match=r"found 1 mask \(a_0000\) in .*p, 4 masks \(a, b, c, d\) in .*r\. Name"):
         score_folders(tmp_path / "p", tmp_path / "r", {"heart": 1}, CONFIG)
 
 

@@ -1,5 +1,6 @@
 import itertools
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel
 import numpy as np
@@ -129,14 +130,19 @@ def test_shear_is_the_cosine_between_axes() -> None:
     assert geometry.shear_cosine(np.diag([1.0, 2.0, 3.0, 1.0])) == 0.0
 
 
+class Grid(NamedTuple):
+    shape: tuple[int, ...]
+    affine: Affine
+
+
 class TestGridDifference:
     affine = np.diag([1.0, 1.0, 5.0, 1.0])
 
     def test_a_grid_is_the_same_as_itself(self) -> None:
-        assert geometry.grid_difference((4, 5, 6), self.affine, (4, 5, 6), self.affine) is None
+        assert geometry.grid_difference(Grid((4, 5, 6), self.affine), Grid((4, 5, 6), self.affine)) is None
 
     def test_shapes_are_compared_first(self) -> None:
-        found = geometry.grid_difference((4, 5, 6), self.affine, (4, 6, 5), self.affine)
+        found = geometry.grid_difference(Grid((4, 5, 6), self.affine), Grid((4, 6, 5), self.affine))
         assert found == "shape 4 x 5 x 6 against 4 x 6 x 5"
 
     @pytest.mark.parametrize(("shift_mm", "same"), [(0.0109, True), (0.0111, False)])
@@ -145,14 +151,28 @@ class TestGridDifference:
     ) -> None:
         shifted = self.affine.copy()
         shifted[1, 3] += shift_mm  # 0.01 * 1 mm + 0.001 mm = 0.011 mm
-        assert (geometry.grid_difference((4, 5, 6), self.affine, (4, 5, 6), shifted) is None) is same
+        assert (geometry.grid_difference(Grid((4, 5, 6), self.affine), Grid((4, 5, 6), shifted)) is None) is same
 
     def test_a_small_difference_in_spacing_counts_at_the_far_corner(self) -> None:
         stretched = np.diag([1.001, 1.0, 5.0, 1.0])  # 0.1 % over 100 steps is 0.1 mm
-        found = geometry.grid_difference((101, 2, 2), self.affine, (101, 2, 2), stretched)
+        found = geometry.grid_difference(Grid((101, 2, 2), self.affine), Grid((101, 2, 2), stretched))
         assert found == "positions up to 0.1 mm apart"
-        assert geometry.grid_difference((11, 2, 2), self.affine, (11, 2, 2), stretched) is None
+        assert geometry.grid_difference(Grid((11, 2, 2), self.affine), Grid((11, 2, 2), stretched)) is None
 
     def test_a_flip_is_a_difference_though_shapes_agree(self) -> None:
-        found = geometry.grid_difference((3, 3, 3), np.eye(4), (3, 3, 3), np.diag([-1.0, 1.0, 1.0, 1.0]))
+        found = geometry.grid_difference(Grid((3, 3, 3), np.eye(4)), Grid((3, 3, 3), np.diag([-1.0, 1.0, 1.0, 1.0])))
         assert found == "positions up to 4 mm apart"  # the last voxel lies at x = 2 and at x = -2
+
+    def test_a_mask_beside_its_image_is_an_error_in_words(self) -> None:
+        image = Grid((4, 5, 6), self.affine)
+        assert geometry.misplaced_mask(image, image) is None
+        error = geometry.misplaced_mask(image, Grid((4, 5, 1), self.affine))
+        assert str(error).startswith("Expected a mask on its image's grid; found shape 4 x 5 x 6 against 4 x 5 x 1 (im")
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.001, 1.0, 90.0, 180.0])
+def test_the_largest_angle_is_that_of_the_axis_that_is_turned_most(degrees: float) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", degrees, degrees=True).as_matrix()  # z stays where it is
+    affine = np.diag([0.7, 0.7, 5.0, 1.0])
+    assert geometry.largest_angle(turn @ affine, affine) == pytest.approx(degrees, abs=1e-9)

@@ -5,18 +5,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.checks import Finding, dataset_findings, inspect_dataset
+from pipeline.checks import CaseFacts, Finding, Inspection, dataset_findings, inspections, name_labels
 from pipeline.commands.dataset import read_facts
 from pipeline.commands.progress import progress_line
+from pipeline.commands.selection import check_declaration
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import ScanError
-from pipeline.formats import nifti
+from pipeline.errors import DatasetError
 from pipeline.inference.batch import InputFile, find_inputs
-from pipeline.inference.readers import run_isolated
-from pipeline.layouts.discover import discover
-from pipeline.layouts.wording import count_of
+from pipeline.inference.reading import FOREIGN_LABELS
+from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.discover import discover, recognise
 from pipeline.manifest import Manifest
+from pipeline.preprocessing.labels import unknown_labels
+from pipeline.wording import count_of
 
 
 def check(path: Path, manifest: Manifest | None, *, deep: bool, console: Console) -> list[Finding]:
@@ -24,77 +26,71 @@ def check(path: Path, manifest: Manifest | None, *, deep: bool, console: Console
 
     Args:
         path: the folder or file.
-        manifest: a model that the scans should suit.
+        manifest: a model that the scans, and the labels of a data set, should suit.
         deep: also read the voxels.
-        console: where progress is shown.
+        console: where progress is shown, and on how many scans the model can be run.
 
     Raises:
         DatasetError: there is neither a data set nor a scan.
     """
-    if path.is_dir() and _looks_like_dataset(path):
-        return _check_dataset(path, deep=deep, console=console)
-    return _check_scans(find_inputs(path), manifest, deep=deep)
+    if path.is_dir() and recognise(path):
+        return _check_dataset(discover(DataConfig(root=path)), manifest, deep=deep, console=console)
+    return _check_scans(find_inputs(path), manifest, deep=deep, console=console)
 
 
-def _looks_like_dataset(path: Path) -> bool:
-    return (path / "dataset.json").exists() or (path / "images").is_dir()
+def _check_dataset(dataset: Dataset, manifest: Manifest | None, *, deep: bool, console: Console) -> list[Finding]:
+    jobs = inspections(dataset, deep=deep)
+    facts = _read(jobs, console)
+    findings = dataset_findings(name_labels(dataset, facts), facts)
+    if manifest is None:
+        return findings
+    _say_suited(facts, manifest, len(jobs), deep=deep, console=console)
+    return [*_declaration(dataset, manifest), *_against_model(facts, manifest), *findings]
 
 
-def _check_dataset(path: Path, *, deep: bool, console: Console) -> list[Finding]:
-    dataset = discover(DataConfig(root=path))
-    if not deep:
-        return dataset_findings(dataset, inspect_dataset(dataset, deep=False))
-    with progress_line(console, "reading") as progress:
-        return dataset_findings(dataset, read_facts(dataset, InferenceConfig(), progress))
-
-
-def _check_scans(inputs: Sequence[InputFile], manifest: Manifest | None, *, deep: bool) -> list[Finding]:
+def _check_scans(
+    inputs: Sequence[InputFile], manifest: Manifest | None, *, deep: bool, console: Console
+) -> list[Finding]:
     scans = [entry for entry in inputs if entry.is_scan]
-    findings = [_problem(entry, entry.problem) for entry in scans if entry.problem is not None]
-    readable = [entry for entry in scans if entry.problem is None]
-    findings += [finding for entry in readable for finding in _check_header(entry, manifest)]
-    if deep:
-        findings += _check_voxels(readable)
-    return sorted(set(findings), key=lambda finding: finding.case)
+    findings = [Finding.of(entry.case, entry.problem) for entry in scans if entry.problem is not None]
+    readable = [Case(entry.case, entry.path, None, entry.case) for entry in scans if entry.problem is None]
+    facts = _read([Inspection(case, deep) for case in readable], console)
+    findings += [finding for each in facts for finding in each.findings]
+    if manifest is not None:
+        _say_suited(facts, manifest, len(scans), deep=deep, console=console)
+        findings += _against_model(facts, manifest)
+    return sorted(findings, key=lambda finding: finding.case)
 
 
-def _check_header(entry: InputFile, manifest: Manifest | None) -> list[Finding]:
+def _read(jobs: Sequence[Inspection], console: Console) -> list[CaseFacts]:
+    with progress_line(console, "reading") as progress:
+        return read_facts(jobs, InferenceConfig(), progress)
+
+
+def _say_suited(facts: Sequence[CaseFacts], manifest: Manifest, total: int, *, deep: bool, console: Console) -> None:
+    channels = len(manifest.modalities)
+    suited = sum(each.channels == channels and (each.content_hash is not None or not deep) for each in facts)
+    console.print(f"The model {manifest.name} can be run on {suited} of {count_of(total, 'scan')}.", markup=False)
+
+
+def _declaration(dataset: Dataset, manifest: Manifest) -> list[Finding]:
+    """What dataset.json says otherwise than the model."""
     try:
-        header = nifti.read_header(entry.path)
-    except ScanError as error:
-        return [Finding("error", entry.case, error.expected, error.found, error.remedy)]
-    if manifest is None or header.channels == len(manifest.modalities):
-        return []
-    wanted = f"{count_of(len(manifest.modalities), 'channel')}, as the model {manifest.name} has"
-    return [Finding("error", entry.case, wanted, str(header.channels), "Give the kind of scan that it was trained on.")]
+        check_declaration(dataset, manifest)
+    except DatasetError as error:
+        return [Finding.of("", error)]
+    return []
 
 
-def _check_voxels(entries: Sequence[InputFile]) -> list[Finding]:
-    config = InferenceConfig()
-    outcomes = run_isolated(
-        _read,
-        [entry.path for entry in entries],
-        workers=config.readers,
-        deadline_seconds=config.read_deadline_seconds,
-        memory_gb=config.reader_memory_gb,
-    )
-    found = []
-    for entry, outcome in zip(entries, outcomes, strict=True):
-        if outcome.error is not None:
-            found.append(_problem(entry, outcome.error))
-        elif outcome.value is not None:
-            found.append(Finding("error", entry.case, *outcome.value))
-    return found
-
-
-def _read(path: Path) -> tuple[str, str, str] | None:
-    """What is wrong with a scan's voxels; it travels between processes as plain words."""
-    try:
-        nifti.read_scan(path)
-    except ScanError as error:
-        return error.expected, error.found, error.remedy
-    return None
-
-
-def _problem(entry: InputFile, problem: str) -> Finding:
-    return Finding("error", entry.case, "a scan that can be read", problem, "See its message.")
+def _against_model(facts: Sequence[CaseFacts], manifest: Manifest) -> list[Finding]:
+    """What keeps the model from being run on a case, or from being scored on its mask."""
+    findings = []
+    for each in facts:
+        if each.channels is not None and each.channels != len(manifest.modalities):
+            wanted = f"{count_of(len(manifest.modalities), 'channel')}, as the model {manifest.name} has"
+            remedy = "Give the kind of scan that it was trained on."
+            findings.append(Finding("error", each.case, wanted, str(each.channels), remedy))
+        problem = unknown_labels(each.labels or frozenset(), manifest.label_values, FOREIGN_LABELS)
+        if problem is not None:
+            findings.append(Finding.of(each.case, problem))
+    return findings

@@ -1,34 +1,40 @@
 """From a data section to checked cases and a split: what `check`, `train` and `evaluate` begin with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.checks import (
     CaseFacts,
     Finding,
-    Inspect,
     Inspection,
-    check_split,
     dataset_findings,
     format_findings,
-    inspect_dataset,
+    inspect_case,
+    inspections,
+    name_labels,
 )
 from pipeline.commands.progress import ProgressLine
 from pipeline.commands.run_folder import RunFolder
+from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.data import SplitConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import Config
-from pipeline.errors import DatasetError
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import write_text
-from pipeline.inference.readers import run_isolated
+from pipeline.inference.readers import Outcome, run_isolated
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover
+from pipeline.layouts.sides import pairs_by_side
 from pipeline.layouts.split import Split, choose_split
 from pipeline.manifest import Part
+from pipeline.postprocessing.components import check_keep_largest
+from pipeline.wording import enumerate_names
 
 SHOWN_PROBLEMS = 20
 """Problems that an error message spells out; the report on disk has all."""
+LEFT_RIGHT = 0
+"""The axis along which mirroring exchanges left and right: prepared cases are in RAS order."""
 
 
 @dataclass(frozen=True)
@@ -69,39 +75,69 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
         progress: where progress is shown.
 
     Raises:
+        ConfigError: left and right are labels of their own, and training would mirror one into the other; or
+            inference.keep_largest names what is no label.
         DatasetError: the data set has errors; the message holds the report, cut where it is long.
     """
     dataset = discover(config.data)
-    facts = read_facts(dataset, config.inference, progress)
+    if dataset.declared:
+        _check_settings(dataset.labels, config)  # before the minutes that reading takes
+    facts = read_facts(inspections(dataset, deep=True), config.inference, progress)
+    dataset = name_labels(dataset, facts)
     findings = dataset_findings(dataset, facts)
     refuse_errors(findings, dataset, folder.checks)
+    _check_settings(dataset.labels, config)
     split_config = config.data.split
     if folder.split.exists():
         split_config = split_config.model_copy(update={"file": folder.split})
     split = choose_split(dataset.cases, split_config)
-    hashes = {each.case: each.content_hash for each in facts if each.content_hash is not None}
     own = {case.name for case in dataset.cases}
-    hashes = {name: value for name, value in hashes.items() if name in own}
-    refuse_errors([*check_split(dataset, split, hashes), *findings], dataset, folder.checks)
+    hashes = {each.case: each.content_hash for each in facts if each.case in own and each.content_hash is not None}
     return CheckedDataset(dataset, split, config.data.split, hashes, findings)
 
 
-def read_facts(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> list[CaseFacts]:
-    """Read every case with its voxels, in reader processes that a damaged file can only take with it."""
+def _check_settings(labels: dict[str, int], config: Config) -> None:
+    check_mirroring(labels, config.augmentation)
+    check_keep_largest(config.inference.keep_largest, labels)
 
-    def isolated(inspect: Inspect, jobs: Sequence[Inspection]) -> Iterator[CaseFacts | Exception]:
-        outcomes = run_isolated(
-            inspect,
-            jobs,
-            workers=config.readers,
-            deadline_seconds=config.read_deadline_seconds,
-            memory_gb=config.reader_memory_gb,
+
+def check_mirroring(labels: dict[str, int], config: AugmentationConfig) -> None:
+    """Refuse to mirror left and right where they are labels of their own: a mirrored left kidney is a right one.
+
+    The ventricles of the heart, unlike those of the brain, differ in more than their side: a mirrored left one is still
+    a left one. Only the user can tell, by `sides_by_appearance`. Test-time mirroring follows, because a model mirrors
+    no axis that its training did not.
+
+    Raises:
+        ConfigError: names the labels.
+    """
+    pairs = pairs_by_side(labels)
+    if pairs and LEFT_RIGHT in config.mirror_axes and not config.sides_by_appearance:
+        named = enumerate_names(f"{left} and {right}" for left, right in pairs)
+        others = [axis for axis in config.mirror_axes if axis != LEFT_RIGHT]
+        raise ConfigError(
+            f"no mirroring of left and right (axis {LEFT_RIGHT}) where labels differ by side",
+            f"augmentation.mirror_axes {list(config.mirror_axes)} with the labels {named}",
+            f"Set augmentation.mirror_axes={others}; or, where left and right differ in more than their side, as the "
+            "ventricles of the heart do, augmentation.sides_by_appearance=true.",
         )
-        for index, outcome in enumerate(outcomes, start=1):
-            progress.update(index / len(jobs), f"reading case {index} of {len(jobs)}")
-            yield outcome.value if outcome.value is not None else RuntimeError(outcome.error)
 
-    return inspect_dataset(dataset, deep=True, map_cases=isolated)
+
+def read_facts(jobs: Sequence[Inspection], config: InferenceConfig, progress: ProgressLine) -> list[CaseFacts]:
+    """Look at cases in reader processes; what a damaged file does to one becomes a finding of its case."""
+    facts = []
+    for index, outcome in enumerate(run_isolated(inspect_case, jobs, config), start=1):
+        progress.update(index / len(jobs), f"reading case {index} of {len(jobs)}")
+        facts.append(_facts(outcome))
+    return facts
+
+
+def _facts(outcome: Outcome[Inspection, CaseFacts]) -> CaseFacts:
+    if outcome.value is not None:
+        return outcome.value
+    assert outcome.error is not None
+    name = outcome.item.case.name
+    return CaseFacts(name, (Finding.of(name, outcome.error),))
 
 
 def refuse_errors(findings: list[Finding], dataset: Dataset, report: Path) -> None:

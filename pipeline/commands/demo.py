@@ -5,8 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.commands.evaluate import Evaluation, evaluate
+from pipeline.commands.evaluate import evaluate
 from pipeline.commands.predict import Predictions, predict
+from pipeline.commands.score import Evaluation
 from pipeline.commands.train import TrainedRun, train
 from pipeline.config.load import Config
 from pipeline.errors import ConfigError

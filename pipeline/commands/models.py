@@ -2,11 +2,15 @@
 
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from pipeline.errors import ModelError
 from pipeline.manifest import FILE_NAME
 from pipeline.model import WEIGHTS, Model, load_model
+
+UNREADABLE_ZIP = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises: no archive, damaged or cut off, a compression that it does not know, encrypted."""
 
 
 def open_model(given: str) -> Model:
@@ -19,13 +23,18 @@ def open_model(given: str) -> Model:
         ModelError: there is no model there, or it cannot be loaded.
     """
     if given.startswith(("runs:/", "models:/")):
-        from pipeline.tracking import fetch_model  # mlflow takes seconds to import, and most models are folders
-
-        return load_model(fetch_model(given))
+        return _load_tracked(given)
     path = Path(given)
-    if path.suffix == ".zip":
+    if path.suffix.lower() == ".zip" and not path.is_dir():
         return _load_zip(path)
     return load_model(path)
+
+
+def _load_tracked(uri: str) -> Model:
+    from pipeline.tracking import fetch_model  # mlflow takes seconds to import, and most models are folders
+
+    with tempfile.TemporaryDirectory(prefix="medseg-model-") as folder:
+        return load_model(fetch_model(uri, Path(folder)))
 
 
 def _load_zip(path: Path) -> Model:
@@ -34,7 +43,7 @@ def _load_zip(path: Path) -> Model:
             with zipfile.ZipFile(path) as archive:
                 for name in _members(archive, path):
                     (Path(folder) / Path(name).name).write_bytes(archive.read(name))
-        except (OSError, zipfile.BadZipFile) as error:
+        except UNREADABLE_ZIP as error:
             raise ModelError("a .zip of a model's folder", f"{path}: {error}", "Export the model again.") from error
         return load_model(Path(folder))
 

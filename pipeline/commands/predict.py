@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.commands.prediction_record import STATISTICS, PredictionRecord
+from pipeline.commands.prediction_record import MASKS, PREVIEW, RESULTS, STATISTICS, PredictionRecord
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError, UserError
@@ -31,9 +32,6 @@ from pipeline.model import Model
 from pipeline.report.html import prediction_report
 from pipeline.scan import Scan
 
-MASK = "mask.nii.gz"
-PREVIEW = "preview.png"
-RESULTS = ("mask.nii.gz", "mask.nii", STATISTICS, PREVIEW)
 FIXED_COLUMNS = ["case", "input", "status", "action", "reason", "seconds"]
 log = logging.getLogger(__name__)
 
@@ -49,12 +47,21 @@ class Predictions:
 
 @dataclass(frozen=True)
 class _Planned:
-    """An input, and what is to become of it before any work is done."""
+    """An input, and what is to become of it before any work is done.
+
+    Attributes:
+        entry: the input.
+        status: as in cases.csv.
+        action: as in cases.csv.
+        reason: as in cases.csv.
+        may_replace: whether files that lie in the case's folder may go.
+    """
 
     entry: InputFile
     status: str
     action: str
     reason: str
+    may_replace: bool = False
 
 
 def predict(
@@ -73,7 +80,8 @@ def predict(
         source: a scan or a folder of them.
         output: where results go; see docs/predicting.md for its layout.
         config: settings of the sliding window and the readers.
-        overwrite: do cases again that the output holds already; by default they are kept.
+        overwrite: do cases again that the output holds already, and replace files that this command did not write;
+            by default finished cases are kept, and a case whose place is taken fails.
         console: where progress is shown.
 
     Raises:
@@ -86,7 +94,7 @@ def predict(
     predictor = Predictor(model, config)
     rows: list[dict[str, Any]] = []
     with progress_line(console, "predicting") as progress:
-        for row in _run(plan, predictor, output, record):
+        for row in _run(plan, predictor, record):
             rows.append(row)
             _write_table(output, rows, model.manifest)
             _show(row, len(rows), len(plan), progress)
@@ -113,55 +121,60 @@ def _plan(inputs: list[InputFile], record: PredictionRecord, *, overwrite: bool)
 
 def _plan_one(entry: InputFile, record: PredictionRecord, *, overwrite: bool) -> _Planned:
     if not entry.is_scan:
-        return _Planned(entry, "skipped", "", entry.problem or "")
+        return _Planned(entry, "skipped", "", "not a scan")
+    may_replace = overwrite or record.owns(entry.case)
     if entry.problem is not None:
-        return _Planned(entry, "failed", "", entry.problem)
+        return _Planned(entry, "failed", "", str(entry.problem), may_replace)
     if not overwrite and record.holds(entry):
         return _Planned(entry, "ok", "kept", "")
-    return _Planned(entry, "ok", "done", "")
+    if not may_replace:
+        return _Planned(entry, "failed", "", str(_place_taken(record.output / entry.case)))
+    return _Planned(entry, "ok", "done", "", may_replace)
 
 
-def _run(
-    plan: list[_Planned], predictor: Predictor, output: Path, record: PredictionRecord
-) -> Iterator[dict[str, Any]]:
+def _place_taken(folder: Path) -> OutputError:
+    return OutputError(
+        "a place for the results",
+        f"files in {folder} that medseg did not write, or a mask that was changed since",
+        "Choose another OUTPUT, or replace them with --overwrite.",
+    )
+
+
+def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -> Iterator[dict[str, Any]]:
     """A row for every input, in order; readers work ahead of the network."""
-    for item in plan:
-        if item.action == "kept":
-            record.keep(item.entry.case)
     record.write()
-    config = predictor.config
     outcomes = run_isolated(
         partial(read_and_prepare, fitted=predictor.manifest.preprocessing),
         [item.entry.path for item in plan if item.action == "done"],
-        workers=config.readers,
-        deadline_seconds=config.read_deadline_seconds,
-        memory_gb=config.reader_memory_gb,
+        predictor.config,
     )
     for item in plan:
         if item.action == "done":
-            yield _predict_case(item.entry, next(outcomes), predictor, output, record)
+            yield _predict_case(item.entry, next(outcomes), predictor, record)
         else:
-            if item.status == "failed":  # no older mask may pass for this file's
-                _remove_results(output / item.entry.case)
-            kept = _kept_volumes(output / item.entry.case, predictor.manifest) if item.action == "kept" else {}
+            if item.status == "failed" and item.may_replace:  # no older mask may pass for this file's
+                _discard(item.entry.case, record)
+            kept = _kept_volumes(record.output / item.entry.case, predictor.manifest) if item.action == "kept" else {}
             yield _row(item.entry, item.status, item.action, item.reason) | kept
 
 
 def _predict_case(
-    entry: InputFile, outcome: Outcome[Path, ReadScan], predictor: Predictor, output: Path, record: PredictionRecord
+    entry: InputFile, outcome: Outcome[Path, ReadScan], predictor: Predictor, record: PredictionRecord
 ) -> dict[str, Any]:
     """The one place that catches what a single case can throw."""
     started = time.monotonic()
-    folder = output / entry.case
-    _remove_results(folder)
     if outcome.value is None:
-        return _row(entry, "failed", "", outcome.error or "", outcome.seconds)
+        _discard(entry.case, record)
+        return _row(entry, "failed", "", str(outcome.error), outcome.seconds)
+    folder, read = record.output / entry.case, outcome.value
     try:
-        mask = predictor.predict_prepared(outcome.value.prepared)
-        volumes = _write_case(folder, outcome.value.scan, mask, predictor.manifest)
-        record.add(entry.case, outcome.value.sha256)
-    except Exception as error:
         _remove_results(folder)
+        mask = predictor.predict_prepared(read.prepared)
+        record.begin(entry.case, read.sha256, predictor.compute)
+        volumes = _write_case(folder, read.scan, mask, predictor.manifest)
+        record.finish(entry.case)
+    except Exception as error:
+        _discard(entry.case, record)
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         log.debug("case %s failed", entry.case, exc_info=True)
         return _row(entry, "failed", "", reason, outcome.seconds)
@@ -186,7 +199,8 @@ def _kept_volumes(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _mask_name(source: Path) -> str:
-    return MASK if source.name.lower().endswith(".gz") else "mask.nii"
+    compressed, plain = MASKS
+    return compressed if source.name.lower().endswith(".gz") else plain
 
 
 def _remove_results(folder: Path) -> None:
@@ -194,6 +208,13 @@ def _remove_results(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _discard(case: str, record: PredictionRecord) -> None:
+    """Leave no result of a case that failed; where one cannot be removed, its row still says that it failed."""
+    with suppress(OSError):
+        _remove_results(record.output / case)
+        record.drop(case)
 
 
 def _row(entry: InputFile, status: str, action: str, reason: str, seconds: float = 0.0) -> dict[str, Any]:

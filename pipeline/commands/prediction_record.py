@@ -1,20 +1,50 @@
-"""``manifest.json`` in a folder of predictions: which model made them, how, and from which files."""
+"""``manifest.json`` in a folder of predictions: which model made them, how, from which files, and what was written."""
 
 import datetime
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from pipeline import __version__
 from pipeline.config.inference import InferenceConfig
 from pipeline.files import file_sha256, write_json
 from pipeline.inference.batch import InputFile
-from pipeline.manifest import Manifest
+from pipeline.inference.precision import Compute
+from pipeline.manifest import Manifest, manifest_sha256
 
 FILE_NAME = "manifest.json"
+MASKS = ("mask.nii.gz", "mask.nii")
 STATISTICS = "statistics.json"
+PREVIEW = "preview.png"
+RESULTS = (*MASKS, STATISTICS, PREVIEW)
+"""Files of a case; it has one of the masks."""
 SPEED_ONLY = {"device", "precision", "threads", "readers", "read_deadline_seconds", "reader_memory_gb"}
 """Settings that a mask does not depend on, but for rounding."""
+
+
+class CaseRecord(BaseModel):
+    """What is known of a case in the folder."""
+
+    model_config = ConfigDict(frozen=True)
+    input_sha256: str
+    """Of the scan's file."""
+    made_by: str
+    """Hash of the version, the model and the settings that the mask depends on."""
+    device: str
+    """Where the network ran: cpu or cuda."""
+    precision: str
+    """Number format of the convolutions."""
+    files_sha256: dict[str, str]
+    """Of each file in the case's folder; empty while they are being written."""
+
+
+class _Earlier(BaseModel):
+    """The part of an earlier record that is read again."""
+
+    cases: dict[str, CaseRecord]
 
 
 class PredictionRecord:
@@ -27,57 +57,89 @@ class PredictionRecord:
     """
 
     def __init__(self, output: Path, manifest: Manifest, config: InferenceConfig) -> None:
-        self.path = output / FILE_NAME
-        self.content: dict[str, Any] = {
+        self.output = output
+        self._head: dict[str, Any] = {
             "medseg_version": __version__,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "model": manifest.name,
+            "model_sha256": manifest_sha256(manifest),
             "model_weights_sha256": manifest.weights_sha256,
             "labels": manifest.labels,
             "inference": config.model_dump(mode="json"),
-            "input_sha256": {},
         }
-        self._earlier = _same_maker(_read(self.path), self.content)
+        self._made_by = _maker(self._head)
+        earlier = _read(output / FILE_NAME)
+        self._cases = {case: record for case, record in earlier.items() if (output / case).is_dir()}
 
     def holds(self, entry: InputFile) -> bool:
-        """Whether the folder has this file's finished case, from the same model, settings and content."""
-        known = self._earlier.get(entry.case)
-        if known is None or not (self.path.parent / entry.case / STATISTICS).exists():
+        """Whether the folder has this file's finished case, from the same code, model, settings and content, intact."""
+        known = self._cases.get(entry.case)
+        if known is None or known.made_by != self._made_by or not known.files_sha256:
             return False
         try:
-            return file_sha256(entry.path) == known
+            return self._files(entry.case) == known.files_sha256 and file_sha256(entry.path) == known.input_sha256
         except OSError:
             return False
 
-    def keep(self, case: str) -> None:
-        """Take over a case of the earlier record."""
-        self.content["input_sha256"][case] = self._earlier[case]
+    def owns(self, case: str) -> bool:
+        """Whether this command wrote whatever results the case's folder holds.
 
-    def add(self, case: str, sha256: str) -> None:
-        """Record a finished case and write the file."""
-        self.content["input_sha256"][case] = sha256
+        A mask that has changed since may be one that a person has corrected. Statistics and preview follow from the
+        mask, so that it does not matter whether they are as they were.
+        """
+        try:
+            files = self._files(case)
+        except OSError:
+            return False
+        if not files:
+            return True
+        known = self._cases.get(case)
+        if known is None:
+            return False
+        unfinished = not known.files_sha256
+        return unfinished or all(files[name] == known.files_sha256.get(name) for name in MASKS if name in files)
+
+    def begin(self, case: str, input_sha256: str, compute: Compute) -> None:
+        """Record that a case's files are about to be written: what an interruption leaves is then known as ours."""
+        self._cases[case] = CaseRecord(
+            input_sha256=input_sha256,
+            made_by=self._made_by,
+            device=compute.device.type,
+            precision=compute.precision,
+            files_sha256={},
+        )
         self.write()
+
+    def finish(self, case: str) -> None:
+        """Record the files of a case that was begun."""
+        self._cases[case] = self._cases[case].model_copy(update={"files_sha256": self._files(case)})
+        self.write()
+
+    def drop(self, case: str) -> None:
+        """Forget a case whose files are gone."""
+        if self._cases.pop(case, None) is not None:
+            self.write()
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-        write_json(self.path, self.content)
+        cases = {case: record.model_dump() for case, record in sorted(self._cases.items())}
+        write_json(self.output / FILE_NAME, {**self._head, "cases": cases})
+
+    def _files(self, case: str) -> dict[str, str]:
+        """Hash of each result in a case's folder."""
+        paths = [self.output / case / name for name in RESULTS]
+        return {path.name: file_sha256(path) for path in paths if path.exists()}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, CaseRecord]:
+    """The cases of an earlier record; none where there is no record or a damaged one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return _Earlier.model_validate_json(path.read_bytes()).cases
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
-def _same_maker(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """The input hashes of an earlier record, or none where another model or other settings made its masks."""
-    same = all(earlier.get(key) == now[key] for key in ("model_weights_sha256", "labels"))
-    if not same or _of_masks(earlier.get("inference")) != _of_masks(now["inference"]):
-        return {}
-    return dict(earlier.get("input_sha256") or {})
-
-
-def _of_masks(inference: dict[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (inference or {}).items() if key not in SPEED_ONLY}
+def _maker(head: dict[str, Any]) -> str:
+    settings = {key: value for key, value in head["inference"].items() if key not in SPEED_ONLY}
+    maker = [head["medseg_version"], head["model_sha256"], settings]
+    return hashlib.sha256(json.dumps(maker, sort_keys=True).encode()).hexdigest()

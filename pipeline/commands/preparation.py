@@ -2,25 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.commands.dataset import CheckedDataset
 from pipeline.commands.progress import ProgressLine
-from pipeline.config.load import Config
+from pipeline.config.cache import CacheConfig
+from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import DatasetError
-from pipeline.files import file_sha256
 from pipeline.formats import nifti
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import Fingerprint, fingerprint, fit
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import to_classes
-from pipeline.samples.cache import CaseCache, StoredCase, make_key
-from pipeline.samples.prepare import prepare_case
+from pipeline.samples.cache import CaseCache, StoredCase
+from pipeline.samples.prepare import case_key, prepare_unchanged
 from pipeline.training.validation import ValidationCase
-
-CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -38,23 +37,29 @@ class PreparedDataset:
     validation: list[ValidationCase]
 
 
-def prepare_dataset(checked: CheckedDataset, config: Config, progress: ProgressLine) -> PreparedDataset:
+def prepare_dataset(
+    checked: CheckedDataset, progress: ProgressLine, *, preprocessing: PreprocessingConfig, cache: CacheConfig
+) -> PreparedDataset:
     """Fit preprocessing on the training cases and prepare all cases that training and validation need.
 
+    Files are read in this process: reader processes have read every one of them to its end just before, in
+    `check_for_training`, so that one that crashes or hangs its reader does not come here.
+
     Raises:
+        ConfigError: preprocessing cannot be fitted as configured.
         DatasetError: there is no case to train on.
     """
     train, validation = checked.cases("train"), checked.cases("validation")
     if not train:
         raise DatasetError("cases to train on", "none in the training part", "Check data.split.")
     label_values = tuple(checked.dataset.labels.values())
-    fitted = fit(_fingerprints(train, progress), checked.dataset.modalities, config.preprocessing)
-    cache = CaseCache(config.cache)
+    fitted = fit(_fingerprints(train, progress), checked.dataset.modalities, preprocessing)
+    folder = CaseCache(cache)
     stored = {
-        case.name: _store(cache, case, fitted, label_values)
+        case.name: _store(case, fitted, label_values, cache=folder)
         for case in _counted([*train, *validation], progress, "preparing")
     }
-    cache.trim(list(stored.values()))
+    folder.trim(list(stored.values()))
     return PreparedDataset(
         fitted,
         [stored[case.name] for case in train],
@@ -68,17 +73,9 @@ def _fingerprints(cases: list[Case], progress: ProgressLine) -> Iterator[Fingerp
         yield fingerprint(nifti.read_scan(case.image), nifti.read_mask(case.mask).array[0])
 
 
-def _store(cache: CaseCache, case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...]) -> StoredCase:
-    assert case.mask is not None
-    key = make_key(
-        format=CACHE_FORMAT,
-        name=case.name,
-        image=file_sha256(case.image),
-        mask=file_sha256(case.mask),
-        preprocessing=fitted.model_dump(mode="json"),
-        labels=label_values,
-    )
-    return cache.get(key, lambda: prepare_case(case, fitted, label_values))
+def _store(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...], *, cache: CaseCache) -> StoredCase:
+    key = case_key(case, fitted, label_values)
+    return cache.get(key, partial(prepare_unchanged, case, fitted, label_values, key=key))
 
 
 def _truth(case: Case, label_values: tuple[int, ...]) -> NDArray[np.uint8]:

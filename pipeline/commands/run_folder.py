@@ -2,7 +2,7 @@
 
 runs/<config name>/<MLflow run id>/
     config.yaml       resolved: every setting, and what was chosen by measuring
-    run.json          MLflow run id
+    run.json          MLflow run id, and where MLflow keeps it
     split.json        who is trained, validated and tested on
     checks.txt        what the integrity check found
     history.csv       a row an epoch
@@ -11,14 +11,17 @@ runs/<config name>/<MLflow run id>/
     model/            the model: model.json and weights.safetensors
 """
 
+import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.load import Config, dump_yaml, load_config
 from pipeline.errors import ModelError
-from pipeline.files import write_json, write_text
-from pipeline.training.state import BEST, LAST
+from pipeline.files import write_csv, write_json, write_text
+
+HISTORY = ["epoch", "loss", "learning_rate", "dice", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class RunFolder:
 
     @property
     def identity(self) -> Path:
-        """The MLflow run id."""
+        """The run in MLflow."""
         return self.root / "run.json"
 
     @property
@@ -55,12 +58,12 @@ class RunFolder:
     @property
     def last(self) -> Path:
         """The newest checkpoint."""
-        return self.root / LAST
+        return self.root / "last.ckpt"
 
     @property
     def best(self) -> Path:
         """The checkpoint with the best validation Dice."""
-        return self.root / BEST
+        return self.root / "best.ckpt"
 
     @property
     def model(self) -> Path:
@@ -68,7 +71,20 @@ class RunFolder:
         return self.root / "model"
 
 
-def begin(folder: RunFolder, config: Config, run_id: str) -> None:
+@dataclass(frozen=True)
+class Identity:
+    """A run in MLflow.
+
+    Attributes:
+        run_id: its id.
+        tracking_uri: the server or store that keeps it; None where that is not to be written down.
+    """
+
+    run_id: str
+    tracking_uri: str | None
+
+
+def begin(folder: RunFolder, config: Config, identity: Identity) -> None:
     """Write what a resumed run needs to find first.
 
     Raises:
@@ -81,7 +97,7 @@ def begin(folder: RunFolder, config: Config, run_id: str) -> None:
             "Choose another -o, or continue it with --resume.",
         )
     save_config(folder, config)
-    write_json(folder.identity, {"run_id": run_id})
+    write_json(folder.identity, asdict(identity))
 
 
 def save_config(folder: RunFolder, config: Config) -> None:
@@ -89,16 +105,26 @@ def save_config(folder: RunFolder, config: Config) -> None:
     write_text(folder.config, dump_yaml(config))
 
 
-def reopen(folder: RunFolder) -> tuple[Config, str]:
-    """The configuration and the MLflow run id of a run that was begun.
+def reopen(folder: RunFolder) -> tuple[Config, Identity]:
+    """The configuration of a run that was begun, and the run in MLflow.
 
     Raises:
         ModelError: the folder holds no run.
     """
     try:
-        run_id = str(json.loads(folder.identity.read_text(encoding="utf-8"))["run_id"])
+        written = json.loads(folder.identity.read_text(encoding="utf-8"))
+        identity = Identity(str(written["run_id"]), written.get("tracking_uri"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             "the folder of a run, with run.json", f"none in {folder.root}", "Give the RUN_DIR that training named."
         ) from error
-    return load_config(folder.config, []), run_id
+    return load_config(folder.config, []), identity
+
+
+def append_history(folder: RunFolder, row: Mapping[str, float | None]) -> None:
+    """Add an epoch; its row and later ones of an earlier try, which a resumed run does again, are replaced."""
+    rows: list[Mapping[str, object]] = []
+    if folder.history.exists():
+        with folder.history.open(newline="", encoding="utf-8") as stream:
+            rows = [old for old in csv.DictReader(stream) if int(old["epoch"]) < int(row["epoch"] or 0)]
+    write_csv(folder.history, HISTORY, [*rows, row])

@@ -1,7 +1,7 @@
 """``medseg train``: from a configuration to a tracked run and a model."""
 
-import csv
 import datetime
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,25 +9,24 @@ import torch
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.commands import run_folder
+from pipeline.commands import machine, run_folder
 from pipeline.commands.dataset import CheckedDataset, check_for_training
 from pipeline.commands.preparation import PreparedDataset, prepare_dataset
-from pipeline.commands.progress import ProgressLine, progress_line
-from pipeline.commands.run_folder import RunFolder
+from pipeline.commands.progress import progress_line
+from pipeline.commands.run_folder import Identity, RunFolder
 from pipeline.config.load import Config
-from pipeline.files import write_csv
-from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.precision import Compute
 from pipeline.layouts.split import write_split
-from pipeline.losses import SegmentationLoss
 from pipeline.manifest import Manifest, Provenance
 from pipeline.model import initial_weights, save_model
 from pipeline.networks.unet import UNet
 from pipeline.provenance import code_commit
 from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
 from pipeline.tracking import TrackedRun, track
-from pipeline.training.loop import EpochResult, Task, fit
+from pipeline.training.loop import EpochResult, Task, ensure_validated, fit, share_done
 from pipeline.training.schedule import Clock
 from pipeline.training.state import (
+    Counters,
     TrainingState,
     average_weights,
     load_checkpoint,
@@ -35,9 +34,10 @@ from pipeline.training.state import (
     new_state,
     save_checkpoint,
 )
-from pipeline.training.validation import SlidingWindow, mean_dice
+from pipeline.training.validation import Validation, mean_dice
+from pipeline.wording import enumerate_names
 
-HISTORY = ["epoch", "loss", "learning_rate", "dice", "seconds"]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,53 @@ class TrainedRun:
     validation_dice: float | None
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a run is asked to do, and where it leaves what it does.
+
+    Attributes:
+        config: resolved.
+        folder: on disk.
+        run: in MLflow.
+        clock: the seconds that count towards training.max_minutes, from the start of this process.
+        console: where progress is shown.
+    """
+
+    config: Config
+    folder: RunFolder
+    run: TrackedRun
+    clock: Clock
+    console: Console
+
+    @property
+    def compute(self) -> Compute:
+        """Where the network runs."""
+        return Compute(torch.device(self.config.training.device), self.config.training.precision)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from: the data set as it is on disk, and its cases as the network sees them."""
+
+    checked: CheckedDataset
+    prepared: PreparedDataset
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Name and mask value of each structure, in the order of the classes."""
+        return self.checked.dataset.labels
+
+    @property
+    def channels(self) -> int:
+        """Channels of a scan."""
+        return len(self.checked.dataset.modalities)
+
+    @property
+    def classes(self) -> int:
+        """The background included."""
+        return 1 + len(self.labels)
+
+
 def train(config: Config, output: Path | None, console: Console) -> TrainedRun:
     """Train a network as configured.
 
@@ -68,183 +115,173 @@ def train(config: Config, output: Path | None, console: Console) -> TrainedRun:
     Raises:
         ConfigError, DatasetError, ModelError: see their messages; the run is then FAILED in MLflow.
     """
-    clock = Clock.start(0.0)
+    clock = Clock.start()
     with track(config.tracking, config.name) as run:
         folder = RunFolder(output or Path("runs") / config.name / run.run_id)
-        resolved = resolve(config)
-        run_folder.begin(folder, resolved, run.run_id)
+        resolved = config.model_copy(update={"training": machine.settle(config.training, config.network)})
+        run_folder.begin(folder, resolved, Identity(run.run_id, run.uri))
         run.log_settings(resolved.model_dump(mode="json"))
-        return _train(resolved, folder, run, clock, console)
+        return _carry_out(Job(resolved, folder, run, clock, console))
 
 
 def resume(root: Path, console: Console) -> TrainedRun:
     """Go on with a run from its last checkpoint, or from the start where it has none.
 
     Raises:
-        ModelError: the folder holds no run, or its checkpoint cannot be read.
+        ConfigError: the run was begun on a GPU, and this machine has none.
+        ModelError: the folder holds no run, MLflow does not know it, or its checkpoint cannot be read.
     """
-    clock = Clock.start(0.0)
+    clock = Clock.start()
     folder = RunFolder(root)
-    config, run_id = run_folder.reopen(folder)
-    with track(config.tracking, config.name, run_id) as run:
-        return _train(config, folder, run, clock, console)
+    config, identity = run_folder.reopen(folder)
+    machine.check_device(config.training)  # before MLflow hears of it: a run that cannot go on here has not failed
+    with track(config.tracking, config.name, run_id=identity.run_id, uri=identity.tracking_uri) as run:
+        return _carry_out(Job(config, folder, run, clock, console))
 
 
-def resolve(config: Config) -> Config:
-    """Fill in what depends on the machine, so that a resumed run uses the same: threads, device and precision."""
-    device = choose_device(config.training.device)
-    threads = config.training.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
-    precision = choose_precision(config.training.precision, device, lambda compute: _try_step(config, compute))
-    chosen = {"threads": threads, "precision": precision, "device": device.type}
-    return config.model_copy(update={"training": config.training.model_copy(update=chosen)})
+def _carry_out(job: Job) -> TrainedRun:
+    assert job.config.training.threads is not None
+    torch.set_num_threads(job.config.training.threads)
+    data = _read_data(job)
+    state = _starting_state(job, data)
+    task = _task(job, data, state.counters)
+    _run_epochs(job, task, state, labels=list(data.labels))
+    if job.config.training.export == "best" and job.folder.best.exists():
+        load_checkpoint(job.folder.best, state)
+    ensure_validated(state, task)
+    return _export(job, data, state)
 
 
-def _train(config: Config, folder: RunFolder, run: TrackedRun, clock: Clock, console: Console) -> TrainedRun:
-    assert config.training.threads is not None
-    torch.set_num_threads(config.training.threads)
-    compute = Compute(torch.device(config.training.device), config.training.precision)
-    with progress_line(console, "reading") as progress:
-        checked = check_for_training(config, folder, progress)
-        _record_data(checked, folder, run, console)
-        prepared = prepare_dataset(checked, config, progress)
-    state = _start(config, checked, folder, compute)
-    clock.before = state.seconds
-    with progress_line(console, "training") as progress:
-        for result in fit(state, _task(prepared, checked, config, state), config.training, compute, clock):
-            _record_epoch(result, state, checked, folder, run, progress)
-    return _finish(config, checked, prepared, state, folder, run)
+def _read_data(job: Job) -> Data:
+    config = job.config
+    with progress_line(job.console, "reading") as progress:
+        checked = check_for_training(config, job.folder, progress)
+        _record_data(job, checked)
+        prepared = prepare_dataset(checked, progress, preprocessing=config.preprocessing, cache=config.cache)
+    return Data(checked, prepared)
 
 
-def _record_data(checked: CheckedDataset, folder: RunFolder, run: TrackedRun, console: Console) -> None:
-    write_split(folder.split, checked.split, checked.split_config)
-    for path in (folder.split, folder.checks, folder.config):
-        run.log_file(path)
-    run.set_tags({"commit": code_commit() or "unknown", "dataset": checked.dataset.name})
-    parts = checked.split
-    console.print(
+def _record_data(job: Job, checked: CheckedDataset) -> None:
+    """Write down what is trained on; files that name cases leave this machine only where they may."""
+    folder, parts = job.folder, checked.split
+    write_split(folder.split, parts, checked.split_config)
+    job.run.set_tags({"commit": code_commit() or "unknown", "dataset": checked.dataset.name})
+    for path in (folder.config, *((folder.split, folder.checks) if job.config.tracking.log_case_names else ())):
+        job.run.log_file(path)
+    job.console.print(
         f"{checked.dataset.name}: {len(parts.train)} cases to train on, {len(parts.validation)} to validate, "
         f"{len(parts.test)} kept for testing; {len(checked.findings)} warnings in {folder.checks}",
         highlight=False,
     )
 
 
-def _start(config: Config, checked: CheckedDataset, folder: RunFolder, compute: Compute) -> TrainingState:
-    network = _network(config, channels=len(checked.dataset.modalities), classes=1 + len(checked.dataset.labels))
-    if config.network.init_from is not None:
-        initial_weights(config.network.init_from, network)
-    state = new_state(network, config.network.dimensions, config.training, compute)
-    if folder.last.exists():
-        load_checkpoint(folder.last, state)
+def _starting_state(job: Job, data: Data) -> TrainingState:
+    """The state to go on from: the last checkpoint, or else new weights or those of network.init_from."""
+    config, resumed = job.config, job.folder.last.exists()
+    network = new_network(config.network, channels=data.channels, classes=data.classes, seed=config.training.seed)
+    if config.network.init_from is not None and not resumed:
+        _take_over(config.network.init_from, network)
+    state = new_state(network, config.training.optimiser, job.compute, dimensions=config.network.dimensions)
+    if resumed:
+        load_checkpoint(job.folder.last, state)
     return state
 
 
-def _network(config: Config, *, channels: int, classes: int) -> UNet:
-    return new_network(config.network, channels=channels, classes=classes, seed=config.training.seed)
+def _take_over(source: Path, network: UNet) -> None:
+    total = len(network.state_dict())
+    new = initial_weights(source, network)
+    without = f"; new ones are {enumerate_names(new)}" if new else ""
+    log.info("network.init_from: %d of %d tensors taken over from %s%s", total - len(new), total, source, without)
 
 
-def _task(prepared: PreparedDataset, checked: CheckedDataset, config: Config, state: TrainingState) -> Task:
-    plan = BatchPlan(len(prepared.train), config.training, state.epoch)
-    patches = PatchDataset(prepared.train, config.training, config.augmentation)
-    loader = make_loader(patches, plan, config.training.workers, pin_memory=config.training.device == "cuda")
+def _task(job: Job, data: Data, counters: Counters) -> Task:
+    """What is left to do."""
+    training, cases = job.config.training, data.prepared.train
+    patches = PatchDataset(cases, training, job.config.augmentation)
+    plan = BatchPlan(len(cases), training, counters.epoch)
+    loader = make_loader(patches, plan, training.workers, pin_memory=training.device == "cuda")
     return Task(
         batches=iter(loader),
-        batches_per_epoch=batches_per_epoch(len(prepared.train), config.training),
-        validation=prepared.validation,
-        window=SlidingWindow(config.training.patch_size, config.inference.overlap),
-        classes=1 + len(checked.dataset.labels),
+        batches_per_epoch=batches_per_epoch(len(cases), training),
+        validation=Validation(
+            data.prepared.validation, data.classes, training.patch_size, job.config.inference.overlap
+        ),
+        config=training,
+        compute=job.compute,
+        clock=job.clock.after(counters.seconds),
     )
 
 
-def _record_epoch(
-    result: EpochResult,
-    state: TrainingState,
-    checked: CheckedDataset,
-    folder: RunFolder,
-    run: TrackedRun,
-    progress: ProgressLine,
-) -> None:
-    if result.is_best:  # before the last, which says that this was the best
-        save_checkpoint(folder.best, state)
-    save_checkpoint(folder.last, state)
+def _run_epochs(job: Job, task: Task, state: TrainingState, *, labels: list[str]) -> None:
+    counters = state.counters
+    with progress_line(job.console, "training", done=share_done(counters, task)) as progress:
+        for result in fit(state, task):
+            _record_epoch(job, result, labels)
+            _save(job.folder, state, is_best=result.is_best)
+            progress.update(result.share, _progress_text(result, counters), important=result.finished)
+
+
+def _record_epoch(job: Job, result: EpochResult, labels: list[str]) -> None:
     mean = mean_dice(result.dice) if result.dice else None
     metrics = {"loss": result.loss, "learning_rate": result.learning_rate, "dice": mean, "seconds": result.seconds}
-    by_label = dict(zip(checked.dataset.labels, result.dice or [], strict=False))
-    run.log_metrics(metrics | {f"dice_{name}": value for name, value in by_label.items()}, result.epoch)
-    _append_history(folder.history, {"epoch": result.epoch, **metrics})
-    shown = "" if state.last_dice is None else f"  Dice {state.last_dice:.3f} (best {state.best_dice:.3f})"
-    progress.update(result.share, f"epoch {result.epoch}  loss {result.loss:.3f}{shown}", important=result.finished)
+    by_label = dict(zip(labels, result.dice, strict=True)) if result.dice else {}
+    run_folder.append_history(job.folder, {"epoch": result.epoch, **metrics})
+    job.run.log_metrics(metrics | {f"dice_{name}": dice for name, dice in by_label.items()}, result.epoch)
 
 
-def _append_history(path: Path, row: dict[str, float | None]) -> None:
-    """Add an epoch; rows of epochs that a resumed run does again are replaced."""
-    rows: list[dict[str, object]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = [old for old in csv.DictReader(stream) if int(old["epoch"]) < int(row["epoch"] or 0)]
-    write_csv(path, HISTORY, [*rows, row])
+def _save(folder: RunFolder, state: TrainingState, *, is_best: bool) -> None:
+    """The last checkpoint goes last: with it, an epoch is done, and what was written of the epoch is not done again."""
+    if is_best:
+        save_checkpoint(folder.best, state)
+    save_checkpoint(folder.last, state)
 
 
-def _finish(
-    config: Config,
-    checked: CheckedDataset,
-    prepared: PreparedDataset,
-    state: TrainingState,
-    folder: RunFolder,
-    run: TrackedRun,
-) -> TrainedRun:
-    dice = state.last_dice
-    if config.training.export == "best" and folder.best.exists():
-        load_checkpoint(folder.best, state)
-        dice = state.best_dice
-    manifest = _manifest(config, checked, prepared, state, run.run_id, dice)
-    save_model(folder.model, average_weights(state), manifest)
-    run.log_model(folder.model)
-    run.log_file(folder.history)
-    return TrainedRun(run.run_id, folder.root, folder.model, dice)
+def _progress_text(result: EpochResult, counters: Counters) -> str:
+    last, best = counters.last_dice, counters.best_dice
+    shown = f"  Dice {last:.3f} (best {best:.3f})" if last is not None and best is not None else ""
+    return f"epoch {result.epoch}  loss {result.loss:.3f}{shown}"
 
 
-def _manifest(
-    config: Config,
-    checked: CheckedDataset,
-    prepared: PreparedDataset,
-    state: TrainingState,
-    run_id: str,
-    dice: float | None,
-) -> Manifest:
-    training = config.training
+def _export(job: Job, data: Data, state: TrainingState) -> TrainedRun:
+    folder = job.folder
+    save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
+    job.run.log_model(folder.model)
+    job.run.log_file(folder.history)
+    return TrainedRun(job.run.run_id, folder.root, folder.model, state.counters.last_dice)
+
+
+def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:
+    config = job.config
     return Manifest(
         name=config.name,
-        labels=checked.dataset.labels,
-        modalities=checked.dataset.modalities,
-        preprocessing=prepared.fitted,
+        labels=data.labels,
+        modalities=data.checked.dataset.modalities,
+        preprocessing=data.prepared.fitted,
         network=config.network.model_copy(update={"init_from": None}),
-        patch_size=training.patch_size,
+        patch_size=config.training.patch_size,
         mirror_axes=config.augmentation.mirror_axes,
         inference=config.inference,
         evaluation=config.evaluation,
-        parts=checked.parts_by_hash(),
-        validation_dice=dice,
-        weights_sha256="",
-        provenance=Provenance(
-            code_version=__version__,
-            commit=code_commit(),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            run_id=run_id,
-            dataset=checked.dataset.name,
-            seed=training.seed,
-            epochs=state.epoch,
-            seconds=state.seconds,
-            precision=training.precision,
-            threads=training.threads or 0,
-        ),
+        parts=data.checked.parts_by_hash(),
+        validation_dice=counters.last_dice,
+        weights_sha256="",  # `save_model` fills it in
+        provenance=_provenance(job, data, counters),
     )
 
 
-def _try_step(config: Config, compute: Compute) -> None:
-    """A training step on zeros, to be timed."""
-    network = compute.place_network(_network(config, channels=1, classes=2), config.network.dimensions)
-    patch = torch.zeros(config.training.batch_size, 1, *config.training.patch_size)
-    with compute.autocast():
-        logits = network(compute.place(patch))
-    SegmentationLoss(config.training.loss)(logits, patch.to(compute.device)).backward()
+def _provenance(job: Job, data: Data, counters: Counters) -> Provenance:
+    training, dataset = job.config.training, data.checked.dataset
+    return Provenance(
+        code_version=__version__,
+        commit=code_commit(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        run_id=job.run.run_id,
+        dataset=dataset.name,
+        dataset_labels=dataset.own_labels,
+        dataset_modalities=dataset.own_modalities,
+        seed=training.seed,
+        epochs=counters.epoch,
+        seconds=counters.seconds,
+        precision=training.precision,
+        threads=training.threads or 0,
+    )

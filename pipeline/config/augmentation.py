@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.config.base import Probability, Range, Section
+from pipeline.config.base import PositiveRange, Probability, Range, Section
 
 
 class AugmentationConfig(Section):
@@ -14,17 +14,20 @@ class AugmentationConfig(Section):
     """Largest angle about each axis, either way."""
     scaling: Probability = 0.2
     """Enlarge or shrink."""
-    scaling_range: Range = (0.7, 1.4)
+    scaling_range: PositiveRange = (0.7, 1.4)
     """Factor of the size; below 1 is smaller."""
     elastic: Probability = 0.0
     """Elastic deformation; slow, and rarely worth it."""
-    elastic_sigma_voxels: Range = (5.0, 8.0)
+    elastic_sigma_voxels: PositiveRange = (5.0, 8.0)
     """Smoothness of the deformation."""
     elastic_magnitude_voxels: Range = (50.0, 150.0)
     """Size of the random offsets before they are smoothed."""
     mirror_axes: tuple[int, ...] = (0, 1, 2)
-    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2. Leave
-    0 out where left and right are different labels."""
+    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2. 0 is
+    refused where labels differ by side, such as left_kidney and right_kidney: use [1, 2]."""
+    sides_by_appearance: bool = False
+    """True where left and right structures differ in more than their side, as the ventricles of the heart do; they may
+    then be mirrored along axis 0."""
     noise: Probability = 0.1
     """Add Gaussian noise."""
     noise_std: float = Field(0.316, ge=0)
@@ -43,11 +46,11 @@ class AugmentationConfig(Section):
     """Range of the factor."""
     low_resolution: Probability = 0.25
     """Downsample and upsample again."""
-    low_resolution_range: Range = (0.5, 1.0)
+    low_resolution_range: PositiveRange = (0.5, 1.0)
     """Range of the zoom."""
     gamma: Probability = 0.3
     """Raise intensities to a power, mean and deviation kept."""
-    gamma_range: Range = (0.7, 1.5)
+    gamma_range: PositiveRange = (0.7, 1.5)
     """Range of the exponent."""
     gamma_inverted: Probability = 0.1
     """The same on the negated image."""

@@ -1,15 +1,39 @@
 """What every section of a configuration has in common."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+
+
+def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"a range goes from its lower to its higher end, found {list(ends)}")
+    return ends
+
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Range = tuple[float, float]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+NotNegative = Annotated[FiniteFloat, Field(ge=0)]
+AboveZero = Annotated[FiniteFloat, Field(gt=0)]
+Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_ordered)]
+PositiveRange = Annotated[tuple[AboveZero, AboveZero], AfterValidator(_ordered)]
 
 
 class Section(BaseModel):
     """A frozen group of settings; a key that it does not know is an error, not a guess."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """End a section's own validation; `validate` gives each problem a line of its own.
+
+    Raises:
+        ValueError: with a line for each problem, where there is one.
+    """
+    lines = "\n".join(problems)
+    if lines:
+        raise ValueError(lines)

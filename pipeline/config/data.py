@@ -5,10 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
-
-MAX_LABELS = 254
-"""Class numbers are stored in a byte, whose largest value stands for an unknown label."""
+from pipeline.config.base import Section, Seed, refuse
 
 
 class SplitConfig(Section):
@@ -26,15 +23,17 @@ class SplitConfig(Section):
     """How many folds (folds)."""
     fold: int = Field(0, ge=0)
     """Which fold is validated on, from 0 (folds)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the division."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
         if self.validation + self.test >= 1:
-            raise ValueError(f"validation + test must leave patients to train on, found {self.validation + self.test}")
+            problems.append(f"validation + test must leave patients to train on, found {self.validation + self.test}")
         if self.fold >= self.folds:
-            raise ValueError(f"fold must be below folds = {self.folds}, found {self.fold}; folds are counted from 0")
+            problems.append(f"fold must be below folds = {self.folds}, found {self.fold}; folds are counted from 0")
+        refuse(problems)
         return self
 
 
@@ -62,11 +61,11 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
         if self.patient_pattern is not None and self.patient_table is not None:
-            raise ValueError("patient_pattern and patient_table both name the patient; keep one")
+            problems.append("patient_pattern and patient_table both name the patient; keep one")
         values = list((self.labels or {}).values())
         if len(set(values)) != len(values) or not all(0 < value < 2**16 for value in values):
-            raise ValueError(f"labels must be distinct whole values between 1 and 65535, found {values}")
-        if len(values) > MAX_LABELS:
-            raise ValueError(f"labels can be at most {MAX_LABELS}, found {len(values)}")
+            problems.append(f"labels must be distinct whole values between 1 and 65535, found {values}")
+        refuse(problems)
         return self

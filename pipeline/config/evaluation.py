@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.config.base import Positive, Section
+from pipeline.config.base import Positive, Section, Seed
 
 
 class EvaluationConfig(Section):
@@ -12,5 +12,5 @@ class EvaluationConfig(Section):
     """Surface points closer than this to the other surface count as agreeing (normalised surface Dice)."""
     bootstrap_samples: int = Field(2000, ge=100)
     """Resamplings of the cases behind each 95 % interval."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the resampling."""

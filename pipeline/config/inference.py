@@ -19,7 +19,8 @@ class InferenceConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the convolutions, as in training."""
+    """Number format of the convolutions; auto takes that of the training where the machine has it, else fp32 on a CPU
+    and bf16 or fp16 on a GPU."""
     threads: int | None = Field(None, ge=1)
     """Threads of the network on the CPU; by default as many as there are cores."""
     readers: int = Field(1, ge=1)

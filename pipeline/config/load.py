@@ -1,7 +1,7 @@
 """Reading a configuration: YAML, overrides, and every problem of a file in one message."""
 
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -10,18 +10,22 @@ from yaml import YAMLError
 
 from pipeline import sizes
 from pipeline.config.augmentation import AugmentationConfig
-from pipeline.config.base import Section
+from pipeline.config.base import Section, refuse
 from pipeline.config.cache import CacheConfig
 from pipeline.config.data import DataConfig
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.network import NetworkConfig
+from pipeline.config.overrides import anchor_paths, apply_override
 from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.config.tracking import TrackingConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.errors import ConfigError
+from pipeline.wording import count_of
 
 S = TypeVar("S", bound=BaseModel)
+TRAINED_DIMENSIONS = 3
+"""The network is made for images as well; reading, preparing and augmenting are for volumes alone."""
 
 
 class Config(Section):
@@ -41,21 +45,34 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(self.training.patch_size) != self.network.dimensions:
-            raise ValueError(
-                f"training.patch_size needs {self.network.dimensions} entries, found {self.training.patch_size}"
+        problems = self._dimension_problems()
+        refuse(problems or self._size_problems())
+        return self
+
+    def _dimension_problems(self) -> list[str]:
+        problems = []
+        if self.network.dimensions != TRAINED_DIMENSIONS:
+            problems.append(
+                f"network.dimensions must be {TRAINED_DIMENSIONS}, found {self.network.dimensions}; "
+                "only volumes can be read and trained on, so leave the key out"
             )
-        if any(axis not in range(self.network.dimensions) for axis in self.augmentation.mirror_axes):
-            raise ValueError(
+        if len(self.training.patch_size) != TRAINED_DIMENSIONS:
+            problems.append(f"training.patch_size needs {TRAINED_DIMENSIONS} entries, found {self.training.patch_size}")
+        if any(axis not in range(TRAINED_DIMENSIONS) for axis in self.augmentation.mirror_axes):
+            problems.append(
                 f"augmentation.mirror_axes must be axes of the network, found {self.augmentation.mirror_axes}"
             )
+        return problems
+
+    def _size_problems(self) -> list[str]:
+        """How the patch goes through the network, which can be said where both have the same axes."""
         try:
             reached = sizes.trace(self.training.patch_size, self.network.encoder_windows())[-1]
         except ConfigError as error:
-            raise ValueError(str(error)) from error
+            return [str(error)]
         if self.network.norm == "instance" and all(size == 1 for size in reached):
-            raise ValueError("the last stage is a single voxel, which has no spread to normalise; use fewer stages")
-        return self
+            return ["the last stage is a single voxel, which has no spread to normalise; use fewer stages"]
+        return []
 
 
 def load_config(path: Path, overrides: list[str]) -> Config:
@@ -69,32 +86,22 @@ def load_config(path: Path, overrides: list[str]) -> Config:
         ConfigError: all problems of the file and the overrides at once.
     """
     settings = _read_yaml(path)
-    _anchor_paths(settings, Config, path.resolve().parent)
-    changes = parse_overrides(overrides)
-    _anchor_paths(changes, Config, Path.cwd())
-    return validate(Config, _merge(settings, changes, path), str(path))
+    anchor_paths(settings, Config, path.resolve().parent)
+    for override in overrides:
+        apply_override(override, settings, Config)
+    return validate(Config, _interpolate(settings, path), str(path))
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
-    """Turn ``["training.seed=1"]`` into ``{"training": {"seed": 1}}``; values are read as YAML.
+    """Turn ``["training.seed=1"]`` into ``{"training": {"seed": 1}}``, as `apply_override` reads it.
 
     Raises:
         ConfigError: for an entry without a key or without an equals sign, or a value that is no YAML.
     """
-    for item in overrides:
-        key, equals, _ = item.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(
-                "overrides of the form KEY=VALUE",
-                repr(item),
-                "Write for example training.max_minutes=10, without spaces.",
-            )
-    try:
-        changes = OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError("overrides whose values are YAML", f"{overrides}: {error}", "Quote the value.") from error
-    assert isinstance(changes, dict)
-    return {str(key): value for key, value in changes.items()}
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(override, changes, Config)
+    return changes
 
 
 def validate(kind: type[S], settings: Any, source: str) -> S:
@@ -106,10 +113,10 @@ def validate(kind: type[S], settings: Any, source: str) -> S:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        lines = [f"  {_dotted(problem)}: {_explain(problem)}" for problem in error.errors()]
+        lines = [f"  {_dotted(each)}: {reason}" for each in error.errors() for reason in _explain(each).splitlines()]
         raise ConfigError(
             f"valid settings in {source}",
-            f"{len(lines)} problem{'s' if len(lines) > 1 else ''}:\n" + "\n".join(lines) + "\n",
+            f"{count_of(len(lines), 'problem')}:\n" + "\n".join(lines) + "\n",
             "Correct these keys; docs/configuration.md lists every key with its meaning.",
         ) from error
 
@@ -134,21 +141,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-def _merge(settings: dict[str, Any], changes: dict[str, Any], path: Path) -> Any:
+def _interpolate(settings: dict[str, Any], path: Path) -> Any:
+    """Settings with what ``${...}`` refers to in its place."""
     try:
-        return OmegaConf.to_container(OmegaConf.merge(settings, changes), resolve=True)
+        return OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise ConfigError("settings that can be put together", f"{path}: {reason}", "Correct the value.") from error
-
-
-def _anchor_paths(settings: dict[str, Any], section: type[BaseModel], base: Path) -> None:
-    for name, field in section.model_fields.items():
-        value = settings.get(name)
-        if isinstance(value, dict) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            _anchor_paths(value, field.annotation, base)
-        elif isinstance(value, str) and Path in (field.annotation, *get_args(field.annotation)):
-            settings[name] = str(base / Path(value).expanduser())
 
 
 def _dotted(problem: Any) -> str:

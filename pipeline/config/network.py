@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
+from pipeline.config.base import Section, refuse
 from pipeline.sizes import Size, Window
 
 
@@ -56,8 +56,7 @@ class NetworkConfig(Section):
             problems.append(
                 f"deep_supervision can be at most stages - 2 = {self.stages - 2}, found {self.deep_supervision}"
             )
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
     def _length_problems(self) -> list[str]:

@@ -14,3 +14,6 @@ class TrackingConfig(Section):
     """Name of the run; by default the configuration's name."""
     tags: dict[str, str] = Field(default={})
     """Tags of the run."""
+    log_case_names: bool = True
+    """Record split.json and checks.txt, which name cases; false keeps them in the run's folder alone, for data sets
+    whose file names can tell who a patient is."""

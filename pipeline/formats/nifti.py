@@ -7,7 +7,7 @@ the channel axis is added here. A file whose geometry or values would have to be
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from pipeline import geometry
 from pipeline.errors import ScanError
 from pipeline.files import atomic_path
 from pipeline.scan import Scan
+from pipeline.wording import count_of
 
 SUFFIXES = (".nii", ".nii.gz")
 HEADER_BYTES = 544  # NIfTI-2's 540 and the four bytes that announce extensions
@@ -37,8 +38,9 @@ GEOMETRY_FIELDS = (
 ALIGNED = 2
 """The NIfTI code of a space that is not the scanner's and no atlas; also what a code counts as that NIfTI lacks."""
 SPACING_TOLERANCE = 0.01
-AGREEMENT_COSINE = 0.7
-"""Axes of qform and sform further apart than this (about 45 degrees) are not the same axes moved a little: refused."""
+ANGLE_TOLERANCE = 1.0
+"""Degrees that an axis of the sform may lie apart from its counterpart in the qform. Quaternions stored in 32 bits and
+axes rounded to four digits stay far below; from here on, the ends of a head of 200 mm are more than 3 mm apart."""
 COPLANAR = 1e-3
 """Volume spanned by the three axis directions (1 where they are square) below which they lie in a plane."""
 LARGEST_NIFTI1_AXIS = 2**15 - 1
@@ -56,13 +58,11 @@ class NiftiHeader:
         shape: (I, J, K) in voxels.
         channels: images on the grid; more than one for 4D files.
         affine: voxel index -> RAS mm.
-        space_code: the NIfTI code of the form that the affine was taken from.
     """
 
     shape: tuple[int, ...]
     channels: int
     affine: geometry.Affine
-    space_code: int
 
 
 def case_name(path: Path) -> str | None:
@@ -96,10 +96,10 @@ def read_scan(path: Path) -> Scan:
         count = int(array.size - np.isfinite(array).sum())
         raise ScanError(
             "finite values",
-            f"{count} voxels that are NaN or infinite",
+            f"NaN or infinity in {count_of(count, 'voxel')}",
             "Find out what they stand for and replace them.",
         )
-    return Scan(np.moveaxis(array, -1, 0), header.affine, path, header.space_code)
+    return Scan(np.moveaxis(array, -1, 0), header.affine, path, _grid_header(raw).binaryblock)
 
 
 def read_mask(path: Path) -> Scan:
@@ -119,7 +119,7 @@ def read_mask(path: Path) -> Scan:
             "label values from 0 to 65535", f"values from {labels.min():g} to {labels.max():g}", "Renumber the labels."
         )
     kind = np.uint8 if labels.max() < 2**8 else np.uint16
-    return Scan(labels.astype(kind), scan.affine, path, scan.space_code)
+    return replace(scan, array=labels.astype(kind))
 
 
 def write_mask(target: Path, mask: NDArray[np.unsignedinteger], scan: Scan) -> None:
@@ -127,42 +127,37 @@ def write_mask(target: Path, mask: NDArray[np.unsignedinteger], scan: Scan) -> N
 
     A mask of a NIfTI scan gets that file's own qform and sform, so that every viewer lays it over the scan, whichever
     form it prefers. Free text of the scan's header (it can name the patient) and its extensions are left behind.
-
-    Raises:
-        ScanError: the mask's shape is not the scan's.
     """
-    if mask.shape != scan.shape:
-        raise ScanError(
-            f"a mask of shape {scan.shape}", f"shape {mask.shape}", "This is a fault of the program; report it."
-        )
-    header = _mask_header(scan)
+    assert mask.shape == scan.shape, (mask.shape, scan.shape)
+    header = _parse_header(scan.nifti_header) if scan.nifti_header else _new_header(scan)
+    header.set_data_shape(scan.shape)
     header.set_data_dtype(mask.dtype)
     image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     with atomic_path(target) as path:
         image(mask, None, header).to_filename(path)
 
 
-def _mask_header(scan: Scan) -> nibabel.Nifti1Header:
-    if case_name(scan.source) is None:
-        header = nibabel.Nifti2Header() if max(scan.shape) > LARGEST_NIFTI1_AXIS else nibabel.Nifti1Header()
-        header.set_data_shape(scan.shape)
-        header.set_sform(scan.affine, code=scan.space_code)
-        header.set_qform(scan.affine, code=scan.space_code)
-        header.set_xyzt_units("mm")
-        return header
-    source = _parse_header(_read_bytes(scan.source, HEADER_BYTES))
+def _new_header(scan: Scan) -> nibabel.Nifti1Header:
+    header = nibabel.Nifti2Header() if max(scan.shape) > LARGEST_NIFTI1_AXIS else nibabel.Nifti1Header()
+    header.set_sform(scan.affine, code="scanner")
+    header.set_qform(scan.affine, code="scanner")
+    header.set_xyzt_units("mm")
+    return header
+
+
+def _grid_header(source: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
+    """The forms of a header, and nothing else of it."""
     header = type(source)()  # little-endian, with no text
     for name in GEOMETRY_FIELDS:
         header[name] = source[name]
     header["pixdim"][0] = _handedness(source)
     for name, (form, code) in zip(("sform_code", "qform_code"), _forms(source), strict=True):
         header[name] = 0 if form is None else code
-    header.set_data_shape(scan.shape)
     return header
 
 
 def _read_bytes(path: Path, limit: int = -1) -> bytes:
-    """The uncompressed content; read to its end, so that gzip's checksum is verified."""
+    """The uncompressed content, or its beginning; without a limit to its end, so that gzip's checksum is verified."""
     if case_name(path) is None:
         raise ScanError("a NIfTI file (.nii, .nii.gz)", f"the ending {path.suffix or 'none'}", "Convert it to NIfTI.")
     try:
@@ -205,7 +200,7 @@ def _no_nifti(content: bytes) -> ScanError:
     if any(int.from_bytes(content[:4], order) == 348 for order in BYTE_ORDERS.values()) and len(content) >= 348:
         found = "the header of Analyze, or of one half of a pair (.hdr, .img)"
     elif len(content) < 348:
-        found = f"{len(content)} bytes"
+        found = count_of(len(content), "byte")
     else:
         found = "a file that does not begin with a NIfTI header"
     return ScanError("a NIfTI file with header and voxels in one", found, "Export the scan again as single-file NIfTI.")
@@ -223,8 +218,7 @@ def _check_header(header: nibabel.Nifti1Header) -> NiftiHeader:
     if len(extra) > 1:
         raise ScanError("a volume, or several on one grid (4D)", f"shape {tuple(shape)}", "Save one volume a file.")
     _check_type(header)
-    affine, code = _affine(header)
-    return NiftiHeader(tuple(shape[:3]), extra[0] if extra else 1, affine, code)
+    return NiftiHeader(tuple(shape[:3]), extra[0] if extra else 1, _affine(header))
 
 
 def _check_type(header: nibabel.Nifti1Header) -> None:
@@ -243,19 +237,23 @@ def _check_type(header: nibabel.Nifti1Header) -> None:
 
 
 @np.errstate(all="ignore")  # what overflows is not finite, and refused as such
-def _affine(header: nibabel.Nifti1Header) -> tuple[geometry.Affine, int]:
+def _affine(header: nibabel.Nifti1Header) -> geometry.Affine:
     """The sform, or else the qform, in mm; refused where they would orient or scale the scan differently.
 
-    Both map voxel indices to RAS mm, and which one a program believes differs. They may place the patient differently
-    and turn the scan a little (one is often a registration to an atlas): the network sees directions and spacing.
+    Both map voxel indices to RAS mm, and which one a program believes differs. They may place the patient differently:
+    the network sees directions and spacing alone, and a mask gets both forms of its scan.
     """
-    (sform, sform_code), (qform, qform_code) = _forms(header)
-    if sform is None and qform is None:
+    (sform, _), (qform, _) = _forms(header)
+    affine = sform if sform is not None else qform
+    if affine is None:
         raise _no_geometry(header)
+    _check_shear(affine)
     if sform is not None and qform is not None:
         _check_agreement(sform, qform)
-    affine = sform if sform is not None else qform
-    assert affine is not None
+    return affine
+
+
+def _check_shear(affine: geometry.Affine) -> None:
     cosine = geometry.shear_cosine(affine)
     if cosine > geometry.MAX_SHEAR_COSINE:
         angle = np.degrees(np.arccos(cosine))
@@ -264,7 +262,6 @@ def _affine(header: nibabel.Nifti1Header) -> tuple[geometry.Affine, int]:
             f"two axes at {angle:.1f} degrees (shear)",
             "Resample the scan to a square grid.",
         )
-    return affine, sform_code if sform is not None else qform_code
 
 
 @np.errstate(all="ignore")
@@ -326,18 +323,19 @@ def _no_geometry(header: nibabel.Nifti1Header) -> ScanError:
 
 
 def _check_agreement(sform: geometry.Affine, qform: geometry.Affine) -> None:
+    """Refuse forms of other directions or spacing; on either side of 45 degrees, a small angle swaps two axes."""
     spacings = np.array([geometry.voxel_spacing_mm(form) for form in (sform, qform)])
-    cosines = (sform[:3, :3] * qform[:3, :3]).sum(axis=0) / spacings.prod(axis=0)  # of each axis with its counterpart
-    if cosines.min() > AGREEMENT_COSINE and np.allclose(spacings[0], spacings[1], SPACING_TOLERANCE, 0):
+    angle = geometry.largest_angle(sform, qform)
+    same_spacing = np.allclose(spacings[0], spacings[1], SPACING_TOLERANCE, 0)
+    if angle <= ANGLE_TOLERANCE and same_spacing and geometry.to_ras(sform) == geometry.to_ras(qform):
         return
     described = [
         f"{geometry.orientation(form)} at {' x '.join(f'{mm:.4g}' for mm in spacing)} mm"
         for form, spacing in zip((sform, qform), spacings, strict=True)
     ]
-    angle = np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))
     raise ScanError(
         "a qform and an sform that agree on orientation and spacing",
-        f"sform {described[0]}, qform {described[1]}, axes up to {angle:.0f} degrees apart",
+        f"sform {described[0]}, qform {described[1]}, axes up to {angle:.3g} degrees apart",
         "Find out which is right and copy it over the other (fslorient -copysform2qform, or -copyqform2sform).",
     )
 

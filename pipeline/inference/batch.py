@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import nifti
 
 OTHER_FORMATS = {
@@ -18,7 +18,12 @@ OTHER_FORMATS = {
     ".mnc": "MINC",
     ".mif": "MRtrix",
     ".head": "AFNI",
+    ".brik": "AFNI",
+    ".brik.gz": "AFNI",
     ".hdr": "Analyze or paired NIfTI",
+    ".hdr.gz": "Analyze or paired NIfTI",
+    ".img": "Analyze or paired NIfTI",
+    ".img.gz": "Analyze or paired NIfTI",
 }
 """Formats of scans that are not read yet: failed cases, not files to pass over in silence."""
 
@@ -30,13 +35,13 @@ class InputFile:
     Attributes:
         case: its path below the input without its ending, separators as ``__``.
         path: the file.
-        problem: why it is not read, or None.
+        problem: why a scan is not read, or None.
         is_scan: whether it is a scan at all; others are skipped.
     """
 
     case: str
     path: Path
-    problem: str | None = None
+    problem: ScanError | None = None
     is_scan: bool = True
 
 
@@ -66,11 +71,19 @@ def _classify(path: Path, root: Path) -> InputFile:
     name = nifti.case_name(path)
     if name is not None:
         return InputFile("__".join([*below.parts[:-1], name]), path)
-    case = "__".join([*below.parts[:-1], path.name])
-    kind = OTHER_FORMATS.get(path.suffix.lower()) or ("DICOM" if _is_dicom(path) else None)
-    if kind is not None:
-        return InputFile(case, path, f"Expected NIfTI (.nii, .nii.gz); found {kind}. Convert it to NIfTI.")
-    return InputFile(case, path, "not a scan", is_scan=False)
+    name, kind = _other_format(path)
+    case = "__".join([*below.parts[:-1], name])
+    if kind is None:
+        return InputFile(case, path, is_scan=False)
+    return InputFile(case, path, ScanError("NIfTI (.nii, .nii.gz)", kind, "Convert it to NIfTI."))
+
+
+def _other_format(path: Path) -> tuple[str, str | None]:
+    """The file's name without its ending, and the format of scans that are not read yet; None where it is no scan."""
+    for ending, kind in OTHER_FORMATS.items():
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)], kind
+    return path.name, "DICOM" if _is_dicom(path) else None
 
 
 def _is_dicom(path: Path) -> bool:
@@ -98,15 +111,14 @@ def _hidden(path: Path, root: Path) -> bool:
 
 def _mark_clashes(inputs: list[InputFile]) -> list[InputFile]:
     """Two files that would become one case both fail: neither may pass for the other."""
-    paths: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for entry in inputs:
         if entry.is_scan:
-            paths.setdefault(entry.case, []).append(entry.path.name)
-    return [
-        replace(
-            entry, problem=f"Expected one file a case; found {' and '.join(paths[entry.case])}. Rename one of them."
-        )
-        if entry.is_scan and len(paths[entry.case]) > 1
-        else entry
-        for entry in inputs
-    ]
+            names.setdefault(entry.case, []).append(entry.path.name)
+    return [_mark_clash(entry, names[entry.case]) if entry.is_scan else entry for entry in inputs]
+
+
+def _mark_clash(entry: InputFile, names: list[str]) -> InputFile:
+    if len(names) == 1 or entry.problem is not None:
+        return entry
+    return replace(entry, problem=ScanError("one file a case", " and ".join(names), "Rename one of them."))

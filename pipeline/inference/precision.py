@@ -1,5 +1,6 @@
 """Devices and number formats."""
 
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigError
 
 TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+MARGIN = 0.1
+"""Share of the time that bf16 has to save on a CPU to be chosen over fp32."""
+RUNS = 3
+"""Timed runs of each format."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class Compute:
         return nn.Module.to(network, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
+Step = Callable[[Compute], None]
+"""A piece of the work, run in the number format that is given."""
+
+
 def choose_device(asked: str) -> torch.device:
     """The device of a name in the configuration.
 
@@ -55,36 +64,79 @@ def choose_device(asked: str) -> torch.device:
     return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def choose_precision(asked: str, device: torch.device, step: Callable[[Compute], None]) -> str:
-    """The number format of a name in the configuration.
+def choose_precision(asked: str, device: torch.device, trained: str) -> str:
+    """The number format of inference; it is never timed, so that the same model gives the same masks each time.
 
     Args:
-        asked: auto, or the format itself. Auto is bf16 on a GPU that has it, else fp16; on a CPU that has bf16
-            instructions, whichever of fp32 and bf16 runs ``step`` faster; else fp32.
+        asked: auto, or the format itself. Auto is the format of the training where the device has it; else fp32 on a
+            CPU, and on a GPU bf16 or, where it lacks that, fp16.
         device: where the network runs.
-        step: a piece of the work, to be timed.
+        trained: the format of the training.
 
     Raises:
         ConfigError: fp16 on a CPU.
     """
+    if asked != "auto":
+        return _checked(asked, device)
+    return trained if trained in native_precisions(device) else _usual(device)
+
+
+def choose_training_precision(asked: str, device: torch.device, make_step: Callable[[], Step]) -> str:
+    """The number format of a training that begins; a resumed one keeps it.
+
+    Args:
+        asked: auto, or the format itself. Auto is bf16 on a GPU that has it, else fp16; on a CPU that has bf16
+            instructions, whatever `faster_precision` measures; else fp32.
+        device: where the network runs.
+        make_step: makes the piece of work to be timed; called where something is.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if asked != "auto":
+        return _checked(asked, device)
+    if device.type == "cpu" and "bf16" in native_precisions(device):
+        return faster_precision(make_step(), device)
+    return _usual(device)
+
+
+def faster_precision(step: Step, device: torch.device) -> str:
+    """The faster one of fp32 and bf16; bf16 has to win by a margin, so that noise does not decide.
+
+    Each runs once to warm up; the median of the next runs counts.
+    """
+    fp32, bf16 = (_median_seconds(step, Compute(device, precision)) for precision in ("fp32", "bf16"))
+    return "bf16" if bf16 < (1 - MARGIN) * fp32 else "fp32"
+
+
+def native_precisions(device: torch.device) -> frozenset[str]:
+    """The number formats that a device has instructions for."""
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return frozenset(("fp32", "fp16", "bf16") if has_bf16 else ("fp32", "fp16"))
+    capabilities = torch.cpu.get_capabilities()
+    has_bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return frozenset(("fp32", "bf16") if has_bf16 else ("fp32",))
+
+
+def _usual(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if "bf16" in native_precisions(device) else "fp16"
+
+
+def _checked(asked: str, device: torch.device) -> str:
     if asked == "fp16" and device.type == "cpu":
         raise ConfigError("fp32 or bf16 on a CPU", "fp16", "Choose bf16, fp32 or auto.")
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if not _cpu_has_bf16():
-        return "fp32"
-    return min(("fp32", "bf16"), key=lambda precision: _seconds(step, Compute(device, precision)))
+    return asked
 
 
-def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _seconds(step: Callable[[Compute], None], compute: Compute) -> float:
+def _median_seconds(step: Step, compute: Compute) -> float:
     step(compute)
+    return statistics.median(_seconds(step, compute) for _ in range(RUNS))
+
+
+def _seconds(step: Step, compute: Compute) -> float:
     started = time.perf_counter()
     step(compute)
     return time.perf_counter() - started

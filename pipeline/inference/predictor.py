@@ -35,9 +35,9 @@ class Predictor:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         where = choose_device(config.device)
-        self.network = Compute(where, "fp32").place_network(model.network, model.manifest.network.dimensions)
-        precision = choose_precision(config.precision, where, self._try)
-        self.compute = Compute(where, precision)
+        trained = model.manifest.provenance.precision
+        self.compute = Compute(where, choose_precision(config.precision, where, trained))
+        self.network = self.compute.place_network(model.network, model.manifest.network.dimensions)
 
     def predict(self, scan: Scan) -> NDArray[np.unsignedinteger]:
         """Label values (I, J, K) on the scan's own grid.
@@ -70,11 +70,6 @@ class Predictor:
     def _network(self) -> Network:
         plain = network_function(self.network, self.compute)
         return mirrored(plain, self.manifest.mirror_axes) if self.config.tta else plain
-
-    def _try(self, compute: Compute) -> None:
-        patch = torch.zeros(1, len(self.manifest.modalities), *self.manifest.patch_size)
-        with torch.inference_mode():
-            network_function(self.network, compute)(patch)
 
 
 def _check_labels(names: tuple[str, ...], labels: dict[str, int]) -> None:

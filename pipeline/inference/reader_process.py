@@ -16,14 +16,14 @@ from typing import Any
 
 from pipeline.errors import ScanError, UserError
 
-BYTES_PER_GB = 2**30
+BYTES_PER_GB = 1e9
 READY = "ready"
 """The first message of a process, sent once it has imported the function."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a call may take: seconds, and GiB of private memory."""
+    """What a call may take: seconds, and GB of private memory."""
 
     deadline_seconds: float
     memory_gb: float
@@ -54,24 +54,22 @@ def _answer(connection: Connection, call: Callable[[Any], Any], item: Any, limit
     except DisconnectedError:
         raise
     except BaseException as error:  # SystemExit too: nothing that a call raises may end the process
-        send(connection, (None, _in_words(error, limits), time.monotonic() - started))
+        send(connection, (None, _explain(error, limits), time.monotonic() - started))
 
 
-def _in_words(error: BaseException, limits: Limits) -> str:
+def _explain(error: BaseException, limits: Limits) -> UserError:
     if isinstance(error, UserError):
-        return str(error)
+        return error
     if isinstance(error, MemoryError):
-        return str(
-            ScanError(
-                f"a scan that can be read within {limits.memory_gb:g} GB of memory",
-                f"one that needs more ({str(error) or 'out of memory'})",
-                "Look whether its header is damaged, or raise inference.reader_memory_gb.",
-            )
+        return ScanError(
+            f"a scan that can be read within {limits.memory_gb:g} GB of memory",
+            f"one that needs more ({str(error) or 'out of memory'})",
+            "Look whether its header is damaged, or raise inference.reader_memory_gb.",
         )
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
     found = f"an unexpected {type(error).__name__}: {text} ({Path(where.filename).name}, line {where.lineno})"
-    return str(ScanError("a scan that can be read", found, "Export it again; if it is sound, report this fault."))
+    return ScanError("a scan that can be read", found, "Export it again; if it is sound, report this fault.")
 
 
 def _limit_memory(memory_gb: float) -> None:

@@ -17,7 +17,8 @@ from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
 
-from pipeline.errors import ScanError
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import ScanError, UserError
 from pipeline.inference.reader_process import READY, DisconnectedError, Limits, receive, send, serve
 
 Item = TypeVar("Item")
@@ -33,41 +34,42 @@ class Outcome(Generic[Item, Value]):
     Attributes:
         item: the item itself.
         value: what the function returned, or None where there is an error.
-        error: expected, found and remedy, or None where the function returned.
+        error: why there is none, or None where the function returned.
         seconds: how long the function took, or ran until it was stopped.
     """
 
     item: Item
     value: Value | None
-    error: str | None
+    error: UserError | None
     seconds: float
 
 
 def run_isolated(
-    function: Callable[[Item], Value], items: Iterable[Item], *, workers: int, deadline_seconds: float, memory_gb: float
+    function: Callable[[Item], Value], items: Iterable[Item], config: InferenceConfig
 ) -> Generator[Outcome[Item, Value], None, None]:
     """Call ``function(item)`` for every item in spawned processes, and yield an outcome for each, in order.
 
     Whatever a call does (raise, crash, hang, ask for too much memory, exit), it becomes the outcome of its own item,
-    and the others go on. At most ``workers + 1`` items are begun and not yet done with, the one handed out included, so
-    that memory stays bounded while the workers read ahead. Closing the generator kills the processes.
+    and the others go on. At most ``config.readers + 1`` items are begun and not yet done with, the one handed out
+    included, so that memory stays bounded while the processes read ahead. Closing the generator kills the processes.
 
     Args:
         function: picklable, as are the items and the values; what it imports is imported once a process.
         items: taken one at a time, as the work proceeds.
-        workers: processes.
-        deadline_seconds: a call that takes longer is killed; the time in which a process starts does not count.
-        memory_gb: what a process may allocate (GiB of private memory; libraries and mapped files do not count).
+        config: how many processes there are (``readers``); ``read_deadline_seconds``, after which a call is killed, not
+            counting the time in which a process starts; ``reader_memory_gb``, the private memory that a process may
+            allocate, not counting libraries and mapped files.
 
     Example:
-        >>> for outcome in run_isolated(read_scan, paths, workers=1, deadline_seconds=120, memory_gb=16):
+        >>> for outcome in run_isolated(read_scan, paths, InferenceConfig()):
         ...     print(outcome.item, outcome.error or outcome.value.shape)
     """
-    readers = _Readers(workers, pickle.dumps(function), Limits(deadline_seconds, memory_gb))
+    limits = Limits(config.read_deadline_seconds, config.reader_memory_gb)
+    readers = _Readers(config.readers, pickle.dumps(function), limits)
     remaining, jobs = iter(items), deque[_Job]()
     try:
         while True:
-            jobs.extend(_Job(item) for item in islice(remaining, workers + 1 - len(jobs)))
+            jobs.extend(_Job(item) for item in islice(remaining, config.readers + 1 - len(jobs)))
             if not jobs:
                 return
             readers.finish_first(jobs)
@@ -84,10 +86,10 @@ class _Job:
     began: bool = False
     ended: bool = False
     value: Any = None
-    error: str | None = None
+    error: UserError | None = None
     seconds: float = 0.0
 
-    def end(self, value: Any, error: str | None, seconds: float) -> None:
+    def end(self, value: Any, error: UserError | None, seconds: float) -> None:
         self.value, self.error, self.seconds, self.ended = value, error, seconds, True
 
     def outcome(self) -> Outcome:
@@ -146,7 +148,7 @@ class _Reader:
     def _fail(self, error: ScanError) -> None:
         self.stop()
         assert self.job is not None
-        self.job.end(None, str(error), time.monotonic() - self.since)
+        self.job.end(None, error, time.monotonic() - self.since)
         self.job = None
 
     def _late(self) -> ScanError:

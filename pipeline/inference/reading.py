@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from pipeline.errors import ScanError
 from pipeline.files import file_sha256
 from pipeline.formats import nifti
-from pipeline.geometry import grid_difference
+from pipeline.geometry import misplaced_mask
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.labels import unknown_labels, values_in
 from pipeline.preprocessing.prepare import Prepared, prepare
 from pipeline.scan import Scan
+
+FOREIGN_LABELS = "Score only what the model segments."
+"""What to do about labels of a mask that a model does not know."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,7 @@ def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int]) -
     """
     assert case.mask is not None
     scan, truth = nifti.read_scan(case.image), nifti.read_mask(case.mask)
-    difference = grid_difference(scan.shape, scan.affine, truth.shape, truth.affine)
-    if difference is not None:
-        raise ScanError("a mask on its scan's grid", difference, "Resample the mask to the scan's grid.")
-    unknown = sorted({int(value) for value in np.unique(truth.array)} - values - {0})
-    if unknown:
-        raise ScanError(
-            "a mask with the model's labels",
-            f"also {', '.join(map(str, unknown))}",
-            "Score only what the model segments.",
-        )
+    problem = misplaced_mask(scan, truth) or unknown_labels(values_in(truth.array), values, FOREIGN_LABELS)
+    if problem is not None:
+        raise problem
     return ReadCase(prepare(scan, fitted), truth)

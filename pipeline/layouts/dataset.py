@@ -1,6 +1,6 @@
 """What every layout of files is turned into."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -29,11 +29,15 @@ class Dataset:
     Attributes:
         name: for titles and provenance.
         root: the folder.
-        labels: name and mask value of each structure, in the order of the values, without the background.
+        labels: name and mask value of each structure, in the order of the values, without the background; empty until
+            the masks are read where nothing names them.
         modalities: one name a channel.
         cases: image and mask, sorted by name; what is trained and evaluated on.
         unlabelled: scans that are not meant to have a mask (imagesTs), sorted by name.
-        declared: whether the configuration or dataset.json names the labels; otherwise they were read from the masks.
+        declared: whether the configuration or dataset.json names the labels; otherwise they are called after the
+            values in the masks.
+        own_labels: the labels that dataset.json names, whatever the configuration says; empty where it names none.
+        own_modalities: the modalities that dataset.json names, in the same way.
         unmasked: images among the labelled ones that have no mask.
         orphan_masks: masks that have no image.
         missing: files that dataset.json lists for training and that do not exist.
@@ -49,6 +53,8 @@ class Dataset:
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...] = ()
     declared: bool = True
+    own_labels: dict[str, int] = field(default_factory=dict)
+    own_modalities: tuple[str, ...] = ()
     unmasked: tuple[Path, ...] = ()
     orphan_masks: tuple[Path, ...] = ()
     missing: tuple[Path, ...] = ()

@@ -12,7 +12,7 @@ from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME, Description, read_description
 from pipeline.layouts.pairs import Matching, match
 from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
-from pipeline.layouts.wording import enumerate_names
+from pipeline.wording import enumerate_names
 
 IMAGES, MASKS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 CHANNEL_SUFFIX = "_0000"  # of the only channel, in nnU-Net's names
@@ -47,6 +47,8 @@ def read(root: Path) -> Dataset:
         cases=tuple(Case(name, *pair, patient=name) for name, pair in sorted(pairs.items())),
         unlabelled=tuple(Case(name, image, None, patient=name) for name, image in sorted(tests.items())),
         declared=bool(description.labels),
+        own_labels=description.labels or {},
+        own_modalities=description.modalities,
         unmasked=rest.images,
         orphan_masks=rest.masks,
         missing=_missing(files),

@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import nifti
 from pipeline.layouts import decathlon, pairs
-from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.patients import find_patients
 from pipeline.layouts.scan_files import entries
-from pipeline.layouts.wording import enumerate_names
+from pipeline.wording import enumerate_names
 
 DEFAULT_MODALITY = "MR"
 
@@ -35,41 +33,23 @@ LAYOUTS = {
 def discover(config: DataConfig) -> Dataset:
     """Find the cases of a data set, their labels, modalities and patients.
 
-    Scans are not opened, except for the masks where nothing names the labels, and for one header where nothing names
-    the modalities. Files that do not add up are kept in the data set, for the checks to report.
+    Scans are not opened, except for one header where nothing names the modalities. Files that do not add up are kept in
+    the data set, for the checks to report. Labels that nothing names are left to `checks.name_labels`.
 
     Raises:
         ConfigError: the patient pattern is no regular expression with a group.
-        DatasetError: the folder is missing, has no known layout or more than one, holds no scans, or its dataset.json,
-            patients or masks cannot be read.
+        DatasetError: the folder is missing, has no known layout or more than one, holds no scans, or its dataset.json
+            or patients cannot be read.
     """
     dataset = LAYOUTS[_choose(config)].read(config.root)
     _check_not_empty(dataset)
-    dataset = _with_patients(dataset, config)
-    return replace(_with_labels(dataset, config), modalities=_modalities(dataset, config))
+    dataset = _with_labels(_with_patients(dataset, config), config)
+    return replace(dataset, modalities=_modalities(dataset, config))
 
 
-def labels_in_masks(cases: tuple[Case, ...]) -> dict[str, int]:
-    """The values above 0 that masks hold, named ``label_<value>``.
-
-    Raises:
-        DatasetError: names every mask that cannot be read.
-    """
-    values: set[int] = set()
-    problems = []
-    for case in cases:
-        assert case.mask is not None
-        try:
-            values.update(int(value) for value in np.unique(nifti.read_mask(case.mask).array))
-        except ScanError as error:
-            problems.append(f"{case.name} (expected {error.expected}, found {error.found})")
-    if problems:
-        raise DatasetError(
-            "masks that can be read, because nothing names their labels",
-            f"{len(problems)} that cannot: {enumerate_names(problems)}",
-            "Mend them, or name the labels in data.labels and look at what medseg check says.",
-        )
-    return {f"label_{value}": value for value in sorted(values - {0})}
+def recognise(root: Path) -> list[str]:
+    """The names of the layouts that a folder could have; empty where it is arranged as no data set."""
+    return [name for name, layout in LAYOUTS.items() if layout.recognises(root)]
 
 
 def _choose(config: DataConfig) -> str:
@@ -78,7 +58,7 @@ def _choose(config: DataConfig) -> str:
         raise DatasetError("the folder of a data set", f"{found} at {config.root}", "Correct data.root.")
     if config.layout != "auto":
         return config.layout
-    fitting = [name for name, layout in LAYOUTS.items() if layout.recognises(config.root)]
+    fitting = recognise(config.root)
     if not fitting:
         raise _no_layout(config.root)
     if len(fitting) > 1:
@@ -89,7 +69,7 @@ def _choose(config: DataConfig) -> str:
 
 def _no_layout(root: Path) -> DatasetError:
     content = entries(root)
-    inner = [path for path in content if path.is_dir() and any(layout.recognises(path) for layout in LAYOUTS.values())]
+    inner = [path for path in content if path.is_dir() and recognise(path)]
     advice = f"Set data.root to {inner[0]}." if len(inner) == 1 else "Correct data.root, or arrange the files so."
     return DatasetError(
         "a data set: dataset.json with imagesTr and labelsTr, or images with masks or labels",
@@ -117,11 +97,9 @@ def _with_patients(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 def _with_labels(dataset: Dataset, config: DataConfig) -> Dataset:
-    if config.labels is not None:
-        return replace(dataset, labels=dict(sorted(config.labels.items(), key=lambda item: item[1])), declared=True)
-    if dataset.declared:
+    if not config.labels:
         return dataset
-    return replace(dataset, labels=labels_in_masks(dataset.cases))
+    return replace(dataset, labels=dict(sorted(config.labels.items(), key=lambda item: item[1])), declared=True)
 
 
 def _modalities(dataset: Dataset, config: DataConfig) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.scan_files import index, list_scans
-from pipeline.layouts.wording import enumerate_names
+from pipeline.wording import enumerate_names
 
 IMAGE_FOLDER = "images"
 MASK_FOLDERS = ("masks", "labels")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.config.data import DataConfig
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.layouts.wording import enumerate_names
+from pipeline.wording import enumerate_names
 
 CASE_COLUMN = "case"
 

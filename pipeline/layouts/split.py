@@ -1,7 +1,7 @@
 """Dividing cases into train, validation and test by patient, and the file that keeps the division.
 
 The file is JSON: ``format_version``, ``settings`` (kind and seed, and the shares or folds), and the names of the cases
-under ``train``, ``validation``, ``test`` and, where a user wants to leave some out, ``unused``.
+under ``train``, ``validation`` and ``test``, and under ``unused`` those that a user leaves out.
 """
 
 from collections import Counter, defaultdict
@@ -20,22 +20,30 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import write_json
 from pipeline.layouts.dataset import Case
 from pipeline.layouts.json_file import read_json
-from pipeline.layouts.wording import count_of, enumerate_names
+from pipeline.wording import count_of, enumerate_names
 
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Split:
-    """Names of the cases of each part, sorted."""
+    """Names of the cases of each part, sorted.
+
+    Attributes:
+        train: what is trained on.
+        validation: what chooses between weights.
+        test: what is kept away until `evaluate`.
+        unused: what a user left out, in none of the parts.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
-        """The parts by name."""
+        """The parts by name, without the unused cases."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
@@ -102,7 +110,7 @@ def read_split(path: Path, cases: Sequence[Case]) -> Split:
             "; ".join(problems),
             'Correct the file ("unused" lists cases to leave out), or drop data.split.file to have a new split made.',
         )
-    return Split(*(tuple(sorted(part)) for part in (content.train, content.validation, content.test)))
+    return Split(**{name: tuple(sorted(part)) for name, part in content.parts.items()})
 
 
 def _draw_fractions(patients: list[str], config: SplitConfig) -> tuple[set[str], set[str]]:

@@ -1,8 +1,12 @@
 """Connected components of a label."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from pipeline.errors import ConfigError
 
 
 def keep_largest(mask: NDArray[np.unsignedinteger], value: int) -> NDArray[np.unsignedinteger]:
@@ -21,3 +25,18 @@ def keep_largest(mask: NDArray[np.unsignedinteger], value: int) -> NDArray[np.un
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return np.where((parts > 0) & (parts != sizes.argmax()), 0, mask).astype(mask.dtype)
+
+
+def check_keep_largest(names: Sequence[str], labels: Mapping[str, int]) -> None:
+    """Make sure that what `inference.keep_largest` names are labels.
+
+    Raises:
+        ConfigError: some are not.
+    """
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+        raise ConfigError(
+            f"names of labels ({', '.join(labels)}) in inference.keep_largest",
+            ", ".join(unknown),
+            "Correct these names.",
+        )

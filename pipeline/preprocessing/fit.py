@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.config.preprocessing import PreprocessingConfig
+from pipeline.errors import ConfigError
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, Normalisation, ScanNormalisation
 from pipeline.preprocessing.prepare import nonzero_box
 from pipeline.scan import Scan
@@ -58,7 +59,11 @@ def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
 def fit(
     fingerprints: Iterable[Fingerprint], modalities: tuple[str, ...], config: PreprocessingConfig
 ) -> FittedPreprocessing:
-    """Choose spacing and normalisation for all cases from the fingerprints of the training cases."""
+    """Choose spacing and normalisation for all cases from the fingerprints of the training cases.
+
+    Raises:
+        ConfigError: CT intensities are to be fitted, and no case has a foreground to fit them on.
+    """
     cases = list(fingerprints)
     cropped = config.crop == "nonzero" and float(np.median([case.cropped_share for case in cases])) < CROP_SHARE
     return FittedPreprocessing(
@@ -105,6 +110,12 @@ def _normalisation(
 ) -> Normalisation:
     if intensity == "ct" or (intensity == "auto" and modality.upper() == "CT"):
         values = np.concatenate(foreground).astype(np.float64)
+        if not values.size:
+            raise ConfigError(
+                "a structure in the mask of some training case, to fit CT intensities on its voxels",
+                f"none in any of {len(foreground)}",
+                "Look at the masks and the split, or set preprocessing.intensity=zscore.",
+            )
         low, high = np.percentile(values, [0.5, 99.5])
         return ClipNormalisation(low=low, high=high, mean=values.mean(), std=max(values.std(), 1e-8))
     return ScanNormalisation(nonzero_only=cropped)

@@ -15,6 +15,7 @@ from pipeline.preprocessing import resample
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.intensity import normalise
 from pipeline.scan import Scan
+from pipeline.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
     expected = len(fitted.channels)
     if scan.channels != expected:
         raise ScanError(
-            f"a scan with {expected} channel{'s' if expected > 1 else ''}, as in training",
-            f"{scan.channels}",
+            f"a scan with {count_of(expected, 'channel')}, as in training",
+            str(scan.channels),
             "Give one volume a channel on one grid; a series over time is not a set of channels.",
         )
     trail = plan_trail(scan, fitted)

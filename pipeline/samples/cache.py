@@ -2,15 +2,22 @@
 
 A key is a hash of the content and of every setting that the result depends on, so an entry is never stale. Entries are
 written whole or not at all; two processes that prepare the same case write the same file, and the second replaces it.
+
+Any entry may go at any moment: another run trims the folder, a user clears it. No lock forbids it, because nothing is
+lost by it: a process that has opened an entry keeps its content until it lets go of it (an unlinked file lives on while
+it is mapped), and one that finds an entry gone prepares the case again, which gives the same values.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +30,10 @@ from pipeline.files import atomic_path
 from pipeline.preprocessing.prepare import Trail
 
 SUFFIX = ".case"
+ENTRY_FORMAT = 2
+"""Part of every key. Count it up with each change of what `_write` writes, or of what `prepare_case` gives it."""
+ABANDONED_SECONDS = 24 * 3600
+"""Age from which a hidden file is what a process left that was killed, not one that is being written."""
 TRAIL = TypeAdapter(Trail)
 
 
@@ -46,17 +57,31 @@ class PreparedCase:
 
 
 class StoredCase:
-    """A prepared case on disk, of which parts can be read without reading the whole."""
+    """A prepared case on disk, of which parts can be read without reading the whole.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: its file.
+        make: prepares the case where the file is missing or damaged; picklable, where the entry is to be.
+    """
+
+    def __init__(self, path: Path, make: Callable[[], PreparedCase]) -> None:
         self.path = path
+        self._make = make
 
     @cached_property
     def _tensors(self) -> safe_open:
-        return safe_open(self.path, framework="numpy")
+        try:
+            return safe_open(self.path, framework="numpy")  # checks the header against the file's length
+        except (OSError, SafetensorError):
+            _write(self.path, self._make())
+            return safe_open(self.path, framework="numpy")
 
-    def __getstate__(self) -> dict[str, Path]:
-        return {"path": self.path}  # an open file does not travel to another process
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_make": self._make}  # an open file does not travel to another process
+
+    def open(self) -> None:
+        """Make sure that there is an entry, and hold on to its content."""
+        assert self._tensors is not None
 
     @property
     def name(self) -> str:
@@ -100,49 +125,64 @@ class CaseCache:
         self.max_bytes = int(config.max_gb * 1e9)
 
     def get(self, key: str, make: Callable[[], PreparedCase]) -> StoredCase:
-        """The entry of a key, made first where it is missing or damaged."""
-        path = self.folder / f"{key}{SUFFIX}"
-        stored = StoredCase(path)
-        try:
-            stored.shape  # noqa: B018  opening checks the header against the file's length
-            os.utime(path)
-        except (OSError, SafetensorError):
-            _write(path, make())
-            stored = StoredCase(path)
+        """The entry of a key, made first where it is missing or damaged, and again whenever it has gone."""
+        stored = StoredCase(self.folder / f"{key}{SUFFIX}", make)
+        stored.open()
+        with suppress(FileNotFoundError):  # removed since it was opened
+            os.utime(stored.path)
         return stored
 
     def trim(self, in_use: list[StoredCase]) -> int:
-        """Remove the entries unused for longest until the rest is within the limit; those in use stay.
+        """Remove what is abandoned, and the entries unused for longest until the rest is within the limit.
+
+        Args:
+            in_use: entries of this process, which stay.
 
         Returns:
             How many bytes were freed.
         """
         kept = {case.path for case in in_use}
-        entries = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self._entries())
+        entries = sorted((status.st_mtime, status.st_size, path) for path, status in self._entries())
         excess = sum(size for _, size, _ in entries) - self.max_bytes
-        freed = 0
+        freed = self._remove_abandoned()
         for _, size, path in entries:
-            if freed >= excess:
+            if excess <= 0:
                 break
             if path not in kept:
                 path.unlink(missing_ok=True)
+                excess -= size
                 freed += size
         return freed
 
     def clear(self) -> int:
-        """Remove every entry; returns how many bytes were freed."""
-        entries = self._entries()
-        freed = sum(path.stat().st_size for path in entries)
-        for path in entries:
+        """Remove every entry and what is abandoned; returns how many bytes were freed."""
+        freed = self._remove_abandoned()
+        for path, status in self._entries():
             path.unlink(missing_ok=True)
+            freed += status.st_size
         return freed
 
     def sizes(self) -> list[int]:
         """Bytes of each entry."""
-        return [path.stat().st_size for path in self._entries()]
+        return [status.st_size for _, status in self._entries()]
 
-    def _entries(self) -> list[Path]:
-        return list(self.folder.glob(f"*{SUFFIX}"))
+    def _entries(self) -> list[tuple[Path, os.stat_result]]:
+        return [(path, status) for path, status in self._files() if not path.name.startswith(".")]
+
+    def _remove_abandoned(self) -> int:
+        """Remove hidden files, which are entries being written, once nobody can still be writing them."""
+        freed, now = 0, time.time()
+        for path, status in self._files():
+            if path.name.startswith(".") and now - status.st_mtime > ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
+                freed += status.st_size
+        return freed
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Entries, whole or being written; another process may remove one meanwhile."""
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):
+                yield path, path.stat()
 
 
 def default_folder() -> Path:
@@ -153,9 +193,16 @@ def default_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "medseg"
 
 
-def make_key(**parts: object) -> str:
-    """A hash of named parts (strings, numbers, lists of these): equal parts, equal key."""
-    text = json.dumps(parts, sort_keys=True, default=str)
+def make_key(parts: Mapping[str, object]) -> str:
+    """A hash of named parts and of the entries' format: equal parts, equal key.
+
+    Args:
+        parts: strings, numbers, booleans, None, and lists and dictionaries of these.
+
+    Raises:
+        TypeError: for a part of another type, whose text need not say all that it holds.
+    """
+    text = json.dumps({"format": ENTRY_FORMAT, **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

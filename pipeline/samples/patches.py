@@ -80,7 +80,7 @@ class PatchDataset(Dataset[Sample]):
     def __getitem__(self, key: SampleKey) -> Sample:
         rng = np.random.default_rng([self.seed, key.epoch, key.sample])
         case = self.cases[key.case]
-        centre = draw_centre(case, self.patch_size, self.foreground, rng)
+        centre = draw_centre(case, self.patch_size, foreground=self.foreground, rng=rng)
         image, labels = cut(case, centre, self.source_size)
         with one_thread():
             return self.augment(image, labels[None], rng)
@@ -111,7 +111,7 @@ def make_loader(dataset: PatchDataset, plan: BatchPlan, workers: int, *, pin_mem
 
 
 def draw_centre(
-    case: StoredCase, patch_size: tuple[int, ...], foreground: float, rng: np.random.Generator
+    case: StoredCase, patch_size: tuple[int, ...], *, foreground: float, rng: np.random.Generator
 ) -> tuple[int, ...]:
     """The voxel that a patch is centred on.
 

@@ -3,14 +3,49 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import DatasetError
+from pipeline.files import file_sha256
 from pipeline.formats import nifti
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import to_classes
 from pipeline.preprocessing.prepare import prepare, prepare_labels
-from pipeline.samples.cache import PreparedCase
+from pipeline.samples.cache import PreparedCase, make_key
 
 FOREGROUND_VOXELS = 5000
+
+
+def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...]) -> str:
+    """A hash of everything that `prepare_case` depends on, the content of the files included."""
+    assert case.mask is not None
+    return make_key(
+        {
+            "name": case.name,
+            "image": file_sha256(case.image),
+            "mask": file_sha256(case.mask),
+            "preprocessing": fitted.model_dump(mode="json"),
+            "labels": label_values,
+        }
+    )
+
+
+def prepare_unchanged(
+    case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...], *, key: str
+) -> PreparedCase:
+    """Prepare a case, if need be hours after its key was made; as `prepare_case`.
+
+    Raises:
+        DatasetError: its files are no longer those of the key, under which they would be found.
+        ScanError: as `prepare_case`.
+    """
+    prepared = prepare_case(case, fitted, label_values)
+    if case_key(case, fitted, label_values) != key:
+        raise DatasetError(
+            "files that stay as they are while they are trained on",
+            f"others for the case {case.name}",
+            "Start the run afresh.",
+        )
+    return prepared
 
 
 def prepare_case(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...]) -> PreparedCase:

@@ -3,38 +3,46 @@
 `fit` yields after every epoch; whoever runs it writes checkpoints, logs and shows progress in between.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.augmentation.volumes import Sample
 from pipeline.config.training import TrainingConfig
+from pipeline.errors import ConfigError
 from pipeline.inference.precision import Compute
 from pipeline.losses import SegmentationLoss
 from pipeline.training.schedule import Clock, learning_rate, progress
-from pipeline.training.state import TrainingState, update_average
-from pipeline.training.validation import SlidingWindow, ValidationCase, mean_dice, validate
+from pipeline.training.state import Counters, TrainingState, update_average
+from pipeline.training.validation import Validation, mean_dice, validate
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a run trains on and is validated on; nothing in it changes.
+    """What a run trains on, how, and what it is validated on; nothing in it changes.
 
     Attributes:
         batches: the batches of all epochs that are left, in order.
         batches_per_epoch: how many of them make an epoch.
-        validation: cases to validate on, possibly none.
-        window: how validation slides.
-        classes: the background included.
+        validation: what is validated on.
+        config: loss, optimiser, bounds.
+        compute: where the network runs.
+        clock: the seconds that the minutes' bound counts.
     """
 
     batches: Iterator[Sample]
     batches_per_epoch: int
-    validation: list[ValidationCase]
-    window: SlidingWindow
-    classes: int
+    validation: Validation
+    config: TrainingConfig
+    compute: Compute
+    clock: Clock
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps until the bound in epochs."""
+        return self.config.max_epochs * -(-self.batches_per_epoch // self.config.optimiser.accumulate)
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,15 @@ class EpochResult:
     finished: bool
 
 
-class DivergedError(Exception):
-    """The loss is no longer a number."""
+class DivergedError(ConfigError):
+    """The loss is no longer a number: the learning rate was too high."""
 
 
-def fit(
-    state: TrainingState, task: Task, config: TrainingConfig, compute: Compute, clock: Clock
-) -> Iterator[EpochResult]:
+def fit(state: TrainingState, task: Task) -> Iterator[EpochResult]:
     """Train until a bound is reached: epochs, minutes, or validations without a gain.
 
-    An epoch that the time bound cuts short is the last one and is validated like any last one.
+    An epoch that the time bound cuts short is the last one and is validated like any last one. Where a bound has been
+    reached before, as a resumed run may find, there is nothing to yield.
 
     Yields:
         The result of each epoch, with ``state`` standing right after it.
@@ -79,61 +86,88 @@ def fit(
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    loss = SegmentationLoss(config.loss)
-    over = bound_reached(state, task, config, clock) or is_stale(state, config)
+    counters, loss = state.counters, SegmentationLoss(task.config.loss)
+    over = bound_reached(counters, task) or is_stale(counters, task.config)
     while not over:
-        mean_loss, rate = train_epoch(state, task, loss, config, compute, clock)
-        state.epoch += 1
-        over = bound_reached(state, task, config, clock)
-        due = over or state.epoch % config.validate_every == 0
-        dice = validate_average(state, task, compute) if due and task.validation else None
-        best = _note_dice(state, dice)
-        over = over or is_stale(state, config)
-        state.seconds = clock.seconds
-        share = progress(state.step, _total_steps(task, config), state.seconds, config)
-        yield EpochResult(state.epoch, mean_loss, rate, dice, best, share, state.seconds, over)
+        mean_loss, rate = train_epoch(state, task, loss)
+        counters.epoch += 1
+        over = bound_reached(counters, task)
+        due = over or counters.epoch % task.config.validate_every == 0
+        dice = validate(state.average, task.validation, task.compute) if due and task.validation.cases else None
+        best = dice is not None and counters.note_validation(mean_dice(dice))
+        over = over or is_stale(counters, task.config)
+        counters.seconds = task.clock.seconds
+        share = share_done(counters, task)
+        yield EpochResult(counters.epoch, mean_loss, rate, dice, best, share, counters.seconds, over)
 
 
-def bound_reached(state: TrainingState, task: Task, config: TrainingConfig, clock: Clock) -> bool:
+def ensure_validated(state: TrainingState, task: Task) -> None:
+    """Validate the averaged weights where the last epoch was not, so that ``last_dice`` is theirs.
+
+    `fit` validates the last epoch that it trains; but a run that is resumed with its minutes used up trains none.
+    """
+    counters = state.counters
+    if task.validation.cases and counters.validated_epoch != counters.epoch:
+        counters.note_validation(mean_dice(validate(state.average, task.validation, task.compute)))
+
+
+def share_done(counters: Counters, task: Task) -> float:
+    """Share of the training that is done by now, from 0 to 1."""
+    return progress(
+        step=counters.step,
+        total_steps=task.total_steps,
+        seconds=task.clock.seconds,
+        max_minutes=task.config.max_minutes,
+    )
+
+
+def bound_reached(counters: Counters, task: Task) -> bool:
     """Whether the epochs or the minutes are used up; never before the first step, however little time there is."""
-    return state.step > 0 and progress(state.step, _total_steps(task, config), clock.seconds, config) >= 1
+    return counters.step > 0 and share_done(counters, task) >= 1
 
 
-def is_stale(state: TrainingState, config: TrainingConfig) -> bool:
+def is_stale(counters: Counters, config: TrainingConfig) -> bool:
     """Whether as many validations as early stopping waits for have passed without a gain."""
-    return config.early_stopping is not None and state.stale_validations >= config.early_stopping
+    return config.early_stopping is not None and counters.stale_validations >= config.early_stopping
 
 
-def train_epoch(
-    state: TrainingState, task: Task, loss: nn.Module, config: TrainingConfig, compute: Compute, clock: Clock
-) -> tuple[float, float]:
-    """One epoch, or what the time bound leaves of it; returns the mean loss and the last learning rate."""
+def train_epoch(state: TrainingState, task: Task, loss: nn.Module) -> tuple[float, float]:
+    """One epoch, or what the time bound leaves of it; returns the mean loss and the last learning rate.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+    """
     state.network.train()
     losses: list[float] = []
     rate = 0.0
-    accumulate = config.optimiser.accumulate
+    accumulate = task.config.optimiser.accumulate
     for index in range(task.batches_per_epoch):
-        share = progress(state.step, _total_steps(task, config), clock.seconds, config)
+        share = share_done(state.counters, task)
         if share >= 1 and losses and index % accumulate == 0:  # a group of batches that was begun ends in a step
             break
-        rate = learning_rate(state.step, share, config.optimiser)
+        rate = learning_rate(state.counters.step, share, task.config.optimiser)
         group = min(accumulate, task.batches_per_epoch - index + index % accumulate)
-        losses.append(backward(state, next(task.batches), loss, group, compute))
+        value = batch_loss(state, next(task.batches), loss=loss, compute=task.compute)
+        state.scaler.scale(value / group).backward()
+        losses.append(float(value.detach()))
         if (index + 1) % accumulate == 0 or index + 1 == task.batches_per_epoch:
-            step(state, rate, config)
+            step(state, rate, task.config)
     return sum(losses) / len(losses), rate
 
 
-def backward(state: TrainingState, batch: Sample, loss: nn.Module, accumulate: int, compute: Compute) -> float:
-    """Add a batch's gradients, divided by the number of batches that share a step; returns the batch's loss."""
+def batch_loss(state: TrainingState, batch: Sample, *, loss: nn.Module, compute: Compute) -> Tensor:
+    """The loss of a batch.
+
+    Raises:
+        DivergedError: it is NaN or infinite.
+    """
     with compute.autocast():
         logits = state.network(compute.place(batch["image"]))
     value: Tensor = loss(logits, batch["labels"].to(compute.device))
-    number = float(value.detach())
-    if not torch.isfinite(value.detach()):
-        raise DivergedError(f"the loss is {number} at step {state.step}; lower the learning rate")
-    state.scaler.scale(value / accumulate).backward()
-    return number
+    if not math.isfinite(float(value.detach())):
+        found = f"{float(value.detach())} at step {state.counters.step}"
+        raise DivergedError("a finite loss", found, "Lower training.optimiser.learning_rate.")
+    return value
 
 
 def step(state: TrainingState, rate: float, config: TrainingConfig) -> None:
@@ -146,26 +180,5 @@ def step(state: TrainingState, rate: float, config: TrainingConfig) -> None:
     state.scaler.step(state.optimiser)
     state.scaler.update()
     state.optimiser.zero_grad(set_to_none=True)
-    state.step += 1
+    state.counters.step += 1
     update_average(state, config.ema_decay)
-
-
-def validate_average(state: TrainingState, task: Task, compute: Compute) -> list[float | None]:
-    """Dice of the averaged weights on the validation cases."""
-    return validate(state.average.eval(), task.validation, task.window, task.classes, compute)
-
-
-def _total_steps(task: Task, config: TrainingConfig) -> int:
-    return config.max_epochs * -(-task.batches_per_epoch // config.optimiser.accumulate)
-
-
-def _note_dice(state: TrainingState, dice: list[float | None] | None) -> bool:
-    """Keep the newest and the best Dice; returns whether the newest is the best."""
-    mean = mean_dice(dice) if dice is not None else None
-    if mean is None:
-        return False
-    state.last_dice = mean
-    best = state.best_dice is None or mean > state.best_dice
-    state.best_dice = mean if best else state.best_dice
-    state.stale_validations = 0 if best else state.stale_validations + 1
-    return best

@@ -1,15 +1,15 @@
 """How far training is, and the learning rate that belongs to it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 
-from pipeline.config.training import OptimiserConfig, TrainingConfig
+from pipeline.config.training import OptimiserConfig
 
 POLY_POWER = 0.9
 
 
-@dataclass
+@dataclass(frozen=True)
 class Clock:
     """Seconds spent on training, over all resumes.
 
@@ -22,9 +22,13 @@ class Clock:
     started: float
 
     @staticmethod
-    def start(before: float) -> "Clock":
+    def start(before: float = 0.0) -> "Clock":
         """A clock that goes on from ``before`` seconds."""
         return Clock(before, time.monotonic())
+
+    def after(self, before: float) -> "Clock":
+        """The same clock for a run that turns out to go on from ``before`` seconds."""
+        return replace(self, before=before)
 
     @property
     def seconds(self) -> float:
@@ -32,10 +36,10 @@ class Clock:
         return self.before + time.monotonic() - self.started
 
 
-def progress(step: int, total_steps: int, seconds: float, config: TrainingConfig) -> float:
+def progress(*, step: int, total_steps: int, seconds: float, max_minutes: float | None) -> float:
     """Share of the training that is done, from 0 to 1: of the steps or of the minutes, whichever is further."""
     of_steps = step / total_steps
-    of_time = seconds / (60 * config.max_minutes) if config.max_minutes is not None else 0.0
+    of_time = seconds / (60 * max_minutes) if max_minutes is not None else 0.0
     return min(1.0, max(of_steps, of_time))
 
 

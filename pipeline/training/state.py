@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,47 @@ import torch
 from torch import Tensor, nn, optim
 
 from pipeline.config.network import NetworkConfig
-from pipeline.config.training import OptimiserConfig, TrainingConfig
+from pipeline.config.training import OptimiserConfig
 from pipeline.errors import ModelError
 from pipeline.files import atomic_path
 from pipeline.inference.precision import Compute
 from pipeline.networks.unet import UNet
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+FORMAT = 2
+"""Of checkpoints: counted up whenever an older one could not be gone on from."""
+
+
+@dataclass
+class Counters:
+    """How far a run is, in plain numbers.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimiser steps done.
+        seconds: time trained until the last checkpoint.
+        validated_epoch: the epoch after which the newest validation was made; 0 before the first.
+        last_dice: mean Dice of that validation; None where no structure was there to find.
+        best_dice: the best mean Dice so far.
+        stale_validations: validations since the best.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    validated_epoch: int = 0
+    last_dice: float | None = None
+    best_dice: float | None = None
+    stale_validations: int = 0
+
+    def note_validation(self, dice: float | None) -> bool:
+        """Take down the mean Dice of the weights as they are; returns whether it is the best so far."""
+        self.validated_epoch, self.last_dice = self.epoch, dice
+        if dice is None:
+            return False
+        best = self.best_dice is None or dice > self.best_dice
+        self.best_dice = dice if best else self.best_dice
+        self.stale_validations = 0 if best else self.stale_validations + 1
+        return best
 
 
 @dataclass
@@ -28,36 +62,24 @@ class TrainingState:
         average: their exponential moving average, which is validated and exported.
         optimiser: with its moments.
         scaler: loss scaling, in use for fp16 only.
-        epoch: epochs done.
-        step: optimiser steps done.
-        seconds: time trained until the last checkpoint.
-        best_dice: best validation Dice so far, None before the first validation.
-        last_dice: validation Dice of the newest validation.
-        stale_validations: validations since the best.
+        counters: how far it is.
     """
 
     network: UNet
     average: UNet
     optimiser: optim.Optimizer
     scaler: torch.amp.GradScaler
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    best_dice: float | None = None
-    last_dice: float | None = None
-    stale_validations: int = 0
-    _counters: tuple[str, ...] = field(
-        default=("epoch", "step", "seconds", "best_dice", "last_dice", "stale_validations"), repr=False
-    )
+    counters: Counters
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers only, so that loading needs no code."""
         return {
+            "format": FORMAT,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "counters": {name: getattr(self, name) for name in self._counters},
+            "counters": asdict(self.counters),
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -66,8 +88,7 @@ class TrainingState:
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.scaler.load_state_dict(saved["scaler"])
-        for name in self._counters:
-            setattr(self, name, saved["counters"][name])
+        self.counters = Counters(**saved["counters"])
 
 
 def new_network(config: NetworkConfig, *, channels: int, classes: int, seed: int) -> UNet:
@@ -77,12 +98,12 @@ def new_network(config: NetworkConfig, *, channels: int, classes: int, seed: int
         return UNet(config, channels, classes)
 
 
-def new_state(network: UNet, dimensions: int, config: TrainingConfig, compute: Compute) -> TrainingState:
+def new_state(network: UNet, config: OptimiserConfig, compute: Compute, *, dimensions: int) -> TrainingState:
     """The state before the first step."""
     placed = compute.place_network(network, dimensions)
     assert isinstance(placed, UNet)
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
-    return TrainingState(placed, copy.deepcopy(placed).eval(), _make_optimiser(placed, config.optimiser), scaler)
+    return TrainingState(placed, copy.deepcopy(placed).eval(), _make_optimiser(placed, config), scaler, Counters())
 
 
 def update_average(state: TrainingState, decay: float) -> None:
@@ -90,7 +111,8 @@ def update_average(state: TrainingState, decay: float) -> None:
 
     The decay of step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage.
     """
-    share = 1 - min(decay, (1 + state.step) / (10 + state.step))
+    step = state.counters.step
+    share = 1 - min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         torch._foreach_lerp_(list(state.average.parameters()), list(state.network.parameters()), share)
         for own, new in zip(state.average.buffers(), state.network.buffers(), strict=True):
@@ -107,10 +129,13 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
     """Go on from a checkpoint.
 
     Raises:
-        ModelError: the file is damaged, or belongs to another network.
+        ModelError: the file is damaged, or belongs to another network or another version.
     """
     try:
-        state.restore(torch.load(path, map_location="cpu", weights_only=True))
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+            raise _not_loaded(f"{path}: another version of medseg wrote it")
+        state.restore(saved)
     except (pickle.UnpicklingError, EOFError) as error:  # their messages are empty, or advise to load it unsafely
         raise _not_loaded(f"{path}: it is damaged, or something else") from error
     except (OSError, RuntimeError, KeyError, ValueError) as error:

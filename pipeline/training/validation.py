@@ -1,4 +1,8 @@
-"""Validation as prediction is done: sliding window over whole scans, Dice on the scan's own grid."""
+"""Validation during training: the sliding window over whole scans, and Dice on each scan's own grid.
+
+It is prediction without what the inference settings may add to it: test-time mirroring, which would take up to eight
+times as long, and `keep_largest`. The overlap is that of the inference settings, the number format that of training.
+"""
 
 from dataclasses import dataclass
 
@@ -24,16 +28,23 @@ class ValidationCase:
 
 
 @dataclass(frozen=True)
-class SlidingWindow:
-    """What validation needs to know of the sliding window."""
+class Validation:
+    """What is validated on, and how the window slides over it.
 
+    Attributes:
+        cases: possibly none.
+        classes: the background included.
+        patch_size: of the window, in voxels.
+        overlap: share of a patch that it has in common with its neighbour.
+    """
+
+    cases: list[ValidationCase]
+    classes: int
     patch_size: tuple[int, ...]
     overlap: float
 
 
-def validate(
-    network: UNet, cases: list[ValidationCase], window: SlidingWindow, classes: int, compute: Compute
-) -> list[float | None]:
+def validate(network: UNet, validation: Validation, compute: Compute) -> list[float | None]:
     """Mean Dice of each class above 0.
 
     A case where truth and prediction both lack a class does not count for it; None where no case counts.
@@ -41,12 +52,12 @@ def validate(
     run = network_function(network, compute)
     rows = []
     with torch.inference_mode():
-        for case in cases:
+        for case in validation.cases:
             image = torch.from_numpy(case.stored.image())
-            scores = sliding_window(run, image, window.patch_size, window.overlap)
+            scores = sliding_window(run, image, validation.patch_size, validation.overlap)
             mask = restore(scores.numpy(), case.stored.trail)
-            rows.append([Overlap.of(mask == value, case.truth == value).dice for value in range(1, classes)])
-    return [_mean([row[index] for row in rows]) for index in range(classes - 1)]
+            rows.append([Overlap.of(mask == value, case.truth == value).dice for value in range(1, validation.classes)])
+    return [_mean([row[index] for row in rows]) for index in range(validation.classes - 1)]
 
 
 def mean_dice(per_class: list[float | None]) -> float | None:

@@ -14,8 +14,8 @@ from pipeline.cli import app
 from pipeline.commands.check import check
 from pipeline.errors import DatasetError
 from pipeline.manifest import read_manifest
+from tests.conftest import Planted
 
-RealData = Callable[[str], Path]
 WriteModel = Callable[..., Path]
 WriteVolume = Callable[..., Path]
 QUIET = Console(quiet=True)
@@ -88,11 +88,11 @@ def test_a_folder_of_scans_is_checked_scan_by_scan(write_volume: WriteVolume, tm
     (tmp_path / "empty.nii").write_bytes(b"")
     (tmp_path / "scan.mha").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("none")
-    assert [case for case, _ in found(tmp_path, deep=False)] == ["empty", "scan.mha"]
+    assert [case for case, _ in found(tmp_path, deep=False)] == ["empty", "scan"]
     assert found(tmp_path, deep=True) == [
         ("empty", "a NIfTI file with header and voxels in one"),
         ("nan", "finite values"),
-        ("scan.mha", "a scan that can be read"),
+        ("scan", "NIfTI (.nii, .nii.gz)"),
     ]
 
 
@@ -105,29 +105,52 @@ def test_scans_that_do_not_suit_a_model_are_errors(
     assert finding == Finding("error", "a", "1 channel, as the model threshold has", "2", remedy)
 
 
+def test_a_data_set_is_held_against_a_model_case_by_case(
+    dataset: Path, write_model: WriteModel, write_volume: WriteVolume
+) -> None:
+    write_volume(dataset / "imagesTr" / "a.nii.gz", np.stack([_ball(1), _ball(2)], -1))
+    (dataset / "labelsTr" / "b.nii.gz").write_bytes(b"")
+    write_volume(dataset / "labelsTr" / "c.nii.gz", _ball(2).astype(np.uint8))
+    (dataset / "dataset.json").write_text(json.dumps({"labels": {"organ": 1, "cyst": 2}, "modality": {"0": "CT"}}))
+    shown = Console(record=True, quiet=True)
+    findings = check(dataset, read_manifest(write_model()), deep=True, console=shown)
+    own = check(dataset, None, deep=True, console=QUIET)
+    assert [(finding.case, finding.expected, finding.found) for finding in findings if finding not in own] == [
+        ("", "the model's labels (organ=1, lesion=4)", f"organ=1, cyst=2 in {dataset / 'dataset.json'}"),
+        ("a", "1 channel, as the model threshold has", "2"),
+        ("c", "the label values 0, 1, 4", "also 2"),
+    ]
+    assert set(own) < set(findings)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_scans_that_a_model_can_be_run_on_are_counted(
+    dataset: Path, write_model: WriteModel, write_volume: WriteVolume, deep: bool
+) -> None:
+    write_volume(dataset / "imagesTr" / "a.nii.gz", np.stack([_ball(1), _ball(2)], -1))
+    (dataset / "imagesTr" / "b.nii.gz").write_bytes(b"")
+    (dataset / "labelsTr" / "c.nii.gz").write_bytes(b"")  # its scan is sound
+    done = CliRunner().invoke(app, ["check", str(dataset), "--model", str(write_model()), *["--deep"][: int(deep)]])
+    assert done.exit_code == 2
+    assert "The model threshold can be run on 4 of 6 scans." in done.stderr
+    scans = CliRunner().invoke(app, ["check", str(dataset / "imagesTr"), "--model", str(write_model())])
+    assert "The model threshold can be run on 4 of 6 scans." in scans.stderr
+
+
+def test_a_folder_is_a_data_set_for_check_where_it_is_one_for_training(
+    dataset: Path, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    (dataset / "dataset.json").unlink()
+    (dataset / "labelsTr" / "a.nii.gz").unlink()
+    assert found(dataset, deep=False) == [("a", "a mask for every image")]
+    write_volume(tmp_path / "scans" / "images" / "a.nii.gz", _ball(1))  # without masks beside it
+    assert found(tmp_path / "scans", deep=False) == []
+
+
 def test_a_path_with_nothing_to_check_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="a scan or a folder of scans; found nothing at"):
         check(tmp_path / "none", None, deep=False, console=QUIET)
 
 
-def test_the_files_planted_into_the_hippocampus_are_found(real_data: RealData, tmp_path: Path) -> None:
-    planted, source = real_data("hostile/hippocampus_planted"), real_data("hippocampus")
-    content = json.loads((source / "dataset.json").read_text())
-    first = content["training"][0]
-    content["training"] = content["training"][:2]
-    content["test"], content["numTest"] = [], 0
-    for item in content["training"]:
-        for path in item.values():
-            (tmp_path / path).parent.mkdir(exist_ok=True)
-            (tmp_path / path).symlink_to(source / path)
-    (tmp_path / first["label"]).unlink()
-    (tmp_path / first["label"]).symlink_to(planted / "foreign_label.nii.gz")
-    (tmp_path / "imagesTr" / "lonely_image.nii.gz").symlink_to(planted / "image_without_label.nii.gz")
-    (tmp_path / "labelsTr" / "lonely_label.nii.gz").symlink_to(planted / "label_without_image.nii.gz")
-    (tmp_path / "dataset.json").write_text(json.dumps(content))
-    case = Path(first["image"]).name.removesuffix(".nii.gz")
-    assert set(found(tmp_path, deep=False)) == {
-        (case, "a mask on its image's grid"),
-        ("lonely_image", "a mask for every image"),
-        ("lonely_label", "an image for every mask"),
-    }
+def test_the_files_planted_into_the_hippocampus_are_found(planted: Planted) -> None:
+    assert set(found(planted.root, deep=False)) == planted.faults

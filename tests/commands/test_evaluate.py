@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.commands.evaluate import Evaluation, SplitName, evaluate, score
+from pipeline.commands.evaluate import evaluate
 from pipeline.commands.predict import predict
+from pipeline.commands.score import Evaluation, score
+from pipeline.commands.selection import SplitName
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.errors import DatasetError
 from pipeline.formats import nifti
+from pipeline.inference.predictor import Predictor
 from pipeline.model import load_model
 
 WriteModel = Callable[..., Path]
@@ -67,8 +70,8 @@ def metrics(output: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def own_model(write_model: WriteModel, dataset: Path) -> Path:
-    """A model that was trained on a, validated on b, and has not seen c; d is no case of its data set."""
-    parts = {"a": "train", "b": "validation", "c": "test"}
+    """A model that was trained on a, validated on b, and has not seen c and d, its test cases."""
+    parts = {"a": "train", "b": "validation", "c": "test", "d": "test"}
     return write_model(parts={content_hash(dataset, name): part for name, part in parts.items()})
 
 
@@ -76,9 +79,10 @@ def test_on_the_models_own_data_set_the_test_cases_are_the_default(
     own_model: Path, dataset: Path, tmp_path: Path
 ) -> None:
     run(own_model, dataset, tmp_path / "out")
-    assert scored_cases(tmp_path / "out") == ["c"]
+    assert scored_cases(tmp_path / "out") == ["c", "d"]
     content = metrics(tmp_path / "out")
-    assert (content["cases"], content["excluded_training_cases"], content["provenance"]["part"]) == (1, 0, "test")
+    assert (content["cases"], content["excluded_training_cases"], content["provenance"]["part"]) == (2, 0, "test")
+    assert content["left_out"] == {"train": 1, "validation": 1, "test": 0, "unknown": 0}
 
 
 def test_the_validation_cases_can_be_asked_for(own_model: Path, dataset: Path, tmp_path: Path) -> None:
@@ -119,14 +123,66 @@ def test_a_training_case_is_known_though_it_was_renamed_compressed_anew_and_turn
     assert metrics(tmp_path / "out")["excluded_training_cases"] == 1
 
 
+def test_one_case_that_the_model_knows_does_not_hide_the_others(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    run(write_model(parts={content_hash(dataset, "b"): "train"}), dataset, tmp_path / "out")
+    assert scored_cases(tmp_path / "out") == ["a", "c", "d"]
+    content = metrics(tmp_path / "out")
+    assert (content["provenance"]["part"], content["excluded_training_cases"]) == ("all", 1)
+
+
 def test_a_data_set_of_training_cases_alone_is_refused(write_model: WriteModel, dataset: Path, tmp_path: Path) -> None:
     model = write_model(parts={content_hash(dataset, name): "train" for name in NAMES})
-    with pytest.raises(DatasetError, match=r"cases to score in .*\(--split all\); found none among its 4; 4 were tr"):
+    with pytest.raises(DatasetError, match=r"cases to score in .*\(--split all\); found none; .* they are 4 train\."):
         run(model, dataset, tmp_path / "out", "all")
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        (
+            {"labels": {"background": 0, "lesion": 1, "organ": 4}},
+            r"labels \(organ=1, lesion=4\); found lesion=1, organ=4",
+        ),
+        ({"modality": {"0": "MRI"}}, r"modalities \(CT\); found MRI in .*dataset\.json"),
+    ],
+    ids=["labels", "modalities"],
+)
+def test_a_data_set_that_means_something_else_is_refused_before_anything_is_read(
+    write_model: WriteModel, dataset: Path, tmp_path: Path, declared: dict[str, Any], found: str
+) -> None:
+    path = dataset / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | declared))
+    for image in (dataset / "imagesTr").iterdir():
+        image.write_bytes(b"")
+    with pytest.raises(DatasetError, match=f"Expected the model's {found}"):
+        run(write_model(), dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_pairs_name_no_labels_and_are_scored(write_model: WriteModel, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    (dataset / "imagesTr").rename(tmp_path / "pairs" / "images")
+    (dataset / "labelsTr").rename(tmp_path / "pairs" / "masks")
+    run(write_model(), tmp_path / "pairs", tmp_path / "out")
+    assert scored_cases(tmp_path / "out") == list(NAMES)
+
+
 # --- What is written
+
+
+def test_the_metrics_say_where_and_in_which_format_the_network_ran(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    model = load_model(write_model())
+    config = model.manifest.inference.model_copy(update={"precision": "auto", "device": "auto"})
+    evaluate(model, dataset, tmp_path / "out", None, config, QUIET)
+    used = Predictor(model, config).compute
+    provenance = metrics(tmp_path / "out")["provenance"]
+    assert (provenance["device"], provenance["precision"]) == (used.device.type, used.precision)
+    assert used.precision != "auto"
 
 
 def test_the_metrics_are_those_worked_out_by_hand(write_model: WriteModel, dataset: Path, tmp_path: Path) -> None:
@@ -161,8 +217,8 @@ def test_cases_that_cannot_be_scored_are_failed_and_the_others_scored(
     assert result.failed == 3
     reasons = {row["case"]: row["reason"] for row in metrics(tmp_path / "out")["failed_cases"]}
     assert sorted(reasons) == ["a", "b", "c"]
-    assert "Expected a mask on its scan's grid; found shape 8 x 8 x 8 against 8 x 8 x 7" in reasons["b"]
-    assert "Expected a mask with the model's labels; found also 9" in reasons["c"]
+    assert "Expected a mask on its image's grid; found shape 8 x 8 x 8 against 8 x 8 x 7" in reasons["b"]
+    assert "Expected the label values 0, 1, 4; found also 9. Score only" in reasons["c"]
     assert scored_cases(tmp_path / "out") == ["d"]
 
 

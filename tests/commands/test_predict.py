@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.commands import predict as command
+from pipeline.commands import prediction_record
 from pipeline.commands.predict import Predictions, plan_predictions, predict
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
@@ -152,7 +153,12 @@ def test_the_manifest_names_the_model_the_settings_and_the_inputs(
     assert manifest["model_weights_sha256"] == file_sha256(model / "weights.safetensors")
     assert manifest["inference"]["overlap"] == 0.25
     assert manifest["labels"] == {"organ": 1, "lesion": 4}
-    assert manifest["input_sha256"] == {"a": file_sha256(path)}
+    assert manifest["model_sha256"] == file_sha256(model / "model.json")
+    case = manifest["cases"].pop("a")
+    assert manifest["cases"] == {}
+    assert (case["input_sha256"], case["device"], case["precision"]) == (file_sha256(path), "cpu", "fp32")
+    files = ("mask.nii.gz", "statistics.json", "preview.png")
+    assert case["files_sha256"] == {name: file_sha256(tmp_path / "out" / "a" / name) for name in files}
 
 
 def test_a_case_is_named_after_its_path_below_the_input(
@@ -288,6 +294,148 @@ def test_a_case_is_done_again_where_the_settings_the_model_or_the_scan_changed(
     assert [row["action"] for row in result.rows] == ["done", "kept" if change == "scan" else "done"]
 
 
+def test_a_case_of_another_version_is_done_again(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = write_model(), write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_record, "__version__", "0.0.1")
+        run(model, path, tmp_path / "out")
+    assert run(model, path, tmp_path / "out").rows[0]["action"] == "done"
+    assert run(model, path, tmp_path / "out").rows[0]["action"] == "kept"
+
+
+def test_a_case_is_done_again_where_anything_in_the_models_manifest_changed(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model, path = write_model(), write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(model, path, tmp_path / "out")
+    content = json.loads((model / "model.json").read_text())
+    content["preprocessing"]["channels"][0]["high"] = 150.0  # the weights are the same
+    (model / "model.json").write_text(json.dumps(content))
+    assert run(model, path, tmp_path / "out").rows[0]["action"] == "done"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"organ": {"volume_ml": "none"}}'])
+def test_a_case_whose_statistics_were_damaged_or_edited_is_done_again(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, content: str
+) -> None:
+    model = write_model()
+    for name in "ab":
+        write_volume(tmp_path / "in" / f"{name}.nii.gz", _image())
+    run(model, tmp_path / "in", tmp_path / "out")
+    path = tmp_path / "out" / "a" / "statistics.json"
+    before = path.read_text()
+    path.write_text(content)
+    assert [row["action"] for row in run(model, tmp_path / "in", tmp_path / "out").rows] == ["done", "kept"]
+    assert path.read_text() == before
+
+
+def test_a_run_on_other_scans_forgets_no_case_that_the_folder_holds(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = write_model()
+    paths = [write_volume(tmp_path / "in" / f"{name}.nii.gz", _image()) for name in "ab"]
+    for path in (*paths, *paths):
+        last = run(model, path, tmp_path / "out")
+    assert last.rows[0]["action"] == "kept"
+
+
+# --- Into a folder with files of others
+
+
+TAKEN = (
+    r"^Expected a place for the results; found files in .*/out/a that medseg did not write, or a mask that was changed "
+    r"since\. Choose another OUTPUT, or replace them with --overwrite\.$"
+)
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nii", "statistics.json", "preview.png"])
+def test_a_file_that_predict_did_not_write_fails_its_case_and_stays_but_for_overwrite(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, name: str
+) -> None:
+    model = write_model()
+    for case in "ab":
+        write_volume(tmp_path / "in" / f"{case}.nii.gz", _image())
+    foreign = tmp_path / "out" / "a" / name
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"drawn by hand")
+    result = run(model, tmp_path / "in", tmp_path / "out")
+    assert [row["status"] for row in result.rows] == ["failed", "ok"]
+    assert re.search(TAKEN, result.rows[0]["reason"])
+    assert files_below(tmp_path / "out" / "a") == [name]
+    assert foreign.read_bytes() == b"drawn by hand"
+    assert [row["status"] for row in run(model, tmp_path / "in", tmp_path / "out", overwrite=True).rows] == ["ok"] * 2
+    assert files_below(tmp_path / "out" / "a") == ["mask.nii.gz", "preview.png", "statistics.json"]
+    assert [row["action"] for row in run(model, tmp_path / "in", tmp_path / "out").rows] == ["kept"] * 2
+
+
+def test_a_mask_that_was_corrected_by_hand_is_not_replaced(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = write_model()
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(model, path, tmp_path / "out")
+    corrected = write_volume(tmp_path / "out" / "a" / "mask.nii.gz", np.ones((6, 7, 8), np.uint8)).read_bytes()
+    for overlap in (0.0, 0.5):  # as it was, and where the case would be done again
+        row = run(model, path, tmp_path / "out", overlap=overlap).rows[0]
+        assert (row["status"], bool(re.search(TAKEN, row["reason"]))) == ("failed", True)
+        assert (tmp_path / "out" / "a" / "mask.nii.gz").read_bytes() == corrected
+    assert run(model, path, tmp_path / "out", overwrite=True).rows[0]["action"] == "done"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"cases": {"a": 1}}', b'{"cases": {"a": {}}}', b"\xff"])
+def test_without_a_record_that_can_be_read_nothing_is_taken_for_ours(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, content: bytes
+) -> None:
+    model = write_model()
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+    run(model, path, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").write_bytes(content)
+    assert re.search(TAKEN, run(model, path, tmp_path / "out").rows[0]["reason"])
+    assert (tmp_path / "out" / "a" / "mask.nii.gz").exists()
+
+
+def test_a_scan_that_cannot_be_read_takes_no_file_of_others_with_it(write_model: WriteModel, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.nrrd").write_bytes(b"")
+    foreign = tmp_path / "out" / "a" / "mask.nii.gz"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"drawn by hand")
+    assert run(write_model(), tmp_path / "in", tmp_path / "out").failed == 1
+    assert foreign.exists()
+
+
+def test_a_file_where_the_folder_of_a_case_should_be_costs_its_own_row_alone(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    for case in "ab":
+        write_volume(tmp_path / "in" / f"{case}.nii.gz", _image())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("notes")
+    for overwrite in (False, True):
+        result = run(write_model(), tmp_path / "in", tmp_path / "out", overwrite=overwrite)
+        assert [row["status"] for row in result.rows] == ["failed", "ok"]
+        assert (tmp_path / "out" / "a").read_text() == "notes"
+
+
+def test_what_a_killed_run_left_half_written_is_done_again(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model()
+    path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
+
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt("of a test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_preview", kill)
+        with pytest.raises(KeyboardInterrupt, match="of a test"):
+            run(model, path, tmp_path / "out")
+    assert (tmp_path / "out" / "a" / "mask.nii.gz").exists()
+    assert run(model, path, tmp_path / "out").rows[0]["action"] == "done"
+
+
 def test_a_plan_says_what_would_be_done(write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path) -> None:
     model = load_model(write_model())
     path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
@@ -301,8 +449,8 @@ def test_a_plan_says_what_would_be_done(write_model: WriteModel, write_volume: W
         planned = plan_predictions(model, tmp_path / "in", tmp_path / "out", inference, overwrite=overwrite)
         return [(row["case"], row["status"], row["action"]) for row in planned.rows]
 
-    assert plan(overwrite=False) == [("a", "ok", "kept"), ("b", "ok", "done"), ("c.mha", "failed", "")]
-    assert plan(overwrite=True) == [("a", "ok", "done"), ("b", "ok", "done"), ("c.mha", "failed", "")]
+    assert plan(overwrite=False) == [("a", "ok", "kept"), ("b", "ok", "done"), ("c", "failed", "")]
+    assert plan(overwrite=True) == [("a", "ok", "done"), ("b", "ok", "done"), ("c", "failed", "")]
     assert files_below(tmp_path) == before
 
 
@@ -338,8 +486,8 @@ def _damage(folder: Path, write_volume: WriteVolume) -> None:
     (folder / "zero_spacing.nii").write_bytes(plain)
     struct.pack_into("<hh", plain, 252, 0, 0)
     (folder / "no_orientation.nii").write_bytes(plain)
-    (folder / "scan.dcm").write_bytes(bytes(128) + b"DICM")
-    (folder / "scan.nrrd").write_text("NRRD0004")
+    (folder / "dicom.dcm").write_bytes(bytes(128) + b"DICM")
+    (folder / "nrrd.nrrd").write_text("NRRD0004")
     (folder / "readme.md").write_text("# Scans")
     (folder / "wrong_ending.nii.bak").write_bytes(gzip.decompress(good))
 
@@ -357,13 +505,13 @@ DAMAGES = {
     "gzip_as_nii": ("failed", "found gzip-compressed data. Rename it to .nii.gz"),
     "nii_as_gzip": ("failed", "found a file that is not compressed. Rename it to .nii"),
     "short": ("failed", "the file is cut off"),
-    "nan": ("failed", "found 3 voxels that are NaN or infinite"),
+    "nan": ("failed", "found NaN or infinity in 3 voxels"),
     "series": ("failed", "Expected a scan with 1 channel, as in training; found 3"),
     "five_axes": ("failed", "Expected a volume, or several on one grid"),
     "zero_spacing": ("failed", r"Expected a finite distance above zero .* \(pixdim 0, 1, 1\)"),
     "no_orientation": ("failed", "qform and sform codes of 0, so left and right are unknown"),
-    "scan.dcm": ("failed", r"Expected NIfTI \(.nii, .nii.gz\); found DICOM. Convert it to NIfTI."),
-    "scan.nrrd": ("failed", "found NRRD. Convert it"),
+    "dicom": ("failed", r"Expected NIfTI \(.nii, .nii.gz\); found DICOM. Convert it to NIfTI."),
+    "nrrd": ("failed", "found NRRD. Convert it"),
     "readme.md": ("skipped", "^not a scan$"),
     "wrong_ending.nii.bak": ("skipped", "^not a scan$"),
 }
@@ -394,29 +542,26 @@ def test_each_damage_is_a_row_with_its_reason_and_leaves_no_file_that_looks_like
 NO_NIFTI = "^Expected NIfTI .* Convert it to NIfTI.$"
 CHANNELS = "Expected a scan with 1 channel, as in training; found {}\\."
 HOSTILE = {
-    "formats__FLAIR.nrrd": ("failed", "found NRRD"),
-    "formats__afni__DT_V1+orig.BRIK.gz": ("skipped", "not a scan"),
-    "formats__afni__DT_V1+orig.HEAD": ("failed", "found AFNI"),
-    "formats__example4d+orig.BRIK.gz": ("skipped", "not a scan"),
-    "formats__example4d+orig.HEAD": ("failed", "found AFNI"),
-    "formats__mask_1bit.mif": ("failed", "found MRtrix"),
-    "formats__mha.mha": ("failed", "found MetaImage"),
-    "formats__norm.mgz": ("failed", "found FreeSurfer"),
-    "nibabel__bad_datatype+orig.HEAD": ("failed", "found AFNI"),
-    "nibabel__example4d+orig.BRIK.gz": ("skipped", "not a scan"),
-    "nibabel__example4d+orig.HEAD": ("failed", "found AFNI"),
+    "formats__FLAIR": ("failed", "found NRRD"),
+    "formats__afni__DT_V1+orig": ("failed", "found AFNI"),
+    "formats__example4d+orig": ("failed", "found AFNI"),
+    "formats__mask_1bit": ("failed", "found MRtrix"),
+    "formats__mha": ("failed", "found MetaImage"),
+    "formats__norm": ("failed", "found FreeSurfer"),
+    "nibabel__bad_datatype+orig": ("failed", "found AFNI"),
+    "nibabel__example4d+orig": ("failed", "found AFNI"),
     "nibabel__example4d": ("failed", CHANNELS.format(2)),
     "nibabel__example_nifti2": ("failed", CHANNELS.format(2)),
-    "nibabel__minc1-no-att.mnc": ("failed", "found MINC"),
-    "nibabel__minc1_1_scale.mnc": ("failed", "found MINC"),
-    "nibabel__minc1_4d.mnc": ("failed", "found MINC"),
-    "nibabel__minc2-4d-d.mnc": ("failed", "found MINC"),
-    "nibabel__minc2-no-att.mnc": ("failed", "found MINC"),
-    "nibabel__minc2_1_scale.mnc": ("failed", "found MINC"),
-    "nibabel__minc2_4d.mnc": ("failed", "found MINC"),
-    "nibabel__nifti2.hdr": ("failed", "found Analyze or paired NIfTI"),
+    "nibabel__minc1-no-att": ("failed", "found MINC"),
+    "nibabel__minc1_1_scale": ("failed", "found MINC"),
+    "nibabel__minc1_4d": ("failed", "found MINC"),
+    "nibabel__minc2-4d-d": ("failed", "found MINC"),
+    "nibabel__minc2-no-att": ("failed", "found MINC"),
+    "nibabel__minc2_1_scale": ("failed", "found MINC"),
+    "nibabel__minc2_4d": ("failed", "found MINC"),
+    "nibabel__nifti2": ("failed", "found Analyze or paired NIfTI"),
     "nibabel__reoriented_anat_moved": ("ok", "^$"),
-    "nibabel__resampled_anat_moved": ("failed", "found 153 voxels that are NaN or infinite"),
+    "nibabel__resampled_anat_moved": ("failed", "found NaN or infinity in 153 voxels"),
     "nibabel__row_major.dconn": ("failed", "found a CIFTI file"),
     "nibabel__standard": ("ok", "^$"),
     "odd__Conte69.MyelinAndCorrThickness.32k_fs_LR.dtseries": ("failed", "found a CIFTI file"),

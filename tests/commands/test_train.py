@@ -2,23 +2,36 @@
 
 import csv
 import json
+import re
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console
 
-from pipeline.commands import train as command
+from pipeline.commands import dataset as preliminaries
+from pipeline.commands import run_folder
+from pipeline.commands.evaluate import evaluate
+from pipeline.commands.run_folder import Identity, RunFolder
 from pipeline.commands.train import TrainedRun, resume, train
 from pipeline.config.load import Config, load_config
-from pipeline.errors import DatasetError, ModelError
+from pipeline.errors import ConfigError, DatasetError, ModelError
 from pipeline.files import file_sha256
+from pipeline.losses import SegmentationLoss
 from pipeline.manifest import read_manifest
+from pipeline.model import load_model
+from pipeline.tracking import TrackedRun
+from pipeline.training import loop
+from tests.conftest import Planted
 
 WriteVolume = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated")  # what MLflow asks of SQLAlchemy
@@ -101,6 +114,7 @@ def test_a_run_leaves_its_folder_its_model_and_its_record(dataset: Path) -> None
     assert sorted(manifest.parts.values()) == ["test", "train", "train", "train", "validation"]
     assert manifest.labels == {"anterior": 1, "posterior": 2}
     assert (manifest.provenance.epochs, manifest.provenance.run_id) == (2, run.run_id)
+    assert manifest.provenance.precision == "fp32"
     assert manifest.validation_dice == run.validation_dice
 
     client, record = recorded(run.run_id)
@@ -131,46 +145,110 @@ def test_another_seed_gives_other_weights(dataset: Path) -> None:
     assert weights(runs[0]) != weights(runs[1])
 
 
-@pytest.mark.parametrize("stop_after", [1, 2])
+@contextmanager
+def interrupted(epoch: int) -> Iterator[None]:
+    """Training in which an interrupt arrives before an epoch is recorded in MLflow."""
+    record = TrackedRun.log_metrics
+
+    def interrupt(run: TrackedRun, metrics: dict[str, float | None], step: int) -> None:
+        if step == epoch:
+            raise KeyboardInterrupt("of a test")
+        record(run, metrics, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrackedRun, "log_metrics", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="of a test"):
+            yield
+
+
+def identity(folder: Path) -> dict[str, Any]:
+    """What the folder of a run says of the run in MLflow."""
+    written: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return written
+
+
+def averages(checkpoint: Path) -> dict[str, Any]:
+    """The averaged weights in a checkpoint."""
+    weights: dict[str, Any] = torch.load(checkpoint, weights_only=True)["average"]
+    return weights
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])  # before any checkpoint, in the middle, and in the last epoch
 def test_a_run_that_was_interrupted_and_resumed_ends_with_the_weights_of_an_undisturbed_one(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+    dataset: Path, tmp_path: Path, epoch: int
 ) -> None:
     whole = train(settings(dataset, "training.max_epochs=3"), tmp_path / "whole", QUIET)
-    record = command._record_epoch
-
-    def interrupt(result: Any, *rest: Any) -> None:
-        record(result, *rest)
-        if result.epoch == stop_after:
-            raise KeyboardInterrupt("of a test")
-
-    monkeypatch.setattr(command, "_record_epoch", interrupt)
-    with pytest.raises(KeyboardInterrupt, match="of a test"):
+    with interrupted(epoch):
         train(settings(dataset, "training.max_epochs=3"), tmp_path / "cut", QUIET)
-    run_id = json.loads((tmp_path / "cut" / "run.json").read_text())["run_id"]
+    run_id = identity(tmp_path / "cut")["run_id"]
     assert recorded(run_id)[1].info.status == "KILLED"
     assert not (tmp_path / "cut" / "model").exists()
-    monkeypatch.setattr(command, "_record_epoch", record)
 
     resumed = resume(tmp_path / "cut", QUIET)
     assert (resumed.run_id, weights(resumed)) == (run_id, weights(whole))
-    assert recorded(run_id)[1].info.status == "FINISHED"
+    client, record = recorded(run_id)
+    assert record.info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(run_id, "loss")] == [1, 2, 3]
     assert [row["epoch"] for row in history(tmp_path / "cut")] == ["1", "2", "3"]
     losses = [[row["loss"] for row in history(tmp_path / name)] for name in ("cut", "whole")]
     assert losses[0] == losses[1]
 
 
-def test_a_run_that_stopped_before_its_first_epoch_starts_again(
+def test_a_run_is_resumed_where_it_was_begun_from_any_folder(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt("of a test")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(command, "check_for_training", interrupt)
-        with pytest.raises(KeyboardInterrupt, match="of a test"):
-            train(settings(dataset, "training.max_epochs=1"), tmp_path / "cut", QUIET)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with interrupted(1):
+        train(settings(dataset, "training.max_epochs=1"), tmp_path / "cut", QUIET)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     run = resume(tmp_path / "cut", QUIET)
-    assert recorded(run.run_id)[1].info.status == "FINISHED"
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert {item.path for item in client.list_artifacts(run.run_id)} >= {"model", "config.yaml"}
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", ["the run", "the store"])
+def test_a_run_that_mlflow_does_not_know_is_not_resumed(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    with interrupted(1):
+        train(settings(dataset, "training.max_epochs=1"), tmp_path / "cut", QUIET)
+    if lost == "the run":
+        MlflowClient().delete_run(identity(tmp_path / "cut")["run_id"])
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(ModelError, match=r"which is to go on; found none, .*\.db\. Set MLFLOW_TRACKING_URI to where"):
+        resume(tmp_path / "cut", QUIET)
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_a_run_resumed_with_its_minutes_used_up_tells_the_dice_of_the_weights_that_it_exports(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.8, 0.4])  # of epochs 2 and 4, and of what is exported
+    monkeypatch.setattr(loop, "validate", lambda *_: [next(scores)] * 2)
+    with interrupted(4):  # the last checkpoint is that of epoch 3, which was not validated
+        train(settings(dataset, "training.max_epochs=9", "training.validate_every=2"), tmp_path / "cut", QUIET)
+    config = tmp_path / "cut" / "config.yaml"
+    config.write_text(config.read_text().replace("max_minutes: null", "max_minutes: 0.000001"))
+    manifest = read_manifest(resume(tmp_path / "cut", QUIET).model)
+    assert (manifest.provenance.epochs, manifest.validation_dice) == (3, 0.4)
+
+
+def test_the_weights_with_the_best_dice_are_exported_where_that_is_asked_for(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.25, 0.75, 0.5])
+    monkeypatch.setattr(loop, "validate", lambda *_: [next(scores)] * 2)
+    run = train(settings(dataset, "training.max_epochs=3", "training.export=best"), None, QUIET)
+    best, last = averages(run.folder / "best.ckpt"), averages(run.folder / "last.ckpt")
+    exported = load_model(run.model).network.state_dict()
+    assert all(torch.equal(exported[name], tensor) for name, tensor in best.items())
+    assert not all(torch.equal(exported[name], tensor) for name, tensor in last.items())
+    manifest = read_manifest(run.model)
+    assert (manifest.provenance.epochs, manifest.validation_dice, run.validation_dice) == (2, 0.75, 0.75)
 
 
 def test_a_new_run_does_not_write_over_another(dataset: Path, tmp_path: Path) -> None:
@@ -197,7 +275,7 @@ def test_a_damaged_data_set_fails_the_run_with_all_findings_in_one_message(
     assert "3 errors" in (tmp_path / "run" / "checks.txt").read_text()
     _, record = recorded()
     assert record.info.status == "FAILED"
-    assert record.data.tags["error"].startswith("Expected a data set without errors")
+    assert record.data.tags["error"] == "DatasetError; the output of the command has its message"  # no case, no path
 
 
 def test_hundreds_of_equal_findings_are_one_paragraph_of_the_message(dataset: Path, tmp_path: Path) -> None:
@@ -210,19 +288,104 @@ def test_hundreds_of_equal_findings_are_one_paragraph_of_the_message(dataset: Pa
 
 
 def test_an_error_in_training_fails_the_run_and_says_why(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise ArithmeticError("the loss is no number")
+    def diverge(*_: Any) -> torch.Tensor:
+        return torch.tensor(torch.nan)
 
-    monkeypatch.setattr(command, "fit", fail)
-    with pytest.raises(ArithmeticError, match="the loss is no number"):
+    monkeypatch.setattr(SegmentationLoss, "forward", diverge)
+    with pytest.raises(ConfigError, match=r"Expected a finite loss; found nan at step 0\. Lower training\.optimiser"):
         train(settings(dataset), None, QUIET)
     _, record = recorded()
-    assert (record.info.status, record.data.tags["error"]) == ("FAILED", "the loss is no number")
+    assert record.info.status == "FAILED"
+    assert record.data.tags["error"] == "DivergedError; the output of the command has its message"
 
 
-def test_a_network_can_start_from_the_weights_of_a_model(dataset: Path) -> None:
+def test_the_files_that_name_cases_stay_in_the_folder_of_the_run_where_that_is_asked_for(dataset: Path) -> None:
+    run = train(settings(dataset, "training.max_epochs=1", "tracking.log_case_names=false"), None, QUIET)
+    client, _ = recorded(run.run_id)
+    assert {item.path for item in client.list_artifacts(run.run_id)} == {"config.yaml", "history.csv", "model"}
+    assert (run.folder / "split.json").is_file()
+
+
+def test_labels_of_two_sides_are_not_trained_with_left_and_right_mirrored(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sided = "data.labels={left_horn: 1, right_horn: 2}"
+    with monkeypatch.context() as patch:
+        patch.setattr(preliminaries, "read_facts", None)  # nothing is read before
+        with pytest.raises(ConfigError, match=r"left_horn and right_horn\. Set augmentation\.mirror_axes=\[1, 2\]"):
+            train(settings(dataset, sided, "augmentation.mirror_axes=[0,1,2]"), None, QUIET)
+    run = train(settings(dataset, sided, "augmentation.mirror_axes=[1,2]", "training.max_epochs=1"), None, QUIET)
+    assert read_manifest(run.model).mirror_axes == (1, 2)  # nor does test-time mirroring
+
+
+def test_a_structure_to_keep_the_largest_part_of_that_is_no_label_is_refused_before_anything_is_read(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preliminaries, "read_facts", None)
+    wrong = "inference.keep_largest=[anterior, liver]"
+    with pytest.raises(
+        ConfigError, match=r"labels \(anterior, posterior\) in inference\.keep_largest; found liver\. Correct"
+    ):
+        train(settings(dataset, wrong), None, QUIET)
+
+
+def test_a_run_whose_split_leaves_cases_out_can_be_resumed(dataset: Path, tmp_path: Path) -> None:
+    cases = [path.name.removesuffix(".nii.gz") for path in sorted((dataset / "imagesTr").iterdir())]
+    parts = {"train": cases[:2], "validation": cases[2:3], "test": cases[3:4], "unused": cases[4:]}
+    (tmp_path / "split.json").write_text(json.dumps({"format_version": 1, **parts}))
+    with interrupted(1):
+        train(settings(dataset, "data.split.file=split.json", "training.max_epochs=1"), tmp_path / "cut", QUIET)
+    run = resume(tmp_path / "cut", QUIET)
+    written = json.loads((run.folder / "split.json").read_text())
+    assert {name: written[name] for name in parts} == parts
+    assert sorted(read_manifest(run.model).parts.values()) == ["test", "train", "train", "validation"]
+
+
+def test_a_run_of_a_gpu_is_not_resumed_without_one(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    begun = settings(dataset, "training.device=cuda")
+    run_folder.begin(RunFolder(tmp_path / "run"), begun, Identity("no run of MLflow", None))
+    with pytest.raises(
+        ConfigError, match=r"none on this machine\. Resume it where there is one, or set training\.device"
+    ):
+        resume(tmp_path / "run", QUIET)
+
+
+def test_faults_of_a_data_set_end_the_command_with_code_2_and_each_of_them_named(
+    planted: Planted, tmp_path: Path
+) -> None:
+    demo = SAMPLES.parents[1] / "configs" / "demo.yaml"
+    arguments = ["train", str(demo), *TINY, f"data.root={planted.root}", "-o", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    for case, expected in planted.faults:
+        assert case in done.stderr
+        assert f"ERROR: expected {expected}\n" in done.stderr
+    assert "3 errors" in done.stderr
+    assert not (tmp_path / "run" / "model").exists()
+    _, record = recorded()
+    assert record.info.status == "FAILED"
+    assert not any(case in value for case, _ in planted.faults for value in record.data.tags.values())
+
+
+def test_labels_that_the_settings_rename_are_kept_under_both_names_and_the_data_set_can_be_evaluated(
+    dataset: Path, tmp_path: Path
+) -> None:
+    renamed = "data.labels={front: 1, back: 2}"
+    run = train(settings(dataset, renamed, "training.max_epochs=1"), None, QUIET)
+    model = load_model(run.model)
+    assert model.manifest.labels == {"front": 1, "back": 2}
+    assert model.manifest.provenance.dataset_labels == {"anterior": 1, "posterior": 2}
+    assert evaluate(model, dataset, tmp_path / "out", None, model.manifest.inference, QUIET).summary["cases"] == 1
+
+
+def test_a_network_can_start_from_the_weights_of_a_model(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = train(settings(dataset, "training.max_epochs=1"), None, QUIET)
-    again = train(settings(dataset, "training.max_epochs=1", f"network.init_from={first.model}"), None, QUIET)
+    with caplog.at_level("INFO", "pipeline"):
+        again = train(settings(dataset, "training.max_epochs=1", f"network.init_from={first.model}"), None, QUIET)
+    assert re.search(r"network\.init_from: (\d+) of \1 tensors taken over from ", caplog.text)
     assert weights(again) != weights(first)
     with pytest.raises(ModelError, match=r"a model folder with model\.json"):
         train(settings(dataset, "network.init_from=nowhere"), None, QUIET)

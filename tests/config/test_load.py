@@ -43,7 +43,7 @@ def test_an_unknown_key_is_named_with_its_path(small: Path) -> None:
 
 def test_all_problems_are_reported_at_once(small: Path) -> None:
     wrong = ["data.root=null", "training.seed=one", "network.norm=layer", "inference.overlap=1", "sed=1"]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match="found 5 problems") as caught:
         load_config(small, wrong)
     message = str(caught.value)
     assert message.startswith(f"Expected valid settings in {small}; found 5 problems:\n  data.root: ")
@@ -55,6 +55,38 @@ def test_all_problems_are_reported_at_once(small: Path) -> None:
     ):
         assert f"\n  {problem}" in message
     assert message.endswith("docs/configuration.md lists every key with its meaning.")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problems"),
+    [
+        (
+            ["training.patch_size=[16,16]", "augmentation.mirror_axes=[3]", "network.dimensions=2"],
+            ["network.dimensions must be 3", "training.patch_size needs 3 entries", "augmentation.mirror_axes must be"],
+        ),
+        (
+            ["data.patient_pattern=(.)", "data.patient_table=t.csv", "data.labels={a: 1, b: 1}"],
+            ["patient_pattern and patient_table both name", "labels must be distinct whole values"],
+        ),
+        (
+            ["data.split={validation: 0.5, test: 0.5, fold: 5}"],
+            ["validation + test must leave patients", "fold must be below folds"],
+        ),
+        (
+            ["network.deep_supervision=2", "network.skips=[true]", "network.kernels=[[2,3,3],[3,3,3],[3,3,3]]"],
+            ["skips needs 2 entries", "kernels must be odd", "deep_supervision can be at most"],
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_reported_a_line_each(
+    small: Path, wrong: list[str], problems: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match=f"found {len(problems)} problems:") as caught:
+        load_config(small, wrong)
+    lines = caught.value.found.splitlines()[1:]
+    assert len(lines) == len(problems)
+    for line, problem in zip(lines, problems, strict=True):
+        assert problem in line
 
 
 def test_a_missing_key_is_named(small: Path) -> None:
@@ -187,6 +219,17 @@ def test_only_axes_of_the_network_can_be_mirrored(small: Path) -> None:
         (["data.labels={a: 1, b: 1}"], r"labels must be distinct whole values between 1 and 65535, found \[1, 1\]"),
         (["data.patient_pattern=(.)", "data.patient_table=t.csv"], r"both name the patient; keep one"),
         (["training.loss={dice: 0, cross_entropy: 0}"], r"both 0; give one of them a weight"),
+        (["network.dimensions=2"], r"network\.dimensions must be 3, found 2; only volumes can be read and trained on"),
+        (["augmentation.scaling_range=[0,1.4]"], r"scaling_range\.0: Input should be greater than 0, found 0"),
+        (["augmentation.scaling_range=[-0.7,1.4]"], r"scaling_range\.0: Input should be greater than 0, found -0\.7"),
+        (["augmentation.scaling_range=[1.4,0.7]"], r"scaling_range: .* lower to its higher end, found \[1\.4, 0\.7\]"),
+        (["augmentation.scaling_range=[0.7,.inf]"], r"scaling_range\.1: Input should be a finite number"),
+        (["augmentation.contrast_range=[-1,1]"], r"contrast_range\.0: Input should be greater than or equal to 0"),
+        (["augmentation.gamma_range=[2,1]"], r"gamma_range: .* lower to its higher end, found \[2\.0, 1\.0\]"),
+        (["training.seed=-1"], r"training\.seed: Input should be greater than or equal to 0, found -1"),
+        (["training.seed=4294967296"], r"training\.seed: Input should be less than 4294967296"),
+        (["data.split.seed=-1"], r"data\.split\.seed: Input should be greater than or equal to 0, found -1"),
+        (["evaluation.seed=-1"], r"evaluation\.seed: Input should be greater than or equal to 0, found -1"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(small: Path, overrides: list[str], problem: str) -> None:

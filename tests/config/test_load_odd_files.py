@@ -71,9 +71,36 @@ def test_an_interpolation_that_leads_nowhere_is_refused(write: Write, item: str)
         load_config(write(SMALL), [item])
 
 
-def test_labels_on_the_command_line_are_added_to_those_of_the_file(write: Write) -> None:
-    path = write(SMALL + "  labels: {anterior: 1}\n")
-    assert load_config(path, ["data.labels.posterior=2"]).data.labels == {"anterior": 1, "posterior": 2}
+@pytest.mark.parametrize(
+    ("overrides", "labels"),
+    [
+        (["data.labels={liver: 1}"], {"liver": 1}),
+        (["data={labels: {liver: 1}}"], {"liver": 1}),
+        (["data.labels.liver=2"], {"anterior": 1, "liver": 2}),
+        (["data.labels.anterior=2"], {"anterior": 2}),
+        (["data.labels={liver: 1}", "data.labels.spleen=2"], {"liver": 1, "spleen": 2}),
+        (["data.labels.spleen=2", "data.labels={liver: 1}"], {"liver": 1}),
+        (["data.labels=null"], None),
+    ],
+)
+def test_labels_on_the_command_line_replace_those_of_the_file_unless_they_name_one_of_them(
+    write: Write, overrides: list[str], labels: dict[str, int] | None
+) -> None:
+    config = load_config(write(SMALL + "  labels: {anterior: 1}\n  layout: pairs\n"), overrides)
+    assert (config.data.labels, config.data.layout) == (labels, "pairs")
+
+
+def test_tags_on_the_command_line_replace_those_of_the_file(write: Write) -> None:
+    path = write(SMALL + "tracking: {tags: {a: b}, run_name: mine}\n")
+    config = load_config(path, ["tracking.tags={c: d}"])
+    assert (config.tracking.tags, config.tracking.run_name) == ({"c": "d"}, "mine")
+
+
+def test_a_section_on_the_command_line_leaves_the_other_settings_of_the_section(write: Write) -> None:
+    path = write(SMALL + "training: {seed: 1, loss: {dice: 0.5}}\n")
+    training = load_config(path, ["training={workers: 2, loss: {cross_entropy: 0.25}}"]).training
+    assert (training.seed, training.workers) == (1, 2)
+    assert (training.loss.dice, training.loss.cross_entropy) == (0.5, 0.25)
 
 
 def test_text_that_looks_like_a_path_but_is_none_is_left_alone(write: Write) -> None:

@@ -36,5 +36,36 @@ def test_dicom_without_an_ending_is_a_scan_that_is_not_read(tmp_path: Path) -> N
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "notes").write_bytes(bytes(132))
     dicom, notes = find_inputs(tmp_path)
-    assert dicom.problem == "Expected NIfTI (.nii, .nii.gz); found DICOM. Convert it to NIfTI."
+    assert str(dicom.problem) == "Expected NIfTI (.nii, .nii.gz); found DICOM. Convert it to NIfTI."
     assert (dicom.is_scan, notes.is_scan) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("scan.hdr", "Analyze or paired NIfTI"),
+        ("scan.img", "Analyze or paired NIfTI"),
+        ("scan.IMG.gz", "Analyze or paired NIfTI"),
+        ("scan+orig.HEAD", "AFNI"),
+        ("scan+orig.BRIK", "AFNI"),
+        ("scan+orig.BRIK.gz", "AFNI"),
+    ],
+)
+def test_either_half_of_a_scan_in_two_files_is_a_scan_that_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
+    (entry,) = find_inputs(touch(tmp_path / name).parent)
+    assert entry.is_scan
+    assert str(entry.problem) == f"Expected NIfTI (.nii, .nii.gz); found {kind}. Convert it to NIfTI."
+
+
+@pytest.mark.parametrize("name", ["scan.nrrd", "scan.MHA", "scan.brik.gz", "scan.nii.gz"])
+def test_a_case_is_called_the_same_whether_its_format_is_read_yet_or_not(tmp_path: Path, name: str) -> None:
+    (entry,) = find_inputs(touch(tmp_path / "in" / "visit" / name).parent.parent)
+    assert entry.case == "visit__scan"
+
+
+def test_of_two_files_that_would_be_one_case_neither_is_read(tmp_path: Path) -> None:
+    touch(tmp_path / "scan.nii.gz")
+    touch(tmp_path / "scan.nrrd")
+    nifti, nrrd = find_inputs(tmp_path)
+    assert str(nifti.problem) == "Expected one file a case; found scan.nii.gz and scan.nrrd. Rename one of them."
+    assert str(nrrd.problem) == "Expected NIfTI (.nii, .nii.gz); found NRRD. Convert it to NIfTI."

@@ -17,15 +17,30 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import ScanError
 from pipeline.formats import nifti
 from pipeline.inference.readers import Outcome, run_isolated
 
 CALL = operator.methodcaller("__call__")
 Call = Callable[[], Any]
+FOREVER = 3600.0
+"""Seconds that no test would wait for."""
 
 
-def run(items: list[Call], *, workers: int = 1, deadline: float = 30.0, memory_gb: float = 8.0) -> list[Outcome]:
-    return list(run_isolated(CALL, items, workers=workers, deadline_seconds=deadline, memory_gb=memory_gb))
+def limits(*, workers: int = 1, deadline: float = 60.0, memory_gb: float = 8.0) -> InferenceConfig:
+    return InferenceConfig(readers=workers, read_deadline_seconds=deadline, reader_memory_gb=memory_gb)
+
+
+def run(items: list[Call], config: InferenceConfig | None = None) -> list[Outcome]:
+    return list(run_isolated(CALL, items, config or limits()))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
 
 
 def _value(outcome: Outcome[Any, int]) -> int:
@@ -35,7 +50,7 @@ def _value(outcome: Outcome[Any, int]) -> int:
 
 def test_outcomes_come_in_the_order_of_the_items_though_later_ones_are_faster() -> None:
     items: list[Call] = [partial(time.sleep, 0.4), *(partial(abs, -number) for number in range(5))]
-    outcomes = run(items, workers=2)
+    outcomes = run(items, limits(workers=2))
     assert [outcome.value for outcome in outcomes] == [None, 0, 1, 2, 3, 4]
     assert all(outcome.item is item for outcome, item in zip(outcomes, items, strict=True))
     assert [outcome.error for outcome in outcomes] == [None] * 6
@@ -46,9 +61,9 @@ def test_without_items_there_are_no_outcomes_and_no_processes() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_the_seconds_are_those_of_the_call_alone() -> None:
+def test_the_seconds_are_at_least_those_of_the_call() -> None:
     (outcome,) = run([partial(time.sleep, 0.3)])
-    assert 0.3 <= outcome.seconds < 0.9
+    assert outcome.seconds >= 0.3
 
 
 def test_an_array_arrives_whole_and_writable() -> None:
@@ -93,60 +108,58 @@ def test_an_array_arrives_whole_and_writable() -> None:
         pytest.param(
             partial(threading.Lock), r"an unexpected TypeError: cannot pickle '_thread\.lock'", id="unpicklable"
         ),
-        pytest.param(
-            partial(nifti.read_scan, Path("absent.nii.gz")),
-            r"^Expected a readable file; found No such file or directory\. Check the path",
-            id="user's error, in its own words",
-        ),
     ],
 )
 def test_whatever_a_call_does_is_one_outcome_and_the_other_items_go_on(item: Call, message: str) -> None:
     before, failed, after, last = run([partial(abs, -1), item, partial(abs, -2), partial(abs, -3)])
     assert failed.value is None
     assert failed.error is not None
-    assert re.search(message, failed.error), failed.error
+    assert re.search(message, str(failed.error)), failed.error
     assert [(outcome.value, outcome.error) for outcome in (before, after, last)] == [(1, None), (2, None), (3, None)]
 
 
+def test_an_error_that_a_user_can_mend_arrives_as_it_was_raised() -> None:
+    (outcome,) = run([partial(nifti.read_scan, Path("absent.nii.gz"))])
+    error = outcome.error
+    assert type(error) is ScanError
+    assert (error.expected, error.found) == ("a readable file", "No such file or directory")
+    assert error.remedy == "Check the path and its permissions."
+
+
 def test_every_item_may_crash() -> None:
-    outcomes = run([partial(os._exit, code) for code in (1, 2, 3)], workers=2)
-    codes = [re.search(r"exit code (\d)", outcome.error or "") for outcome in outcomes]
+    outcomes = run([partial(os._exit, code) for code in (1, 2, 3)], limits(workers=2))
+    codes = [re.search(r"exit code (\d)", str(outcome.error)) for outcome in outcomes]
     assert [code and code[1] for code in codes] == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(
     "hang",
     [
-        pytest.param(partial(time.sleep, 60), id="waits"),
+        pytest.param(partial(time.sleep, FOREVER), id="waits"),
         pytest.param(partial(re.match, "(a+)+$", "a" * 60 + "b"), id="computes in C, deaf to gentle signals"),
     ],
 )
 def test_a_call_that_hangs_is_killed_at_its_deadline(hang: Call) -> None:
-    started = time.monotonic()
-    before, failed, after = run([partial(abs, -1), hang, partial(abs, -2)], deadline=1.0)
-    assert time.monotonic() - started < 6
-    assert failed.error == (
-        "Expected a scan that is read within 1 s; found one that was not done by then. "
+    before, failed, after = run([partial(abs, -1), hang, partial(abs, -2)], limits(deadline=2.0))
+    assert str(failed.error) == (
+        "Expected a scan that is read within 2 s; found one that was not done by then. "
         "Look whether the file or its disk is at fault, or raise inference.read_deadline_seconds."
     )
-    assert 1.0 <= failed.seconds < 2.0
+    assert failed.seconds >= 2.0
     assert (before.value, after.value) == (1, 2)
 
 
 def test_a_result_that_was_ready_in_time_but_fetched_late_is_no_failure() -> None:
-    values = []
-    for outcome in run_isolated(
-        CALL, [partial(abs, -number) for number in range(3)], workers=1, deadline_seconds=0.7, memory_gb=8
-    ):
-        values.append((outcome.value, outcome.error))
-        time.sleep(1.0)  # the network runs
-    assert values == [(0, None), (1, None), (2, None)]
+    outcomes = run_isolated(CALL, [partial(abs, -1), partial(abs, -2)], limits(deadline=2.0))
+    next(outcomes)
+    time.sleep(2.5)  # the network runs
+    assert [(outcome.value, outcome.error) for outcome in outcomes] == [(2, None)]
 
 
 def test_the_memory_limit_is_the_one_that_was_given() -> None:
-    small, large = run([partial(bytearray, 2**26), partial(bytearray, 2**30)], memory_gb=0.5)
+    small, large = run([partial(bytearray, 2**26), partial(np.zeros, 4_100_000_000, np.uint8)], limits(memory_gb=4.0))
     assert small.error is None
-    assert re.search(r"within 0\.5 GB of memory; found one that needs more \(out of memory\)", large.error or "")
+    assert re.search(r"within 4 GB of memory; found one that needs more \(Unable to allocate", str(large.error))
 
 
 class _Unpickles:
@@ -158,19 +171,20 @@ class _Unpickles:
     def __reduce__(self) -> tuple[Callable, tuple[str]]:
         return eval, (self.expression,)
 
-    def __call__(self, item: int) -> int:
+    def __call__(self, item: float) -> int:
         raise AssertionError(f"called with {item} in the main process")
 
 
-def test_the_start_of_a_process_does_not_count_against_the_deadline() -> None:
-    slow_to_import = _Unpickles("[__import__('time').sleep(1.5), abs][1]")
-    (outcome,) = run_isolated(slow_to_import, [-3], workers=1, deadline_seconds=1.0, memory_gb=8)
-    assert (outcome.value, outcome.error) == (3, None)
+def test_the_start_of_a_process_counts_neither_against_the_deadline_nor_as_time_of_the_call() -> None:
+    slow_to_import = _Unpickles("[__import__('time').sleep(3.0), __import__('time').sleep][1]")
+    (outcome,) = run_isolated(slow_to_import, [0.5], limits(deadline=2.5))
+    assert outcome.error is None
+    assert 0.5 <= outcome.seconds < 2.5
 
 
 def test_a_process_that_cannot_start_fails_every_item_in_words(capfd: pytest.CaptureFixture[str]) -> None:
-    outcomes = list(run_isolated(_Unpickles("1 / 0"), [1, 2], workers=1, deadline_seconds=5, memory_gb=8))
-    assert [outcome.error for outcome in outcomes] == [
+    outcomes = list(run_isolated(_Unpickles("1 / 0"), [1, 2], limits()))
+    assert [str(outcome.error) for outcome in outcomes] == [
         "Expected a reader process that starts; found one that ended with exit code 1. Read what it printed; raise "
         "inference.reader_memory_gb if memory ran out, or mend the installation."
     ] * 2
@@ -188,22 +202,17 @@ def test_items_are_taken_no_further_ahead_than_the_workers(workers: int) -> None
             yield partial(abs, -number)
 
     ahead = []
-    outcomes = run_isolated(CALL, items(), workers=workers, deadline_seconds=30, memory_gb=8)
+    outcomes = run_isolated(CALL, items(), limits(workers=workers))
     for done, _ in enumerate(outcomes):
         ahead.append(taken - done)
     assert max(ahead) == workers + 1  # the one in hand, and one for each worker
     assert len(ahead) == 8
 
 
-def test_workers_read_ahead_while_the_outcome_is_used() -> None:
-    outcomes = run_isolated(
-        CALL, [partial(abs, -1), partial(time.sleep, 0.6)], workers=1, deadline_seconds=30, memory_gb=8
-    )
+def test_workers_read_ahead_while_the_outcome_is_used(tmp_path: Path) -> None:
+    outcomes = run_isolated(CALL, [partial(abs, -1), partial(os.mkdir, tmp_path / "read")], limits())
     next(outcomes)
-    time.sleep(0.8)  # the network runs
-    started = time.monotonic()
-    assert next(outcomes).seconds >= 0.6
-    assert time.monotonic() - started < 0.3
+    wait_until((tmp_path / "read").exists)  # though nobody has asked for it
     outcomes.close()
 
 
@@ -212,26 +221,25 @@ def test_one_process_serves_many_items() -> None:
 
 
 def test_a_worker_that_is_killed_while_it_waits_for_work_harms_no_item() -> None:
-    outcomes = run_isolated(CALL, iter([partial(os.getpid)] * 2), workers=2, deadline_seconds=30, memory_gb=8)
+    outcomes = run_isolated(CALL, iter([partial(os.getpid)] * 2), limits(workers=2))
     os.kill(_value(next(outcomes)), signal.SIGKILL)
     assert [outcome.error for outcome in outcomes] == [None]
 
 
 def test_a_worker_that_is_killed_while_it_sends_a_large_result_takes_only_that_item_with_it() -> None:
     items: list[Call] = [partial(os.getpid), partial(bytes, 2**26), partial(abs, -2), partial(abs, -3)]
-    outcomes = run_isolated(CALL, items, workers=1, deadline_seconds=30, memory_gb=8)
+    outcomes = run_isolated(CALL, items, limits())
     process_id = _value(next(outcomes))
     time.sleep(0.5)  # by now it is in the middle of 64 MB, for which the pipe has no room
     os.kill(process_id, signal.SIGKILL)
     failed, *others = outcomes
-    assert re.search("killed by SIGKILL", failed.error or "")
+    assert re.search("killed by SIGKILL", str(failed.error))
     assert [outcome.value for outcome in others] == [2, 3]
 
 
 def test_closing_early_ends_the_processes() -> None:
-    outcomes = run_isolated(
-        CALL, [partial(time.sleep, 0), *[partial(time.sleep, 60)] * 3], workers=2, deadline_seconds=90, memory_gb=8
-    )
+    items = [partial(time.sleep, 0), *[partial(time.sleep, FOREVER)] * 3]
+    outcomes = run_isolated(CALL, items, limits(workers=2))
     next(outcomes)
     assert len(multiprocessing.active_children()) == 2
     outcomes.close()
@@ -244,7 +252,7 @@ def test_an_exception_in_the_items_ends_the_processes_and_is_raised() -> None:
         raise ValueError("no more items")
 
     with pytest.raises(ValueError, match="no more items"):
-        list(run_isolated(CALL, items(), workers=1, deadline_seconds=30, memory_gb=8))
+        list(run_isolated(CALL, items(), limits()))
     assert multiprocessing.active_children() == []
 
 
@@ -255,14 +263,15 @@ def test_a_process_imports_no_torch_and_no_numpy_of_its_own_accord() -> None:
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c in a terminal", "signal to the main process alone"])
-def test_an_interrupt_ends_everything_promptly_and_leaves_no_process_behind(*, group: bool) -> None:
+def test_an_interrupt_ends_everything_and_leaves_no_process_behind(*, group: bool) -> None:
     script = (
         "import multiprocessing, operator, time\n"
         "from functools import partial\n"
+        "from pipeline.config.inference import InferenceConfig\n"
         "from pipeline.inference.readers import run_isolated\n"
-        "calls = [partial(abs, 1), *[partial(time.sleep, 60)] * 4]\n"
+        f"calls = [partial(abs, 1), *[partial(time.sleep, {FOREVER})] * 4]\n"
         "call = operator.methodcaller('__call__')\n"
-        "outcomes = run_isolated(call, calls, workers=2, deadline_seconds=90, memory_gb=8)\n"
+        "outcomes = run_isolated(call, calls, InferenceConfig(readers=2))\n"
         "next(outcomes)\n"
         "print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
         "next(outcomes)\n"
@@ -276,11 +285,9 @@ def test_an_interrupt_ends_everything_promptly_and_leaves_no_process_behind(*, g
     )
     assert main.stdout is not None
     workers = [int(number) for number in main.stdout.readline().split()]
-    time.sleep(0.3)
-    started = time.monotonic()
+    time.sleep(0.3)  # by now it waits for the second outcome
     (os.killpg if group else os.kill)(main.pid, signal.SIGINT)
-    _, errors = main.communicate(timeout=10)
-    assert time.monotonic() - started < 3
+    _, errors = main.communicate(timeout=60)
     assert errors.count("Traceback") == 1  # the main process's own
     assert "KeyboardInterrupt" in errors
     assert len(workers) == 2

@@ -157,6 +157,7 @@ def test_the_file_says_how_the_split_was_made(tmp_path: Path, config: SplitConfi
         "train": ["a"],
         "validation": ["b"],
         "test": [],
+        "unused": [],
     }
 
 
@@ -168,7 +169,15 @@ def _read(folder: Path, cases: list[Case], **parts: Any) -> Split:
 
 def test_cases_may_be_left_out_on_purpose(tmp_path: Path) -> None:
     split = _read(tmp_path, _cases([2, 1]), train=["p0_1"], validation=["p1_0"], unused=["p0_0"])
-    assert split == Split(("p0_1",), ("p1_0",), ())
+    assert split == Split(("p0_1",), ("p1_0",), (), ("p0_0",))
+    assert "p0_0" not in {name for part in split.parts.values() for name in part}
+
+
+def test_a_split_that_leaves_cases_out_is_written_and_read_again(tmp_path: Path) -> None:
+    cases = _cases([2, 1])
+    split = _read(tmp_path, cases, train=["p0_1"], validation=["p1_0"], unused=["p0_0"])
+    write_split(tmp_path / "again.json", split, SplitConfig(file=tmp_path / "split.json"))
+    assert read_split(tmp_path / "again.json", cases) == split
 
 
 @pytest.mark.parametrize(

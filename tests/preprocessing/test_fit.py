@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.config.preprocessing import PreprocessingConfig
+from pipeline.errors import ConfigError
 from pipeline.preprocessing.fit import FOREGROUND_SAMPLES, Fingerprint, fingerprint, fit, target_spacing_mm
 from pipeline.preprocessing.fitted import ClipNormalisation, ScanNormalisation
 from pipeline.scan import Scan
@@ -101,6 +102,12 @@ def test_a_constant_foreground_leaves_a_deviation_to_divide_by() -> None:
     (channel,) = fit([case(foreground=np.full((1, 5), 7, np.float32))], ("CT",), PreprocessingConfig()).channels
     assert isinstance(channel, ClipNormalisation)
     assert channel.std == 1e-8
+
+
+def test_ct_without_any_foreground_to_fit_on_is_refused() -> None:
+    cases = [case(foreground=np.zeros((1, 0), np.float32))] * 3
+    with pytest.raises(ConfigError, match=r"none in any of 3\. .* or set preprocessing\.intensity=zscore"):
+        fit(cases, ("CT",), PreprocessingConfig())
 
 
 @pytest.mark.parametrize(

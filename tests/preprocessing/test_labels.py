@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ScanError
-from pipeline.preprocessing.labels import to_classes, to_values
+from pipeline.preprocessing.labels import to_classes, to_values, unknown_labels, values_in
 
 
 def test_mask_values_become_class_numbers_in_the_order_given() -> None:
@@ -33,7 +33,16 @@ def test_a_mask_without_any_structure_is_fine() -> None:
 
 def test_values_that_were_not_declared_are_named() -> None:
     mask = np.array([0, 1, 2, 5, 300], np.uint16)
-    with pytest.raises(
-        ScanError, match=r"a mask with the values 0 and 1, 2; found also 5, 300\. Correct the mask, or declare"
-    ):
+    with pytest.raises(ScanError, match=r"the label values 0, 1, 2; found also 5, 300\. Correct the mask, or declare"):
         to_classes(mask, (1, 2))
+
+
+def test_the_background_is_no_label() -> None:
+    assert values_in(np.array([[0, 7], [300, 7]], np.uint16)) == frozenset({7, 300})
+    assert unknown_labels(values_in(np.zeros((2, 2), np.uint8)), {1}) is None
+
+
+def test_unknown_labels_are_named_beside_the_known_ones() -> None:
+    assert unknown_labels({1, 2}, (2, 1)) is None
+    error = unknown_labels({1, 12, 9}, (2, 1), "Go.")
+    assert str(error) == "Expected the label values 0, 1, 2; found also 9, 12. Go."

@@ -1,7 +1,14 @@
+import multiprocessing
+import operator
 import os
 import pickle
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from copy import copy
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +77,7 @@ def test_an_entry_is_made_once(cache: CaseCache, case: PreparedCase) -> None:
 
 
 def test_an_open_entry_travels_to_another_process_by_its_path(cache: CaseCache, case: PreparedCase) -> None:
-    stored = cache.get("a", lambda: case)
+    stored = cache.get("a", partial(copy, case))
     stored.labels()
     travelled = pickle.loads(pickle.dumps(stored))
     np.testing.assert_array_equal(travelled.labels(), case.labels)
@@ -96,8 +103,8 @@ def test_a_case_that_cannot_be_made_leaves_no_entry(cache: CaseCache) -> None:
 
 def test_equal_parts_have_an_equal_key_in_whatever_order() -> None:
     parts = {"image": "12ab", "labels": (1, 2), "fitted": FITTED.model_dump(mode="json")}
-    key = make_key(**parts)
-    assert key == make_key(**dict(reversed(parts.items())))
+    key = make_key(parts)
+    assert key == make_key(dict(reversed(parts.items())))
     assert len(key) == 32
 
 
@@ -113,7 +120,18 @@ def test_equal_parts_have_an_equal_key_in_whatever_order() -> None:
 )
 def test_any_other_content_or_setting_has_another_key(change: dict[str, object]) -> None:
     parts: dict[str, object] = {"image": "12ab", "labels": (1, 2), "fitted": FITTED.model_dump(mode="json")}
-    assert make_key(**parts) != make_key(**(parts | change))
+    assert make_key(parts) != make_key(parts | change)
+
+
+def test_another_format_of_the_entries_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = make_key({"image": "12ab"})
+    monkeypatch.setattr("pipeline.samples.cache.ENTRY_FORMAT", 1000)
+    assert make_key({"image": "12ab"}) != before
+
+
+def test_a_part_whose_text_need_not_say_all_of_it_is_no_key() -> None:
+    with pytest.raises(TypeError, match="ndarray is not JSON serializable"):
+        make_key({"image": np.zeros(10_000)})
 
 
 def test_trimming_removes_what_was_unused_for_longest(cache: CaseCache, case: PreparedCase) -> None:
@@ -137,6 +155,47 @@ def test_entries_in_use_stay_though_they_are_old(cache: CaseCache, case: Prepare
     cache.max_bytes = 1
     cache.trim(stored[:1])
     assert left(cache) == ["a"]
+
+
+def in_another_process(method: str, owner: CaseCache | StoredCase) -> Any:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(operator.methodcaller(method), owner).result()
+
+
+def test_an_entry_that_another_process_removes_is_read_on_by_whom_has_it_open(
+    cache: CaseCache, case: PreparedCase
+) -> None:
+    stored = cache.get("a", partial(copy, case))
+    assert in_another_process("clear", cache) > 0
+    assert left(cache) == []
+    np.testing.assert_array_equal(stored.image(), case.image)
+    np.testing.assert_array_equal(stored.foreground[0], case.foreground[0])
+    assert left(cache) == []
+
+
+def test_an_entry_that_has_gone_is_prepared_again_by_the_process_that_opens_it(
+    cache: CaseCache, case: PreparedCase
+) -> None:
+    stored = cache.get("a", partial(copy, case))
+    cache.clear()
+    np.testing.assert_array_equal(in_another_process("labels", stored), case.labels)
+    np.testing.assert_array_equal(cache.get("a", never).image(), case.image)
+
+
+def test_an_entry_that_is_being_written_is_not_taken_for_one_until_it_is_a_day_old(
+    cache: CaseCache, case: PreparedCase
+) -> None:
+    cache.get("a", partial(copy, case))
+    writing, abandoned = (cache.folder / f".partial-{name}-b.case" for name in ("new", "old"))
+    for path in (writing, abandoned):
+        path.write_bytes(bytes(100))
+    yesterday = time.time() - 25 * 3600
+    os.utime(abandoned, (yesterday, yesterday))
+    assert len(cache.sizes()) == 1
+    assert cache.trim([]) == 100
+    assert left(cache) == [".partial-new-b", "a"]
+    cache.clear()
+    assert left(cache) == [".partial-new-b"]
 
 
 def test_clearing_removes_every_entry_and_nothing_else(cache: CaseCache, case: PreparedCase) -> None:

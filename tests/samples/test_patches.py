@@ -1,4 +1,6 @@
 from collections import Counter
+from copy import copy
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def case(tmp_path: Path) -> StoredCase:
         labels[voxel] = value
     trail = plan_trail(Scan(image.copy(), np.eye(4), Path("scan.nii")), FITTED)
     prepared = PreparedCase("numbered", image, labels, foreground(labels, 3), trail)
-    return CaseCache(CacheConfig(folder=tmp_path)).get("numbered", lambda: prepared)
+    return CaseCache(CacheConfig(folder=tmp_path)).get("numbered", partial(copy, prepared))
 
 
 @pytest.mark.parametrize(("cases", "batch_size", "expected"), [(10, 2, 5), (7, 2, 4), (1, 8, 1), (9, 4, 2)])
@@ -105,7 +107,7 @@ def test_a_patch_that_leaves_the_case_is_filled_up_with_zeros(case: StoredCase) 
 
 def test_patches_with_a_structure_are_centred_on_each_structure_as_often(case: StoredCase) -> None:
     rng = np.random.default_rng(0)
-    centres = Counter(draw_centre(case, (1, 1, 1), 1.0, rng) for _ in range(200))
+    centres = Counter(draw_centre(case, (1, 1, 1), foreground=1.0, rng=rng) for _ in range(200))
     assert set(centres) == set(STRUCTURES.values())
     assert 70 < centres[STRUCTURES[1]] < 130
 
@@ -113,13 +115,13 @@ def test_patches_with_a_structure_are_centred_on_each_structure_as_often(case: S
 def test_a_centre_near_the_border_moves_inwards_so_that_the_patch_stays_inside(case: StoredCase) -> None:
     rng = np.random.default_rng(0)
     # patch (4, 3, 8): centres 2..4 and 1..8; the third axis is shorter than the patch, so its middle 4 // 2
-    assert {draw_centre(case, (4, 3, 8), 1.0, rng) for _ in range(50)} == {(2, 1, 2), (3, 5, 2)}
+    assert {draw_centre(case, (4, 3, 8), foreground=1.0, rng=rng) for _ in range(50)} == {(2, 1, 2), (3, 5, 2)}
 
 
 @pytest.mark.parametrize("patch", [(4, 3, 2), (6, 9, 4), (5, 10, 1), (16, 16, 16)])
 def test_random_patches_lie_inside_and_reach_every_place(case: StoredCase, patch: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
-    centres = np.array([draw_centre(case, patch, 0.0, rng) for _ in range(300)])
+    centres = np.array([draw_centre(case, patch, foreground=0.0, rng=rng) for _ in range(300)])
     for axis, (size, width) in enumerate(zip(SHAPE, patch, strict=True)):
         starts = {int(centre) - width // 2 for centre in centres[:, axis]}
         expected = set(range(size - width + 1)) if width <= size else {size // 2 - width // 2}
@@ -128,14 +130,15 @@ def test_random_patches_lie_inside_and_reach_every_place(case: StoredCase, patch
 
 def test_the_share_of_patches_with_a_structure_is_the_configured_one(case: StoredCase) -> None:
     rng = np.random.default_rng(0)
-    hits = sum(draw_centre(case, (1, 1, 1), 0.3, rng) in STRUCTURES.values() for _ in range(1000))
+    hits = sum(draw_centre(case, (1, 1, 1), foreground=0.3, rng=rng) in STRUCTURES.values() for _ in range(1000))
     assert 0.25 < hits / 1000 < 0.36
 
 
 def test_a_case_without_structures_is_drawn_from_anywhere(tmp_path: Path, case: StoredCase) -> None:
     empty = PreparedCase("empty", case.image(), np.zeros(SHAPE, np.uint8), (np.zeros((0, 3), np.int32),), case.trail)
     stored = CaseCache(CacheConfig(folder=tmp_path)).get("empty", lambda: empty)
-    assert len({draw_centre(stored, (2, 2, 2), 1.0, np.random.default_rng(seed)) for seed in range(20)}) > 10
+    rng = np.random.default_rng(0)
+    assert len({draw_centre(stored, (2, 2, 2), foreground=1.0, rng=rng) for _ in range(20)}) > 10
 
 
 def test_without_augmentation_a_sample_is_what_is_cut(case: StoredCase) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ScanError
+from pipeline.errors import DatasetError, ScanError
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
-from pipeline.samples.prepare import FOREGROUND_VOXELS, foreground, prepare_case
+from pipeline.samples.prepare import FOREGROUND_VOXELS, case_key, foreground, prepare_case, prepare_unchanged
 
 WriteVolume = Callable[..., Path]
 FITTED = FittedPreprocessing(
@@ -26,6 +26,20 @@ def test_a_case_is_read_cropped_and_its_labels_become_classes(tmp_path: Path, wr
     assert [voxels.tolist() for voxels in prepared.foreground] == [[[1, 0, 0]], [[0, 2, 3]]]
     with pytest.raises(ScanError, match="found also 4"):
         prepare_case(case, FITTED, (9,))
+
+
+def test_a_case_whose_files_have_changed_is_not_prepared_under_the_key_of_the_old_ones(
+    tmp_path: Path, write_volume: WriteVolume
+) -> None:
+    image = np.arange(64, dtype=np.int16).reshape(4, 4, 4)
+    case = Case("a", write_volume(tmp_path / "a.nii", image), write_volume(tmp_path / "m.nii", image % 2), "a")
+    key = case_key(case, FITTED, (1,))
+    np.testing.assert_array_equal(
+        prepare_unchanged(case, FITTED, (1,), key=key).image, prepare_case(case, FITTED, (1,)).image
+    )
+    write_volume(tmp_path / "a.nii", image[::-1])
+    with pytest.raises(DatasetError, match=r"others for the case a\. Start the run afresh"):
+        prepare_unchanged(case, FITTED, (1,), key=key)
 
 
 def test_the_foreground_is_sampled_over_the_whole_structure() -> None:

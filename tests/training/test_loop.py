@@ -1,10 +1,10 @@
 """Training on two volumes of 12 x 12 x 12 with a bright ball to find; an epoch takes well under a second."""
 
+import itertools
 import math
-import time
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.augmentation.volumes import Sample
 from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.cache import CacheConfig
 from pipeline.config.network import NetworkConfig
@@ -25,9 +24,10 @@ from pipeline.samples.cache import CaseCache, PreparedCase
 from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
 from pipeline.samples.prepare import foreground
 from pipeline.scan import Scan
-from pipeline.training.loop import DivergedError, EpochResult, Task, fit
+from pipeline.training.loop import DivergedError, EpochResult, Task, ensure_validated, fit
 from pipeline.training.schedule import Clock
 from pipeline.training.state import (
+    Counters,
     TrainingState,
     average_weights,
     load_checkpoint,
@@ -35,14 +35,17 @@ from pipeline.training.state import (
     new_state,
     save_checkpoint,
 )
-from pipeline.training.validation import SlidingWindow, ValidationCase, mean_dice, validate
+from pipeline.training.validation import Validation, ValidationCase, mean_dice, validate
 
 CPU = Compute(torch.device("cpu"), "fp32")
 NETWORK = NetworkConfig(features=(4, 8, 8), deep_supervision=1)
 FITTED = FittedPreprocessing(
     spacing_mm=(1.0, 1.0, 1.0), crop="none", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
 )
-WINDOW = SlidingWindow((8, 8, 8), 0.5)
+
+
+def validation(cases: list[ValidationCase], classes: int = 2) -> Validation:
+    return Validation(cases, classes, patch_size=(8, 8, 8), overlap=0.5)
 
 
 def config(**settings: object) -> TrainingConfig:
@@ -87,20 +90,29 @@ class Run:
 
 
 def start(training: TrainingConfig) -> TrainingState:
-    return new_state(new_network(NETWORK, channels=1, classes=2, seed=training.seed), 3, training, CPU)
+    network = new_network(NETWORK, channels=1, classes=2, seed=training.seed)
+    return new_state(network, training.optimiser, CPU, dimensions=3)
 
 
-def task(cases: list[ValidationCase], training: TrainingConfig, first_epoch: int = 0) -> Task:
-    plan = BatchPlan(len(cases), training, first_epoch)
+def task(
+    cases: list[ValidationCase], training: TrainingConfig, *, counters: Counters | None = None, seconds: float = 0.0
+) -> Task:
+    """What is left of a training that was begun some seconds ago."""
+    plan = BatchPlan(len(cases), training, counters.epoch if counters else 0)
     dataset = PatchDataset([case.stored for case in cases], training, AugmentationConfig())
-    loader = make_loader(dataset, plan, 0, pin_memory=False)
-    return Task(iter(loader), batches_per_epoch(len(cases), training), cases, WINDOW, classes=2)
+    return Task(
+        batches=iter(make_loader(dataset, plan, 0, pin_memory=False)),
+        batches_per_epoch=batches_per_epoch(len(cases), training),
+        validation=validation(cases),
+        config=training,
+        compute=CPU,
+        clock=Clock.start(seconds),
+    )
 
 
-def train(cases: list[ValidationCase], training: TrainingConfig, clock: Clock | None = None) -> Run:
+def train(cases: list[ValidationCase], training: TrainingConfig, *, seconds: float = 0.0) -> Run:
     state = start(training)
-    clock = clock or Clock.start(0.0)
-    return Run(state, list(fit(state, task(cases, training), training, CPU, clock)))
+    return Run(state, list(fit(state, task(cases, training, seconds=seconds))))
 
 
 def assert_identical(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -128,17 +140,31 @@ def test_a_run_resumed_from_its_checkpoint_is_the_run_without_a_break(
     training = config(optimiser={"kind": kind})
     whole = train(cases, training)
     broken = start(training)
-    next(fit(broken, task(cases, training), training, CPU, Clock.start(0.0)))
+    next(fit(broken, task(cases, training)))
     save_checkpoint(tmp_path / "last.ckpt", broken)
     state = start(training.model_copy(update={"seed": 77}))
     load_checkpoint(tmp_path / "last.ckpt", state)
-    (result,) = fit(state, task(cases, training, state.epoch), training, CPU, Clock.start(state.seconds))
+    (result,) = fit(state, task(cases, training, counters=state.counters))
     assert (result.epoch, result.finished) == (2, True)
     assert result.loss == whole.results[1].loss
     assert result.learning_rate == whole.results[1].learning_rate
     assert result.dice == whole.results[1].dice
     assert_identical(average_weights(state), whole.weights)
     assert_identical(state.network.state_dict(), whole.state.network.state_dict())
+
+
+def test_the_losses_of_the_first_steps_are_those_of_today() -> None:
+    """Golden values: a change that moves them changes every training, and has to say so.
+
+    Two patches with a ball each, no chance but in the weights.
+    """
+    index = torch.stack(torch.meshgrid(*[torch.arange(8)] * 3, indexing="ij"))
+    balls = torch.stack([((index - centre) ** 2).sum(0) < 9 for centre in (3, 4)])[:, None]
+    batch = {"image": balls + 0.1 * torch.sin(index.sum(0).float()), "labels": balls.byte()}
+    training = config(max_epochs=3, iterations_per_epoch=1, optimiser={"warmup_steps": 0})
+    todo = replace(task([], training), batches=itertools.repeat(batch), batches_per_epoch=1)
+    losses = [result.loss for result in fit(start(training), todo)]
+    assert losses == pytest.approx([1.437997, 1.342268, 1.282311], rel=1e-4)
 
 
 def test_training_finds_the_ball(cases: list[ValidationCase]) -> None:
@@ -156,15 +182,35 @@ def test_each_epoch_reports_how_far_training_is(cases: list[ValidationCase]) -> 
     assert [result.share for result in run.results] == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert [result.finished for result in run.results] == [False, False, True]
     assert [result.dice is not None for result in run.results] == [False, True, True]  # the last one always
-    assert (run.state.epoch, run.state.step) == (3, 9)
-    assert run.state.seconds == run.results[-1].seconds > 0
+    counters = run.state.counters
+    assert (counters.epoch, counters.validated_epoch, counters.step) == (3, 3, 9)
+    assert counters.seconds == run.results[-1].seconds > 0
 
 
 def test_without_validation_cases_there_is_no_dice(cases: list[ValidationCase]) -> None:
     training = config(max_epochs=1)
-    batches = task(cases, training).batches
-    (result,) = fit(start(training), Task(batches, 3, [], WINDOW, 2), training, CPU, Clock.start(0.0))
+    (result,) = fit(start(training), replace(task(cases, training), validation=validation([])))
     assert (result.dice, result.is_best, result.finished) == (None, False, True)
+
+
+def test_weights_that_were_not_validated_are_validated_before_their_dice_is_told(cases: list[ValidationCase]) -> None:
+    training = config(max_epochs=3, validate_every=2)
+    state, todo = start(training), task(cases, training)
+    epochs = fit(state, todo)
+    next(epochs)
+    assert (state.counters.validated_epoch, state.counters.last_dice) == (0, None)
+    ensure_validated(state, todo)
+    expected = mean_dice(validate(state.average, todo.validation, CPU))
+    assert (state.counters.validated_epoch, state.counters.last_dice) == (1, expected)
+    ensure_validated(state, replace(todo, validation=validation(cases[:1])))
+    assert state.counters.last_dice == expected  # nothing is validated twice
+
+
+def test_a_run_whose_minutes_are_used_up_has_nothing_left_to_do(cases: list[ValidationCase]) -> None:
+    training = config(max_minutes=1)
+    state = start(training)
+    state.counters.epoch, state.counters.step = 1, 3
+    assert list(fit(state, task(cases, training, counters=state.counters, seconds=61.0))) == []
 
 
 def test_training_stops_after_validations_without_a_gain(cases: list[ValidationCase]) -> None:
@@ -173,31 +219,33 @@ def test_training_stops_after_validations_without_a_gain(cases: list[ValidationC
     # the first validation is the best so far, and with such a rate no later one is better
     assert [result.is_best for result in run.results] == [True, False, False]
     assert run.results[-1].finished
-    assert run.state.stale_validations == 2
+    assert run.state.counters.stale_validations == 2
 
 
 def test_the_time_bound_ends_an_epoch_which_is_then_validated(cases: list[ValidationCase]) -> None:
     training = config(max_minutes=1, max_epochs=50, validate_every=10)
-    run = train(cases, training, Clock(before=61.0, started=time.monotonic()))
+    run = train(cases, training, seconds=61.0)
     (result,) = run.results
     assert (result.share, result.finished) == (1.0, True)
     assert result.dice is not None
-    assert run.state.step == 1  # of 3: an epoch has a batch at least
+    assert run.state.counters.step == 1  # of 3: an epoch has a batch at least
 
 
 def test_the_learning_rate_follows_the_time_bound(cases: list[ValidationCase]) -> None:
     training = config(max_minutes=1, max_epochs=1000, iterations_per_epoch=1, optimiser={"warmup_steps": 0})
-    state = start(training)
-    result = next(fit(state, task(cases, training), training, CPU, Clock(before=45.0, started=time.monotonic())))
+    result = next(fit(start(training), task(cases, training, seconds=45.0)))
     assert result.learning_rate == pytest.approx(2e-3 * (1 + math.cos(math.pi * 0.75)) / 2, rel=0.1)
 
 
 def test_a_loss_that_is_no_number_ends_training(cases: list[ValidationCase]) -> None:
     training = config()
     nan = {"image": torch.full((2, 1, 8, 8, 8), torch.nan), "labels": torch.zeros(2, 1, 8, 8, 8, dtype=torch.uint8)}
-    batches: Iterator[Sample] = iter([nan])
-    with pytest.raises(DivergedError, match=r"the loss is nan at step 0; lower the learning rate"):
-        list(fit(start(training), Task(batches, 1, cases, WINDOW, 2), training, CPU, Clock.start(0.0)))
+    batches = task(cases, training).batches
+    poisoned = replace(task(cases, training), batches=itertools.chain([next(batches)], [nan]))
+    with pytest.raises(
+        DivergedError, match=r"finite loss; found nan at step 1\. Lower training\.optimiser\.learning_ra"
+    ):
+        list(fit(start(training), poisoned))
 
 
 def test_two_accumulated_batches_make_the_step_of_one_twice_as_large(cases: list[ValidationCase]) -> None:
@@ -205,7 +253,7 @@ def test_two_accumulated_batches_make_the_step_of_one_twice_as_large(cases: list
     large = config(max_epochs=1, iterations_per_epoch=1, batch_size=2, optimiser=sgd)
     small = config(max_epochs=1, iterations_per_epoch=2, batch_size=1, optimiser=sgd | {"accumulate": 2})
     one, other = train(cases, large), train(cases, small)
-    assert (one.state.step, other.state.step) == (1, 1)
+    assert (one.state.counters.step, other.state.counters.step) == (1, 1)
     assert other.results[0].loss == pytest.approx(one.results[0].loss, rel=1e-5)
     for name, tensor in one.weights.items():
         torch.testing.assert_close(other.weights[name], tensor, rtol=1e-4, atol=1e-5)
@@ -213,7 +261,7 @@ def test_two_accumulated_batches_make_the_step_of_one_twice_as_large(cases: list
 
 def test_batches_that_are_left_over_make_a_step_of_their_own(cases: list[ValidationCase]) -> None:
     run = train(cases, config(optimiser={"accumulate": 2}))
-    assert run.state.step == 4  # 3 batches an epoch: a step of 2 and a step of 1, twice
+    assert run.state.counters.step == 4  # 3 batches an epoch: a step of 2 and a step of 1, twice
     assert run.results[-1].share == 1.0
 
 
@@ -233,7 +281,7 @@ def test_validation_scores_each_case_on_its_own_grid(cases: list[ValidationCase]
         def forward(self, x: Tensor) -> list[Tensor]:
             return [torch.cat([torch.zeros_like(x), 10 * (x - 0.7)], 1)]
 
-    (dice,) = validate(Threshold(), cases, WINDOW, 2, CPU)  # type: ignore[arg-type]
+    (dice,) = validate(Threshold(), validation(cases), CPU)  # type: ignore[arg-type]
     assert dice is not None
     assert 0.8 < dice < 1.0
 
@@ -245,7 +293,7 @@ def test_a_class_that_no_case_has_is_left_out_of_the_mean(cases: list[Validation
         def forward(self, x: Tensor) -> list[Tensor]:
             return [torch.cat([x * 0 + 1, x * 0, x * 0], 1)]
 
-    dice = validate(Nothing(), cases, WINDOW, 3, CPU)  # type: ignore[arg-type]
+    dice = validate(Nothing(), validation(cases, classes=3), CPU)  # type: ignore[arg-type]
     assert dice == [0.0, None]
     assert mean_dice(dice) == 0.0
     assert mean_dice([0.5, None, 1.0]) == 0.75

@@ -3,7 +3,7 @@ from math import cos, pi
 
 import pytest
 
-from pipeline.config.training import OptimiserConfig, TrainingConfig
+from pipeline.config.training import OptimiserConfig
 from pipeline.training.schedule import Clock, learning_rate, progress
 
 SGD = OptimiserConfig(kind="sgd", learning_rate=0.01, warmup_steps=0)
@@ -31,17 +31,21 @@ def test_the_rate_rises_with_the_steps_of_the_warm_up() -> None:
 
 
 def test_progress_is_the_share_of_the_steps() -> None:
-    assert [progress(step, 200, 1e9, TrainingConfig()) for step in (0, 50, 200, 300)] == [0.0, 0.25, 1.0, 1.0]
+    shares = [progress(step=step, total_steps=200, seconds=1e9, max_minutes=None) for step in (0, 50, 200, 300)]
+    assert shares == [0.0, 0.25, 1.0, 1.0]
 
 
-def test_progress_is_the_share_of_the_minutes_where_that_is_further() -> None:
-    config = TrainingConfig(max_minutes=2)
-    assert progress(50, 200, 12.0, config) == 0.25  # 12 s of 120 s are 0.1
-    assert progress(50, 200, 60.0, config) == 0.5
-    assert progress(50, 200, 121.0, config) == 1.0
+@pytest.mark.parametrize(("seconds", "expected"), [(12.0, 0.25), (60.0, 0.5), (121.0, 1.0)])  # 12 s of 120 s are 0.1
+def test_progress_is_the_share_of_the_minutes_where_that_is_further(seconds: float, expected: float) -> None:
+    assert progress(step=50, total_steps=200, seconds=seconds, max_minutes=2) == expected
 
 
 def test_a_clock_goes_on_from_the_seconds_before() -> None:
     clock = Clock(before=100.0, started=time.monotonic() - 5.0)
     assert clock.seconds == pytest.approx(105.0, abs=0.5)
     assert Clock.start(7.0).seconds == pytest.approx(7.0, abs=0.5)
+
+
+def test_a_run_goes_on_from_the_seconds_of_its_checkpoint_and_keeps_those_of_its_own_start() -> None:
+    clock = Clock(before=0.0, started=time.monotonic() - 5.0)
+    assert clock.after(100.0).seconds == pytest.approx(105.0, abs=0.5)

@@ -9,10 +9,11 @@ import torch
 from torch import nn, optim
 
 from pipeline.config.network import NetworkConfig
-from pipeline.config.training import TrainingConfig
+from pipeline.config.training import OptimiserConfig
 from pipeline.errors import ModelError
 from pipeline.inference.precision import Compute
 from pipeline.training.state import (
+    Counters,
     TrainingState,
     average_weights,
     load_checkpoint,
@@ -27,8 +28,8 @@ TINY = NetworkConfig(features=(2, 4), deep_supervision=0, norm="batch")
 
 
 def make(seed: int = 0, network: NetworkConfig = TINY, **optimiser: object) -> TrainingState:
-    training = TrainingConfig.model_validate({"optimiser": optimiser})
-    return new_state(new_network(network, channels=1, classes=2, seed=seed), 3, training, CPU)
+    unet = new_network(network, channels=1, classes=2, seed=seed)
+    return new_state(unet, OptimiserConfig.model_validate(optimiser), CPU, dimensions=3)
 
 
 def trained(**optimiser: Any) -> TrainingState:
@@ -36,8 +37,7 @@ def trained(**optimiser: Any) -> TrainingState:
     state = make(**optimiser)
     state.network(torch.randn(1, 1, 8, 8, 8))[0].square().mean().backward()
     state.optimiser.step()
-    state.step, state.epoch, state.seconds = 7, 3, 12.5
-    state.best_dice, state.last_dice, state.stale_validations = 0.75, 0.5, 2
+    state.counters = Counters(3, 7, 12.5, validated_epoch=2, last_dice=0.5, best_dice=0.75, stale_validations=2)
     update_average(state, 0.9)
     return state
 
@@ -80,7 +80,7 @@ def test_sgd_without_momentum_is_possible() -> None:
 )
 def test_the_average_follows_faster_at_first(step: int, decay: float, kept: float) -> None:
     state = make()
-    state.step = step
+    state.counters.step = step
     with torch.no_grad():
         for own, new in zip(state.average.parameters(), state.network.parameters(), strict=True):
             own.fill_(10.0)
@@ -102,8 +102,7 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path, kind: str) -> None:
     state, other = trained(kind=kind), make(seed=9, kind=kind)
     save_checkpoint(tmp_path / "last.ckpt", state)
     load_checkpoint(tmp_path / "last.ckpt", other)
-    assert (other.epoch, other.step, other.seconds) == (3, 7, 12.5)
-    assert (other.best_dice, other.last_dice, other.stale_validations) == (0.75, 0.5, 2)
+    assert other.counters == state.counters != Counters()
     for part in ("network", "average"):
         saved, loaded = (getattr(each, part).state_dict() for each in (state, other))
         assert all(torch.equal(saved[name], loaded[name]) for name in saved)
@@ -144,6 +143,29 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     other = make(network=TINY.model_copy(update={"features": (2, 6)}))
     with pytest.raises(ModelError, match=r"last\.ckpt: Error\(s\) in loading state_dict for UNet"):
         load_checkpoint(tmp_path / "last.ckpt", other)
+
+
+@pytest.mark.parametrize("change", [{"format": 1}, {"format": None}])
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    torch.save(trained().to_dict() | change, tmp_path / "last.ckpt")
+    with pytest.raises(ModelError, match=r"last\.ckpt: another version of medseg wrote it\. Start the run afresh"):
+        load_checkpoint(tmp_path / "last.ckpt", make())
+
+
+def test_a_validation_is_the_best_where_its_dice_is_above_all_before() -> None:
+    counters = Counters()
+    noted = []
+    for counters.epoch, dice in ((2, 0.5), (4, 0.5), (6, 0.25), (8, 0.75), (10, None)):
+        best = counters.note_validation(dice)
+        noted.append((best, counters.best_dice, counters.last_dice, counters.stale_validations))
+    assert noted == [
+        (True, 0.5, 0.5, 0),
+        (False, 0.5, 0.5, 1),
+        (False, 0.5, 0.25, 2),
+        (True, 0.75, 0.75, 0),
+        (False, 0.75, None, 0),  # no structure in any case: neither a gain nor a loss
+    ]
+    assert counters.validated_epoch == 10
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.layouts.wording import count_of, enumerate_names
+from pipeline.wording import count_of, enumerate_names
 
 
 @pytest.mark.parametrize(

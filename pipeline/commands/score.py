@@ -1,0 +1,40 @@
+"""``medseg score``: how good a folder of masks is. It needs no model, and so no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import __version__
+from pipeline.config.evaluation import EvaluationConfig
+from pipeline.evaluation import labels_in, score_folders, summarise, write_evaluation
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The content of metrics.json, and how many cases failed."""
+
+    summary: dict[str, Any]
+    failed: int
+
+
+def score(
+    predictions: Path, references: Path, output: Path, labels: dict[str, int] | None, config: EvaluationConfig
+) -> Evaluation:
+    """Score a folder of masks against another, without a model.
+
+    Args:
+        predictions: masks named after their cases, or what `predict` wrote.
+        references: masks named after their cases.
+        output: folder for metrics.json, cases.csv and report.html.
+        labels: name and value of each structure; by default the values found in the references.
+        config: settings of the metrics.
+
+    Raises:
+        DatasetError: the folders hold no masks that go together.
+    """
+    known = labels if labels is not None else labels_in(references)
+    scores, failed = score_folders(predictions, references, known, config)
+    summary = summarise(scores, known, config, excluded_training_cases=0, failed=failed)
+    provenance = {"predictions": predictions.name, "references": references.name, "medseg": __version__}
+    write_evaluation(output, scores, summary, provenance)
+    return Evaluation(summary, len(failed))

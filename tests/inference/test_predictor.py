@@ -1,0 +1,74 @@
+"""The number formats of a predictor: which one runs, and what it does to a mask."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.config.inference import InferenceConfig
+from pipeline.config.network import NetworkConfig
+from pipeline.inference import precision
+from pipeline.inference.predictor import Predictor, network_function
+from pipeline.manifest import Manifest
+from pipeline.model import Model, load_model
+from pipeline.networks.unet import UNet
+from pipeline.preprocessing.prepare import Prepared
+from pipeline.preprocessing.prepare import prepare as prepare_scan
+from pipeline.scan import Scan
+
+WriteModel = Callable[..., Path]
+CPU = torch.device("cpu")
+
+
+def with_trained_precision(model: Model, trained: str) -> Model:
+    provenance = model.manifest.provenance.model_copy(update={"precision": trained})
+    return Model(model.manifest.model_copy(update={"provenance": provenance}), model.network)
+
+
+@pytest.mark.parametrize(("native", "used"), [(("fp32", "bf16"), "bf16"), (("fp32",), "fp32")])
+def test_auto_is_the_format_of_the_training_where_the_processor_has_it(
+    write_model: WriteModel, monkeypatch: pytest.MonkeyPatch, native: tuple[str, ...], used: str
+) -> None:
+    monkeypatch.setattr(precision, "native_precisions", lambda _device: frozenset(native))
+    model = with_trained_precision(load_model(write_model()), "bf16")
+    assert Predictor(model, InferenceConfig(device="cpu")).compute == precision.Compute(CPU, used)
+
+
+def random_unet(manifest: Manifest) -> Model:
+    """A network of random weights whose classes are decided by convolutions of many channels."""
+    config = NetworkConfig(features=(16, 32), deep_supervision=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(config, 1, 3).eval()
+    return Model(manifest.model_copy(update={"network": config, "patch_size": (32, 32, 32)}), network)
+
+
+def smooth_scan() -> Scan:
+    noise = np.random.default_rng(0).normal(size=(1, 40, 36, 32))
+    image: NDArray[np.float32] = ndimage.gaussian_filter(noise, (0, 3, 3, 3)).astype(np.float32)
+    return Scan(image / image.std() + 3, np.eye(4), Path("smooth.nii"))
+
+
+def test_bf16_runs_on_a_cpu_that_has_it_and_its_mask_agrees_nearly_everywhere_with_that_of_fp32(
+    write_model: WriteModel,
+) -> None:
+    if "bf16" not in precision.native_precisions(CPU):
+        pytest.skip("this processor has no bf16 instructions (AVX512-BF16 or AMX)")
+    model = random_unet(load_model(write_model()).manifest)
+    prepared: Prepared = prepare_scan(smooth_scan(), model.manifest.preprocessing)
+    masks = {}
+    for name in ("fp32", "bf16"):
+        predictor = Predictor(model, InferenceConfig.model_validate({"device": "cpu", "precision": name}))
+        masks[name] = predictor.predict_prepared(prepared)
+    batch = torch.from_numpy(prepared.image)[None, :, :32, :32, :32]
+    with torch.inference_mode():
+        half = network_function(model.network, precision.Compute(CPU, "bf16"))(batch)
+        single = network_function(model.network, precision.Compute(CPU, "fp32"))(batch)
+    assert (half.dtype, single.dtype) == (torch.bfloat16, torch.float32)
+    assert not torch.equal(half.float(), single)
+    assert min(np.unique(masks["fp32"], return_counts=True)[1]) > 1000  # of each class
+    assert (masks["bf16"] == masks["fp32"]).mean() > 0.98

@@ -1,0 +1,47 @@
+"""What is to start fast imports none of the libraries that take seconds."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).resolve().parents[1] / "data_samples" / "shapes"
+SLOW = {"albumentations", "mlflow", "monai", "torch"}
+
+
+def imports_of(*arguments: str) -> list[str]:
+    """The modules that a command and the processes that it starts import, a name for each time."""
+    environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return re.findall(r"import time: +\d+ \| +\d+ \| +([\w.]+)", done.stderr)
+
+
+def test_help_imports_nothing_slow() -> None:
+    imported = imports_of("--help")
+    assert "pipeline.cli" in imported
+    assert not SLOW & set(imported)
+
+
+@pytest.mark.parametrize("options", [[], ["--deep"]])
+@pytest.mark.parametrize("path", [SAMPLES, SAMPLES / "imagesTs"])
+def test_neither_check_nor_its_reader_process_imports_anything_slow(path: Path, options: list[str]) -> None:
+    imported = imports_of("check", str(path), *options)
+    assert imported.count("pipeline.checks") == 2  # once in each process
+    assert not SLOW & set(imported)
+
+
+def test_score_imports_nothing_slow(tmp_path: Path) -> None:
+    for name in ("predictions", "references"):
+        (tmp_path / name).mkdir()
+        shutil.copy(next((SAMPLES / "labelsTr").glob("*.nii.gz")), tmp_path / name)
+    folders = [str(tmp_path / name) for name in ("predictions", "references", "out")]
+    imported = imports_of("score", *folders[:2], "-o", folders[2])
+    assert "pipeline.evaluation" in imported
+    assert not SLOW & set(imported)
