@@ -185,25 +185,24 @@ def write_evaluation(out: Path, scores: list[CaseScore], summary: dict[str, Any]
 
 
 def score_folders(
-    predictions: Path, references: Path, labels: dict[str, int] | None, config: EvaluationConfig
+    predictions: Path, references: Path, labels: dict[str, int], config: EvaluationConfig
 ) -> tuple[list[CaseScore], list[FailedCase]]:
     """Score the masks of one folder against those of another, matched by case.
 
     Args:
         predictions: masks named ``<case>.nii.gz``, or folders as prediction writes them, ``<case>/mask.nii.gz``.
         references: masks named ``<case>.nii.gz``.
-        labels: name and value of each structure; None takes those of `labels_in`.
+        labels: name and value of each structure.
         config: the tolerance of the surface Dice.
 
     Returns:
         The scores, and the cases that have none: no prediction, an unreadable mask, or two different grids.
 
     Raises:
-        DatasetError: a folder is missing, no case is in both, or no label is known.
+        DatasetError: a folder is missing, or no case is in both.
     """
     predicted, expected = _predicted_masks(predictions), _flat_masks(references)
     _check_match(predicted, expected, predictions, references)
-    labels = labels_in(references) if labels is None else labels
     scores: list[CaseScore] = []
     failures: list[FailedCase] = []
     for case, paths in expected.items():
@@ -215,14 +214,17 @@ def score_folders(
     return scores, failures
 
 
-def labels_in(references: Path) -> dict[str, int]:
-    """The values above 0 that a folder's masks hold, each under the name ``label_<value>``.
+def labels_in(predictions: Path, references: Path) -> dict[str, int]:
+    """The values above 0 that masks of two folders hold, each under the name ``label_<value>``.
+
+    What the predictions alone hold is a structure that was found where there is none; it counts as well.
 
     Raises:
-        DatasetError: the folder is missing, or none of its masks holds a value above 0.
+        DatasetError: a folder is missing, or no reference and no prediction of it holds a value above 0.
     """
     values: set[int] = set()
-    for paths in _flat_masks(references).values():
+    predicted, expected = _predicted_masks(predictions), _flat_masks(references)
+    for paths in [*expected.values(), *(predicted[case] for case in predicted.keys() & expected.keys())]:
         try:
             values.update(np.unique(nifti.read_mask(paths[0]).array).tolist())
         except ScanError as error:
@@ -230,8 +232,8 @@ def labels_in(references: Path) -> dict[str, int]:
     found = sorted(values - {0})
     if not found:
         raise DatasetError(
-            "references that hold structures",
-            f"no value above 0 in any mask of {references}",
+            "masks that hold structures",
+            f"no value above 0 in any mask of {references} or of its cases in {predictions}",
             "Check that they are masks.",
         )
     return {f"label_{value}": value for value in found}

@@ -241,23 +241,31 @@ def test_spacing_is_taken_from_the_masks(tmp_path: Path) -> None:
     assert scores[0].hd95_mm == pytest.approx(8.0)
 
 
-def test_labels_are_found_in_the_references_where_none_are_given(tmp_path: Path) -> None:
+def test_labels_are_found_in_references_and_in_their_predictions(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a.nii.gz", row_of(0, 3, 9))
     save(tmp_path / "r" / "a.nii.gz", row_of(0, 3, 0))
     save(tmp_path / "r" / "b.nii.gz", row_of(0, 200, 1))
-    assert labels_in(tmp_path / "r") == {"label_1": 1, "label_3": 3, "label_200": 200}
-    scores, _ = score_folders(tmp_path / "p", tmp_path / "r", None, CONFIG)
-    assert [score.label for score in scores] == ["label_1", "label_3", "label_200"]
-    assert scores[1].dice == 1.0
+    save(tmp_path / "p" / "of-no-reference.nii.gz", row_of(0, 77, 0))
+    expected = {"label_1": 1, "label_3": 3, "label_9": 9, "label_200": 200}
+    assert labels_in(tmp_path / "p", tmp_path / "r") == expected
+
+
+def test_a_structure_that_the_predictions_alone_hold_scores_0(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "a.nii.gz", row_of(0, 3, 9))
+    save(tmp_path / "r" / "a.nii.gz", row_of(0, 3, 0))
+    labels = labels_in(tmp_path / "p", tmp_path / "r")
+    scores, _ = score_folders(tmp_path / "p", tmp_path / "r", labels, CONFIG)
+    assert [(score.label, score.dice) for score in scores] == [("label_3", 1.0), ("label_9", 0.0)]
 
 
 def test_an_unreadable_reference_does_not_keep_labels_from_being_found(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save(tmp_path / "a.nii.gz", row_of(0, 3))
-    (tmp_path / "b.nii.gz").write_bytes(b"no image")
+    save(tmp_path / "r" / "a.nii.gz", row_of(0, 3))
+    save(tmp_path / "p" / "a.nii.gz", row_of(0, 0))
+    (tmp_path / "r" / "b.nii.gz").write_bytes(b"no image")
     with caplog.at_level(logging.WARNING):
-        assert labels_in(tmp_path) == {"label_3": 3}
+        assert labels_in(tmp_path / "p", tmp_path / "r") == {"label_3": 3}
     assert "No labels are taken from b.nii.gz" in caplog.text
 
 
@@ -356,7 +364,8 @@ def test_a_folder_that_does_not_exist_is_refused(folders: tuple[Path, Path], tmp
         score_folders(tmp_path / "nowhere", folders[1], {"heart": 1}, CONFIG)
 
 
-def test_references_without_any_structure_have_no_labels(tmp_path: Path) -> None:
-    save(tmp_path / "a.nii.gz", row_of(0, 0))
+def test_masks_without_any_structure_have_no_labels(tmp_path: Path) -> None:
+    for folder in ("p", "r"):
+        save(tmp_path / folder / "a.nii.gz", row_of(0, 0))
     with pytest.raises(DatasetError, match="found no value above 0 in any mask"):
-        labels_in(tmp_path)
+        labels_in(tmp_path / "p", tmp_path / "r")

@@ -16,10 +16,12 @@ from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import UserError
 from pipeline.evaluation import CaseScore, FailedCase, score_case, summarise, write_evaluation
+from pipeline.formats import nifti
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import run_isolated
 from pipeline.inference.reading import read_case, read_hash
 from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
 from pipeline.model import Model
 
@@ -63,7 +65,7 @@ def evaluate(
         selection = select_cases(dataset, _hashes(dataset, config, progress), manifest, part)
     with progress_line(console, "evaluating") as progress:
         scored = _score_cases(selection.cases, predictor, config, progress)
-    failed = [*selection.failed, *scored.failed]
+    failed = [*_incomplete(dataset), *selection.failed, *scored.failed]
     summary = summarise(
         scored.scores,
         manifest.labels,
@@ -87,6 +89,16 @@ def evaluate(
     return Evaluation(summary, len(failed))
 
 
+def _incomplete(dataset: Dataset) -> list[FailedCase]:
+    """Scans without a mask, masks without a scan, and files that dataset.json lists but that do not exist."""
+    halves = (
+        (dataset.unmasked, "Expected a mask for every scan; found none. Add it, or correct its name."),
+        (dataset.orphan_masks, "Expected a scan for every mask; found none. Add it, or correct its name."),
+        (dataset.missing, f"Expected the file, which {FILE_NAME} lists; found none. Copy it there."),
+    )
+    return [FailedCase(nifti.case_name(path) or path.name, reason) for paths, reason in halves for path in paths]
+
+
 def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> dict[str, str | FailedCase]:
     """Content hash of each case's scan by the case's name, or why it could not be read."""
     return {case.name: outcome for case, outcome in _isolated(read_hash, list(dataset.cases), config, progress)}
@@ -99,15 +111,15 @@ def _score_cases(cases: list[Case], predictor: Predictor, config: InferenceConfi
         if isinstance(outcome, FailedCase):
             result.failed.append(outcome)
             continue
+        truth = outcome.truth
         try:
             mask = predictor.predict_prepared(outcome.prepared)
-        except UserError as error:
-            result.failed.append(FailedCase(case.name, str(error)))
+            scores = score_case(case.name, mask, truth.array[0], truth.affine, manifest.labels, manifest.evaluation)
+        except Exception as error:  # whatever it is, the scores of the other cases are kept
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            result.failed.append(FailedCase(case.name, reason))
             continue
-        truth = outcome.truth
-        result.scores.extend(
-            score_case(case.name, mask, truth.array[0], truth.affine, manifest.labels, manifest.evaluation)
-        )
+        result.scores.extend(scores)
     return result
 
 

@@ -26,13 +26,13 @@ def score(
         predictions: masks named after their cases, or what `predict` wrote.
         references: masks named after their cases.
         output: folder for metrics.json, cases.csv and report.html.
-        labels: name and value of each structure; by default the values found in the references.
+        labels: name and value of each structure; by default the values found in either folder.
         config: settings of the metrics.
 
     Raises:
         DatasetError: the folders hold no masks that go together.
     """
-    known = labels if labels is not None else labels_in(references)
+    known = labels if labels is not None else labels_in(predictions, references)
     scores, failed = score_folders(predictions, references, known, config)
     summary = summarise(scores, known, config, excluded_training_cases=0, failed=failed)
     provenance = {"predictions": predictions.name, "references": references.name, "medseg": __version__}

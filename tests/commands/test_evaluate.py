@@ -222,6 +222,34 @@ def test_cases_that_cannot_be_scored_are_failed_and_the_others_scored(
     assert scored_cases(tmp_path / "out") == ["d"]
 
 
+def test_a_scan_without_its_mask_is_failed_and_not_left_out_in_silence(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    (dataset / "labelsTr" / "a.nii.gz").rename(dataset / "labelsTr" / "misnamed.nii.gz")
+    assert run(write_model(), dataset, tmp_path / "out").failed == 2
+    reasons = {row["case"]: row["reason"] for row in metrics(tmp_path / "out")["failed_cases"]}
+    assert "Expected a mask for every scan; found none." in reasons["a"]
+    assert "Expected a scan for every mask; found none." in reasons["misnamed"]
+    assert scored_cases(tmp_path / "out") == ["b", "c", "d"]
+
+
+def test_an_unforeseen_error_in_one_case_keeps_the_scores_of_the_others(
+    write_model: WriteModel, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remaining = iter([MemoryError("no room")])
+
+    def predict(self: Predictor, prepared: Any) -> Any:
+        for error in remaining:
+            raise error
+        return predict_prepared(self, prepared)
+
+    predict_prepared = Predictor.predict_prepared
+    monkeypatch.setattr(Predictor, "predict_prepared", predict)
+    assert run(write_model(), dataset, tmp_path / "out").failed == 1
+    assert metrics(tmp_path / "out")["failed_cases"] == [{"case": "a", "reason": "MemoryError: no room"}]
+    assert scored_cases(tmp_path / "out") == ["b", "c", "d"]
+
+
 def test_scoring_what_predict_wrote_gives_what_evaluate_gives(
     write_model: WriteModel, dataset: Path, tmp_path: Path
 ) -> None:
