@@ -19,6 +19,8 @@ from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels, values_in
 from pipeline.wording import count_of, enumerate_names
 
 Severity = Literal["error", "warning"]
+Problem = tuple[Severity, str, str, str]
+"""What findings of several cases have in common: severity, expected, found, remedy."""
 T = TypeVar("T")
 
 
@@ -118,8 +120,8 @@ def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findi
 def inspect_case(job: Inspection) -> CaseFacts:
     """Look at one case; all that can be said about it is said, not the first thing alone."""
     name, findings = job.case.name, list[Finding]()
-    image = _attempt(nifti.read_header, job.case.image, name, findings)
-    mask = _attempt(nifti.read_header, job.case.mask, name, findings) if job.case.mask else None
+    image = _attempt(nifti.read_header, job.case.image, case=name, findings=findings)
+    mask = _attempt(nifti.read_header, job.case.mask, case=name, findings=findings) if job.case.mask else None
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
     if mask is not None:
@@ -136,13 +138,13 @@ def format_findings(findings: Iterable[Finding], shown: int | None = None) -> st
         findings: in any order.
         shown: paragraphs after which only the number of the others is given; None shows all.
     """
-    grouped: dict[tuple[Severity, str, str, str], list[str]] = defaultdict(list)
+    grouped: dict[Problem, list[str]] = defaultdict(list)
     for finding in findings:
         grouped[finding.severity, finding.expected, finding.found, finding.remedy].append(_place(finding))
     if not grouped:
         return "No problems found."
     ordered = sorted(grouped.items(), key=lambda item: item[0][0])
-    paragraphs = [_paragraph(*key, places) for key, places in ordered[:shown]]
+    paragraphs = [_paragraph(problem, places) for problem, places in ordered[:shown]]
     hidden = len(ordered) - len(paragraphs)
     rest = [f"and {count_of(hidden, 'other problem')}"] if hidden else []
     return "\n\n".join([_summary(grouped), *paragraphs, *rest])
@@ -152,7 +154,7 @@ def _place(finding: Finding) -> str:
     return f"{finding.case} ({finding.file})" if finding.file else finding.case
 
 
-def _attempt(read: Callable[[Path], T], path: Path, case: str, findings: list[Finding]) -> T | None:
+def _attempt(read: Callable[[Path], T], path: Path, *, case: str, findings: list[Finding]) -> T | None:
     """What a file holds, or None and a finding."""
     try:
         return read(path)
@@ -187,13 +189,13 @@ def _mask_header_findings(case: str, mask: nifti.NiftiHeader, image: nifti.Nifti
 
 
 def _content_hash(case: Case, findings: list[Finding]) -> str | None:
-    scan = _attempt(nifti.read_scan, case.image, case.name, findings)
+    scan = _attempt(nifti.read_scan, case.image, case=case.name, findings=findings)
     return None if scan is None else scan.content_hash()
 
 
 def _mask_labels(job: Inspection, findings: list[Finding]) -> frozenset[int] | None:
     assert job.case.mask is not None
-    mask = _attempt(nifti.read_mask, job.case.mask, job.case.name, findings)
+    mask = _attempt(nifti.read_mask, job.case.mask, case=job.case.name, findings=findings)
     if mask is None:
         return None
     labels = values_in(mask.array)
@@ -303,14 +305,15 @@ def _duplicate(names: list[str], patients: Mapping[str, str]) -> Finding:
     return Finding(severity, names[0], "images that differ", found, "Keep one of them.")
 
 
-def _summary(grouped: Mapping[tuple[Severity, str, str, str], list[str]]) -> str:
+def _summary(grouped: Mapping[Problem, list[str]]) -> str:
     counts: dict[Severity, int] = {"error": 0, "warning": 0}
     for key, cases in grouped.items():
         counts[key[0]] += len(cases)
     return ", ".join(count_of(count, severity) for severity, count in counts.items() if count)
 
 
-def _paragraph(severity: Severity, expected: str, found: str, remedy: str, places: list[str]) -> str:
+def _paragraph(problem: Problem, places: list[str]) -> str:
+    severity, expected, found, remedy = problem
     named = [place for place in places if place]
     where = [f"  cases     {enumerate_names(named)}"] if named else []
     lines = [f"{severity.upper()}: expected {expected}", f"  found     {found}", *where, f"  remedy    {remedy}"]

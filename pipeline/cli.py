@@ -35,6 +35,7 @@ LEFT_OUT = {
     "train": "trained on",
     "validation": "validated on",
     "test": "kept for testing",
+    "unused": "left unused",
     "unknown": "unknown to the model",
 }
 """Cases that `evaluate` does not score, by their part of the model's split."""
@@ -117,8 +118,9 @@ def evaluate(
 
     loaded = open_model(model)
     settings = _inference(loaded.manifest.inference, [], device=device, tta=tta)
-    result = run_evaluate(loaded, dataset, output, split, settings, out)
+    result = run_evaluate(loaded, dataset, output, part=split, config=settings, console=out)
     _print_evaluation(result, output)
+    _exit(result.summary["cases"], result.failed)
 
 
 @app.command()
@@ -134,8 +136,10 @@ def score(
     from pipeline.config.evaluation import EvaluationConfig
 
     labels = dict(_label(item) for item in label) if label else None
-    result = run_score(predictions, references, output, labels, EvaluationConfig(nsd_tolerance_mm=tolerance_mm))
+    settings = EvaluationConfig(nsd_tolerance_mm=tolerance_mm)
+    result = run_score(predictions, references, output, labels=labels, config=settings)
     _print_evaluation(result, output)
+    _exit(result.summary["cases"], result.failed)
 
 
 @app.command()
@@ -159,13 +163,12 @@ def predict(
     loaded = open_model(model)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
     if dry_run:
-        _print_plan(plan_predictions(loaded, source, output, settings, overwrite=overwrite))
+        _print_plan(plan_predictions(loaded, source, output, config=settings, overwrite=overwrite))
         return
-    result = run_predict(loaded, source, output, settings, overwrite=overwrite, console=out)
+    result = run_predict(loaded, source, output, config=settings, overwrite=overwrite, console=out)
     report = f"{output / 'cases.csv'}, {output / 'report.html'}"
     out.print(f"{result.done} done, {result.failed} failed; {report}", markup=False)
-    if result.failed:
-        raise typer.Exit(SOME_FAILED if result.done else FAILED)
+    _exit(result.done, result.failed)
 
 
 @app.command()
@@ -226,6 +229,8 @@ def demo(
     out.print(f"report       {done.predictions_folder / 'report.html'}", markup=False)
     _print_run(done.run)
     out.print("All runs:    .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db", markup=False)
+    scored, predicted = done.evaluation, done.predictions
+    _exit(scored.summary["cases"] + predicted.done, scored.failed + predicted.failed)
 
 
 def main() -> None:
@@ -253,6 +258,12 @@ def _fail(error: Exception, code: int) -> NoReturn:
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error} (--debug shows where)"
     err.print(f"medseg: {text}", markup=False)
     sys.exit(code)
+
+
+def _exit(done: int, failed: int) -> None:
+    """End with the exit code that says whether all, some or none of the cases could be done."""
+    if failed:
+        raise typer.Exit(SOME_FAILED if done else FAILED)
 
 
 def _inference(
@@ -306,7 +317,6 @@ def _print_evaluation(result: "Evaluation", folder: Path) -> None:
     out.print(f"evaluation   {folder / 'report.html'}", markup=False)
     if result.failed:
         out.print(f"failed       {count_of(result.failed, 'case')}, named in the report", markup=False)
-        raise typer.Exit(SOME_FAILED if summary["cases"] else FAILED)
 
 
 def _print_summary(summary: "Summary") -> None:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from pipeline import geometry
 from pipeline.files import atomic_path
+from pipeline.scan import Scan
 
 COLOURS = (
     (230, 75, 53),
@@ -36,23 +37,20 @@ class _Panel:
     width_mm: float
 
 
-def write_preview(
-    target: Path, image: NDArray, mask: NDArray[np.unsignedinteger], affine: geometry.Affine, labels: dict[str, int]
-) -> None:
+def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> None:
     """Three planes through the middle of the mask, right side of the patient on the left, as radiologists look at them.
 
     Args:
         target: a .png file.
-        image: the scan (C, I, J, K); its first channel is shown.
+        scan: its first channel is shown.
         mask: label values (I, J, K).
-        affine: voxel index -> RAS mm.
         labels: name and value of each structure, for the legend.
     """
-    reorientation = geometry.to_ras(affine)
-    upright, upright_mask = reorientation.apply(image[:1])[0], reorientation.apply(mask[None])[0]
-    spacing = [geometry.voxel_spacing_mm(affine)[axis] for axis in reorientation.source_axis]
+    reorientation = geometry.to_ras(scan.affine)
+    upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
+    spacing_mm = [scan.spacing_mm[axis] for axis in reorientation.source_axis]
     grey = _window(upright)
-    panels = [_panel(grey, upright_mask, axis, _middle(upright_mask, axis), spacing) for axis in range(3)]
+    panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in range(3)]
     scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
     pictures = [_draw(panel, scale, labels) for panel in panels]
     with atomic_path(target) as path:
@@ -72,8 +70,9 @@ def _middle(mask: NDArray, axis: int) -> int:
     return int(count.argmax()) if count.any() else mask.shape[axis] // 2
 
 
-def _panel(grey: NDArray, mask: NDArray, axis: int, index: int, spacing_mm: list[float]) -> _Panel:
+def _panel(grey: NDArray, mask: NDArray, axis: int, *, spacing_mm: list[float]) -> _Panel:
     """Cut a plane out of a RAS volume and turn it so that superior (or anterior) is up, the patient's right left."""
+    index = _middle(mask, axis)
     across, up = (other for other in range(3) if other != axis)
 
     def turn(volume: NDArray) -> NDArray:

@@ -18,7 +18,7 @@ from pipeline.preprocessing.fitted import FittedPreprocessing
 
 FILE_NAME = "model.json"
 FORMAT_VERSION: Literal[1] = 1
-Part = Literal["train", "validation", "test"]
+Part = Literal["train", "validation", "test", "unused"]
 
 
 class Provenance(Section):
@@ -67,7 +67,7 @@ class Manifest(Section):
     inference: InferenceConfig
     evaluation: EvaluationConfig
     parts: dict[str, Part]
-    """Content hash of each case of the data set, and the part of the split that it was in."""
+    """Content hash of each case of the data set, and its part of the split; what a user left out is unused."""
     validation_dice: float | None
     """Mean Dice of the exported weights on the validation cases, without test-time mirroring and keep_largest, whatever
     the inference settings say. None where there were no such cases, or no structure in any of them."""

@@ -25,7 +25,7 @@ class Window:
     padding: Size
 
 
-def output_size(size: int, kernel: int, stride: int, padding: int) -> int:
+def output_size(size: int, *, kernel: int, stride: int, padding: int) -> int:
     """How many voxels leave a window, (m - k + 2p)/s + 1, rounded down as convolutions do.
 
     Example:
@@ -46,12 +46,12 @@ def trace(patch: Size, windows: list[Window]) -> list[Size]:
     """
     sizes, current = [], patch
     for window in windows:
-        for axis, size in enumerate(current):
-            if _next_size(size, window, axis) is None:
-                raise _misfit(patch, windows, window, axis, size)
-        current = tuple(
-            output_size(*whole) for whole in zip(current, window.kernel, window.stride, window.padding, strict=True)
-        )
+        after = [_next_size(size, window, axis) for axis, size in enumerate(current)]
+        if None in after:
+            axis = after.index(None)
+            found = f"reach layer {window.name} as {current[axis]}, where its stride of {window.stride[axis]} does"
+            raise _misfit(patch, axis, windows, found=found)
+        current = tuple(size for size in after if size is not None)
         sizes.append(current)
     return sizes
 
@@ -89,16 +89,15 @@ def receptive_field(windows: list[Window]) -> Size:
 
 def _next_size(size: int, window: Window, axis: int) -> int | None:
     kernel, stride, padding = window.kernel[axis], window.stride[axis], window.padding[axis]
-    after = output_size(size, kernel, stride, padding)
+    after = output_size(size, kernel=kernel, stride=stride, padding=padding)
     return after if after >= 1 and after * stride == size else None
 
 
-def _misfit(patch: Size, windows: list[Window], window: Window, axis: int, size: int) -> ConfigError:
+def _misfit(patch: Size, axis: int, windows: list[Window], *, found: str) -> ConfigError:
     nearest = nearest_fitting(patch[axis], axis, windows)
     use = f"Use {' or '.join(str(n) for n in nearest)} voxels along axis {axis}, or change" if nearest else "Change"
     return ConfigError(
         f"a patch whose size along axis {axis} fits every layer of the network",
-        f"{patch[axis]} voxels, which reach layer {window.name} as {size}, where its stride of {window.stride[axis]} "
-        "does not lead back to the same size",
+        f"{patch[axis]} voxels, which {found} not lead back to the same size",
         f"{use} network.strides.",
     )

@@ -152,7 +152,7 @@ def _determinism(options: Options, config: str, settings: list[str]) -> Measured
     hashes = {}
     for name, workers in WORKERS.items():
         run = options.scratch / f"{config}-{name.replace(' ', '-')}"
-        command = _train(options, config, run, [*bounds, f"training.workers={workers}"])
+        command = _train(options, config, run, settings=[*bounds, f"training.workers={workers}"])
         hashes[name] = _manifest(run)["weights_sha256"]
     results = {"weights_sha256": hashes}
     return Measured(f"determinism-{config}", command, results, {"distinct": 1}, len(set(hashes.values())) == 1)
@@ -162,7 +162,7 @@ def _hippocampus(options: Options, data: Path, minutes: float) -> Measured:
     run = options.scratch / f"minutes-{minutes:g}"
     settings = [f"data.root={data}", f"training.max_minutes={minutes:g}", *options.overrides]
     started = time.monotonic()
-    command = _train(options, "hippocampus", run, settings)
+    command = _train(options, "hippocampus", run, settings=settings)
     results: dict[str, Any] = {"minutes": minutes, "train_seconds": round(time.monotonic() - started, 1)}
     for name, flags in (("plain", ["--no-tta"]), ("tta", ["--tta"])):
         _medseg(options, "evaluate", str(run / "model"), str(data), "-o", str(run / name), "--split", "test", *flags)
@@ -174,7 +174,7 @@ def _hippocampus(options: Options, data: Path, minutes: float) -> Measured:
     return Measured(f"hippocampus-{minutes:g}min", command, results, {f"{judged}.mean_dice": wanted}, reached)
 
 
-def _train(options: Options, config: str, run: Path, settings: list[str]) -> str:
+def _train(options: Options, config: str, run: Path, *, settings: list[str]) -> str:
     cache = f"cache.folder={options.scratch / 'cache'}"
     return _medseg(options, "train", str(CONFIGS / f"{config}.yaml"), *settings, cache, "-o", str(run))
 

@@ -128,7 +128,7 @@ def test_an_output_that_cannot_be_written_is_exit_code_1(
 ) -> None:
     path = _scan(write_volume, tmp_path / "a.nii")
     number, printed = code("predict", write_model(), path, path)
-    assert (number, "Expected a folder to write to" in printed) == (1, True)
+    assert (number, "Expected a folder that can be written to" in printed) == (1, True)
 
 
 def test_every_wrong_key_of_a_configuration_is_in_one_message(code: Code, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import yaml
 from pipeline.cli import app
 from pipeline.commands.predict import FIXED_COLUMNS
 from pipeline.metrics.structures import describe_structures
+from pipeline.scan import Scan
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "docs/DESIGN.md", "docs/predicting.md", "docs/configuration.md"]
@@ -133,7 +134,7 @@ def test_a_type_is_said_in_words(schema: dict[str, Any], words: str) -> None:
 
 
 def test_the_columns_and_statistics_of_a_prediction_are_explained() -> None:
-    mask, image = np.ones((1, 1, 1), np.uint8), np.zeros((1, 1, 1, 1))
-    (statistics,) = describe_structures(mask, image, np.eye(4), {"a": 1}).values()
+    scan = Scan(np.zeros((1, 1, 1, 1)), np.eye(4), Path("scan.nii.gz"))
+    (statistics,) = describe_structures(np.ones((1, 1, 1), np.uint8), scan, {"a": 1}).values()
     text = read("docs/predicting.md")
     assert [name for name in [*FIXED_COLUMNS, *statistics] if f"`{name}`" not in text] == []

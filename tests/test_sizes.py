@@ -22,14 +22,17 @@ SAME = Window("same", (3,), (1,), (1,))
     ],
 )
 def test_output_sizes_worked_by_hand(size: int, kernel: int, stride: int, padding: int, expected: int) -> None:
-    assert output_size(size, kernel, stride, padding) == expected
+    assert output_size(size, kernel=kernel, stride=stride, padding=padding) == expected
 
 
 @pytest.mark.parametrize(("kernel", "stride"), list(itertools.product([1, 3, 5, 7], [1, 2, 3])))
 def test_output_sizes_are_those_of_torch(kernel: int, stride: int) -> None:
     convolution = torch.nn.Conv1d(1, 1, kernel, stride, kernel // 2)
     for size in range(kernel, 30):
-        assert output_size(size, kernel, stride, kernel // 2) == convolution(torch.zeros(1, 1, size)).shape[-1]
+        assert (
+            output_size(size, kernel=kernel, stride=stride, padding=kernel // 2)
+            == convolution(torch.zeros(1, 1, size)).shape[-1]
+        )
 
 
 def test_a_trace_lists_the_size_after_each_window() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pipeline.checks import (
     CaseFacts,
@@ -62,8 +63,7 @@ class CheckedDataset:
 
     def parts_by_hash(self) -> dict[str, Part]:
         """The part of each case, by content hash: names can name a patient, and change; content does not."""
-        parts: tuple[Part, ...] = ("train", "validation", "test")
-        return {self.hashes[name]: part for part in parts for name in self.split.parts[part]}
+        return {self.hashes[name]: part for part in get_args(Part) for name in self.split.parts[part]}
 
 
 def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine) -> CheckedDataset:

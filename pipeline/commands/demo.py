@@ -46,16 +46,9 @@ def demo(config: Config, console: Console) -> Demo:
     run = train(config, None, console)
     model = load_model(run.model)
     console.rule("evaluate on cases that training did not see")
-    evaluation_folder = run.folder / "evaluation"
-    evaluation = evaluate(model, config.data.root, evaluation_folder, "test", model.manifest.inference, console)
+    evaluation_folder, settings = run.folder / "evaluation", model.manifest.inference
+    evaluation = evaluate(model, config.data.root, evaluation_folder, part="test", config=settings, console=console)
     console.rule("predict new scans")
-    predictions_folder = run.folder / "predictions"
-    predictions = predict(
-        load_model(run.model),
-        new_scans,
-        predictions_folder,
-        model.manifest.inference,
-        overwrite=False,
-        console=console,
-    )
-    return Demo(run, evaluation, evaluation_folder, predictions, predictions_folder)
+    masks, again = run.folder / "predictions", load_model(run.model)
+    predictions = predict(again, new_scans, masks, config=settings, overwrite=False, console=console)
+    return Demo(run, evaluation, evaluation_folder, predictions, masks)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -15,7 +15,9 @@ from pipeline.commands.selection import SplitName, check_declaration, select_cas
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import UserError
-from pipeline.evaluation import CaseScore, FailedCase, score_case, summarise, write_evaluation
+from pipeline.evaluation.record import write_evaluation
+from pipeline.evaluation.scores import CaseScore, FailedCase, score_case
+from pipeline.evaluation.statistics import summarise
 from pipeline.formats import nifti
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import run_isolated
@@ -38,6 +40,7 @@ def evaluate(
     model: Model,
     root: Path,
     output: Path,
+    *,
     part: SplitName | None,
     config: InferenceConfig,
     console: Console,
@@ -62,9 +65,10 @@ def evaluate(
     check_declaration(dataset, manifest)
     predictor = Predictor(model, config)
     with progress_line(console, "reading") as progress:
-        selection = select_cases(dataset, _hashes(dataset, config, progress), manifest, part)
+        outcomes = _hashes(dataset, config, progress)
+    selection = select_cases(dataset, outcomes, manifest, part=part)
     with progress_line(console, "evaluating") as progress:
-        scored = _score_cases(selection.cases, predictor, config, progress)
+        scored = _score_cases(selection.cases, predictor, progress)
     failed = [*_incomplete(dataset), *selection.failed, *scored.failed]
     summary = summarise(
         scored.scores,
@@ -74,19 +78,24 @@ def evaluate(
         failed=failed,
     )
     summary["left_out"] = selection.left_out
-    provenance = {
+    provenance = _provenance(dataset, predictor, selection.part)
+    write_evaluation(output, scored.scores, summary=summary, provenance=provenance)
+    return Evaluation(summary, len(failed))
+
+
+def _provenance(dataset: Dataset, predictor: Predictor, part: SplitName) -> dict[str, Any]:
+    manifest = predictor.manifest
+    return {
         "data set": dataset.name,
-        "part": selection.part,
+        "part": part,
         "model": manifest.name,
         "weights": manifest.weights_sha256,
         "run": manifest.provenance.run_id,
-        "inference": config.model_dump(mode="json"),
+        "inference": predictor.config.model_dump(mode="json"),
         "device": predictor.compute.device.type,
         "precision": predictor.compute.precision,
         "medseg": __version__,
     }
-    write_evaluation(output, scored.scores, summary, provenance)
-    return Evaluation(summary, len(failed))
 
 
 def _incomplete(dataset: Dataset) -> list[FailedCase]:
@@ -101,20 +110,20 @@ def _incomplete(dataset: Dataset) -> list[FailedCase]:
 
 def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> dict[str, str | FailedCase]:
     """Content hash of each case's scan by the case's name, or why it could not be read."""
-    return {case.name: outcome for case, outcome in _isolated(read_hash, list(dataset.cases), config, progress)}
+    outcomes = _isolated(read_hash, list(dataset.cases), config=config, progress=progress)
+    return {case.name: outcome for case, outcome in outcomes}
 
 
-def _score_cases(cases: list[Case], predictor: Predictor, config: InferenceConfig, progress: ProgressLine) -> _Scores:
+def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine) -> _Scores:
     manifest, result = predictor.manifest, _Scores()
     read = partial(read_case, fitted=manifest.preprocessing, values=frozenset(manifest.label_values))
-    for case, outcome in _isolated(read, cases, config, progress):
+    for case, outcome in _isolated(read, cases, config=predictor.config, progress=progress):
         if isinstance(outcome, FailedCase):
             result.failed.append(outcome)
             continue
-        truth = outcome.truth
         try:
             mask = predictor.predict_prepared(outcome.prepared)
-            scores = score_case(case.name, mask, truth.array[0], truth.affine, manifest.labels, manifest.evaluation)
+            scores = score_case(case.name, mask, outcome.truth, labels=manifest.labels, config=manifest.evaluation)
         except Exception as error:  # whatever it is, the scores of the other cases are kept
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             result.failed.append(FailedCase(case.name, reason))
@@ -124,7 +133,7 @@ def _score_cases(cases: list[Case], predictor: Predictor, config: InferenceConfi
 
 
 def _isolated(
-    function: Callable[[Case], T], cases: list[Case], config: InferenceConfig, progress: ProgressLine
+    function: Callable[[Case], T], cases: list[Case], *, config: InferenceConfig, progress: ProgressLine
 ) -> Iterator[tuple[Case, T | FailedCase]]:
     """Call a function for each case in reader processes; what fails comes back as a failed case."""
     outcomes = run_isolated(function, cases, config)

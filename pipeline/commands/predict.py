@@ -4,8 +4,8 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from pipeline.metrics.structures import describe_structures
 from pipeline.model import Model
 from pipeline.report.html import prediction_report
 from pipeline.scan import Scan
+from pipeline.wording import count_of, enumerate_names
 
 FIXED_COLUMNS = ["case", "input", "status", "action", "reason", "seconds"]
 log = logging.getLogger(__name__)
@@ -68,8 +69,8 @@ def predict(
     model: Model,
     source: Path,
     output: Path,
-    config: InferenceConfig,
     *,
+    config: InferenceConfig,
     overwrite: bool,
     console: Console,
 ) -> Predictions:
@@ -90,20 +91,22 @@ def predict(
     """
     record = PredictionRecord(output, model.manifest, config)
     plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
-    _make_folder(output)
     predictor = Predictor(model, config)
+    plan = _prepare_output(plan, record)
+    _show_strangers(plan, record, console)
     rows: list[dict[str, Any]] = []
     with progress_line(console, "predicting") as progress:
         for row in _run(plan, predictor, record):
             rows.append(row)
             _write_table(output, rows, model.manifest)
-            _show(row, len(rows), len(plan), progress)
+            _show(row, progress)
+            progress.update(len(rows) / len(plan), f"case {len(rows)} of {len(plan)}")
     _write_report(output, rows, model.manifest)
     return _summary(rows)
 
 
 def plan_predictions(
-    model: Model, source: Path, output: Path, config: InferenceConfig, *, overwrite: bool
+    model: Model, source: Path, output: Path, *, config: InferenceConfig, overwrite: bool
 ) -> Predictions:
     """What `predict` would do, without doing it.
 
@@ -112,7 +115,7 @@ def plan_predictions(
     """
     record = PredictionRecord(output, model.manifest, config)
     plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
-    return _summary([_row(item.entry, item.status, item.action, item.reason) for item in plan])
+    return _summary([_planned_row(item) for item in plan])
 
 
 def _plan(inputs: list[InputFile], record: PredictionRecord, *, overwrite: bool) -> list[_Planned]:
@@ -140,9 +143,44 @@ def _place_taken(folder: Path) -> OutputError:
     )
 
 
+def _prepare_output(plan: list[_Planned], record: PredictionRecord) -> list[_Planned]:
+    """Make the folder, and remove the older results of every case that is done again or fails.
+
+    That comes before the first case is done: whatever ends the run early, no older mask passes for one of this run.
+
+    Returns:
+        The plan, in which cases fail whose older results cannot be removed.
+    """
+    with _writing_to(record.output):
+        record.output.mkdir(parents=True, exist_ok=True)
+        cleared = [_cleared(item, record) if item.may_replace else item for item in plan]
+        record.write()
+    return cleared
+
+
+def _cleared(item: _Planned, record: PredictionRecord) -> _Planned:
+    folder = record.output / item.entry.case
+    try:
+        _remove_results(folder)
+    except OSError as error:
+        found, remedy = f"{folder}, which cannot be emptied ({error.strerror})", "Remove it, or choose another OUTPUT."
+        return replace(
+            item, status="failed", action="", reason=str(OutputError("a place for the results", found, remedy))
+        )
+    record.forget(item.entry.case)
+    return item
+
+
+def _show_strangers(plan: list[_Planned], record: PredictionRecord, console: Console) -> None:
+    """Say which cases the output holds that have no row: whoever reads the folder may take them for this run's."""
+    strangers = sorted(record.finished() - {item.entry.case for item in plan})
+    if strangers:
+        found = f"{count_of(len(strangers), 'case')} of an earlier run, from elsewhere: {enumerate_names(strangers)}"
+        console.print(f"{record.output} also holds {found}; they stay, and have no row.", markup=False, style="yellow")
+
+
 def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -> Iterator[dict[str, Any]]:
     """A row for every input, in order; readers work ahead of the network."""
-    record.write()
     outcomes = run_isolated(
         partial(read_and_prepare, fitted=predictor.manifest.preprocessing),
         [item.entry.path for item in plan if item.action == "done"],
@@ -150,43 +188,42 @@ def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -
     )
     for item in plan:
         if item.action == "done":
-            yield _predict_case(item.entry, next(outcomes), predictor, record)
+            yield _predict_case(item, next(outcomes), predictor=predictor, record=record)
+        elif item.action == "kept":
+            yield _planned_row(item) | _kept_volumes(record.output / item.entry.case, predictor.manifest)
         else:
-            if item.status == "failed" and item.may_replace:  # no older mask may pass for this file's
-                _discard(item.entry.case, record)
-            kept = _kept_volumes(record.output / item.entry.case, predictor.manifest) if item.action == "kept" else {}
-            yield _row(item.entry, item.status, item.action, item.reason) | kept
+            yield _planned_row(item)
 
 
 def _predict_case(
-    entry: InputFile, outcome: Outcome[Path, ReadScan], predictor: Predictor, record: PredictionRecord
+    item: _Planned, outcome: Outcome[Path, ReadScan], *, predictor: Predictor, record: PredictionRecord
 ) -> dict[str, Any]:
     """The one place that catches what a single case can throw."""
-    started = time.monotonic()
+    started, entry = time.monotonic(), item.entry
     if outcome.value is None:
-        _discard(entry.case, record)
-        return _row(entry, "failed", "", str(outcome.error), outcome.seconds)
+        return _failed_row(item, str(outcome.error), outcome.seconds)
     folder, read = record.output / entry.case, outcome.value
     try:
-        _remove_results(folder)
         mask = predictor.predict_prepared(read.prepared)
         record.begin(entry.case, read.sha256, predictor.compute)
-        volumes = _write_case(folder, read.scan, mask, predictor.manifest)
+        volumes = _write_case(folder, read.scan, mask, labels=predictor.manifest.labels)
         record.finish(entry.case)
     except Exception as error:
         _discard(entry.case, record)
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         log.debug("case %s failed", entry.case, exc_info=True)
-        return _row(entry, "failed", "", reason, outcome.seconds)
+        return _failed_row(item, reason, outcome.seconds)
     seconds = outcome.seconds + time.monotonic() - started
-    return _row(entry, "ok", "done", "", seconds) | volumes | {"preview": f"{entry.case}/{PREVIEW}"}
+    return _planned_row(item, seconds) | volumes | {"preview": f"{entry.case}/{PREVIEW}"}
 
 
-def _write_case(folder: Path, scan: Scan, mask: NDArray[np.unsignedinteger], manifest: Manifest) -> dict[str, float]:
+def _write_case(
+    folder: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]
+) -> dict[str, float]:
     """Write a case's files, the statistics last: a folder that has them is whole. Returns the volumes for the table."""
-    statistics = describe_structures(mask, scan.array, scan.affine, manifest.labels)
+    statistics = describe_structures(mask, scan, labels)
     nifti.write_mask(folder / _mask_name(scan.source), mask, scan)
-    write_preview(folder / PREVIEW, scan.array, mask, scan.affine, manifest.labels)
+    write_preview(folder / PREVIEW, scan, mask, labels=labels)
     write_json(folder / STATISTICS, statistics)
     return {f"{name}_ml": round(values["volume_ml"], 4) for name, values in statistics.items()}
 
@@ -214,41 +251,57 @@ def _discard(case: str, record: PredictionRecord) -> None:
     """Leave no result of a case that failed; where one cannot be removed, its row still says that it failed."""
     with suppress(OSError):
         _remove_results(record.output / case)
-        record.drop(case)
+        record.forget(case)
+        record.write()
 
 
-def _row(entry: InputFile, status: str, action: str, reason: str, seconds: float = 0.0) -> dict[str, Any]:
+def _planned_row(item: _Planned, seconds: float = 0.0) -> dict[str, Any]:
     return {
-        "case": entry.case,
-        "input": str(entry.path),
-        "status": status,
-        "action": action,
-        "reason": reason,
+        "case": item.entry.case,
+        "input": str(item.entry.path),
+        "status": item.status,
+        "action": item.action,
+        "reason": item.reason,
         "seconds": round(seconds, 2),
     }
 
 
-def _make_folder(output: Path) -> None:
+def _failed_row(item: _Planned, reason: str, seconds: float) -> dict[str, Any]:
+    return _planned_row(replace(item, status="failed", action="", reason=reason), seconds)
+
+
+@contextmanager
+def _writing_to(output: Path) -> Iterator[None]:
+    """What cannot be written to the folder as a whole ends the run, with a message.
+
+    Raises:
+        OutputError: the disk is full, the folder is read-only, a file has its name.
+    """
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise OutputError("a folder to write to", f"{output}: {error.strerror}", "Choose another OUTPUT.") from error
+        raise OutputError(
+            "a folder that can be written to",
+            f"{output}: {error.strerror or error}",
+            "Free space there, or choose another OUTPUT; run again to do what is left.",
+        ) from error
 
 
 def _write_table(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
     columns = FIXED_COLUMNS + [f"{name}_ml" for name in manifest.labels]
-    write_csv(output / "cases.csv", columns, [{name: row.get(name) for name in columns} for row in rows])
+    with _writing_to(output):
+        write_csv(output / "cases.csv", columns, [{name: row.get(name) for name in columns} for row in rows])
 
 
 def _write_report(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
     provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], "medseg": __version__}
-    write_text(output / "report.html", prediction_report(rows, list(manifest.labels), provenance))
+    with _writing_to(output):
+        write_text(output / "report.html", prediction_report(rows, list(manifest.labels), provenance))
 
 
-def _show(row: dict[str, Any], done: int, total: int, progress: ProgressLine) -> None:
+def _show(row: dict[str, Any], progress: ProgressLine) -> None:
     if row["status"] == "failed":
         progress.console.print(f"failed: {row['case']}: {row['reason']}", style="red", highlight=False, soft_wrap=True)
-    progress.update(done / total, f"case {done} of {total}")
 
 
 def _summary(rows: list[dict[str, Any]]) -> Predictions:

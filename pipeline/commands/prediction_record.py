@@ -99,6 +99,10 @@ class PredictionRecord:
         unfinished = not known.files_sha256
         return unfinished or all(files[name] == known.files_sha256.get(name) for name in MASKS if name in files)
 
+    def finished(self) -> set[str]:
+        """The cases that the folder holds results of."""
+        return {case for case, record in self._cases.items() if record.files_sha256}
+
     def begin(self, case: str, input_sha256: str, compute: Compute) -> None:
         """Record that a case's files are about to be written: what an interruption leaves is then known as ours."""
         self._cases[case] = CaseRecord(
@@ -115,10 +119,9 @@ class PredictionRecord:
         self._cases[case] = self._cases[case].model_copy(update={"files_sha256": self._files(case)})
         self.write()
 
-    def drop(self, case: str) -> None:
-        """Forget a case whose files are gone."""
-        if self._cases.pop(case, None) is not None:
-            self.write()
+    def forget(self, case: str) -> None:
+        """Drop a case whose files are gone; `write` then writes the record without it."""
+        self._cases.pop(case, None)
 
     def write(self) -> None:
         """Write the file, whole or not at all."""

@@ -6,7 +6,9 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.evaluation import labels_in, score_folders, summarise, write_evaluation
+from pipeline.evaluation.folders import labels_in, score_folders
+from pipeline.evaluation.record import write_evaluation
+from pipeline.evaluation.statistics import summarise
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Evaluation:
 
 
 def score(
-    predictions: Path, references: Path, output: Path, labels: dict[str, int] | None, config: EvaluationConfig
+    predictions: Path, references: Path, output: Path, *, labels: dict[str, int] | None, config: EvaluationConfig
 ) -> Evaluation:
     """Score a folder of masks against another, without a model.
 
@@ -33,8 +35,8 @@ def score(
         DatasetError: the folders hold no masks that go together.
     """
     known = labels if labels is not None else labels_in(predictions, references)
-    scores, failed = score_folders(predictions, references, known, config)
+    scores, failed = score_folders(predictions, references, labels=known, config=config)
     summary = summarise(scores, known, config, excluded_training_cases=0, failed=failed)
     provenance = {"predictions": predictions.name, "references": references.name, "medseg": __version__}
-    write_evaluation(output, scores, summary, provenance)
+    write_evaluation(output, scores, summary=summary, provenance=provenance)
     return Evaluation(summary, len(failed))

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.errors import DatasetError
-from pipeline.evaluation import FailedCase
+from pipeline.evaluation.scores import FailedCase
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, Part
 
 SplitName = Literal["test", "val", "all"]
 UNKNOWN = "unknown"
@@ -26,7 +26,7 @@ class Selection:
         part: the part of the model's split that they are, or all.
         cases: the cases.
         excluded: how many of them were left out because the model was trained on their content.
-        left_out: how many cases are not scored, by their part of the model's split: train, validation, test, unknown.
+        left_out: how many cases are not scored, by their part of the model's split, or unknown.
         failed: cases that could not be read, so that nobody knows which part they are.
     """
 
@@ -48,13 +48,14 @@ def check_declaration(dataset: Dataset, manifest: Manifest) -> None:
     """
     labels, modalities, trained = dataset.own_labels, dataset.own_modalities, manifest.provenance
     if labels and labels not in (manifest.labels, trained.dataset_labels):
-        raise _foreign("labels", _pairs(manifest.labels), _pairs(labels), dataset)
+        raise _foreign("labels", expected=_pairs(manifest.labels), found=_pairs(labels), dataset=dataset)
     if modalities and modalities not in (manifest.modalities, trained.dataset_modalities):
-        raise _foreign("modalities", ", ".join(manifest.modalities), ", ".join(modalities), dataset)
+        expected, found = ", ".join(manifest.modalities), ", ".join(modalities)
+        raise _foreign("modalities", expected=expected, found=found, dataset=dataset)
 
 
 def select_cases(
-    dataset: Dataset, outcomes: dict[str, str | FailedCase], manifest: Manifest, part: SplitName | None
+    dataset: Dataset, outcomes: dict[str, str | FailedCase], manifest: Manifest, *, part: SplitName | None
 ) -> Selection:
     """Choose the cases by their content: a case that the model was trained on is never scored.
 
@@ -80,7 +81,7 @@ def select_cases(
         part=chosen,
         cases=cases,
         excluded=left_out["train"] if chosen == "all" else 0,
-        left_out={each: left_out[each] for each in ("train", "validation", "test", UNKNOWN)},
+        left_out={each: left_out[each] for each in (*get_args(Part), UNKNOWN)},
         failed=failed,
     )
 
@@ -99,6 +100,7 @@ def _nothing_left(dataset: Dataset, chosen: SplitName, left_out: Counter[str]) -
     remedies = {
         "test": "--split test scores its test cases.",
         "validation": "--split val scores its validation cases.",
+        "unused": "--split all scores those that training left unused.",
         UNKNOWN: "--split all scores those that the model does not know.",
     }
     working = [remedy for part, remedy in remedies.items() if left_out[part]]
@@ -109,7 +111,7 @@ def _nothing_left(dataset: Dataset, chosen: SplitName, left_out: Counter[str]) -
     )
 
 
-def _foreign(what: str, expected: str, found: str, dataset: Dataset) -> DatasetError:
+def _foreign(what: str, *, expected: str, found: str, dataset: Dataset) -> DatasetError:
     return DatasetError(
         f"the model's {what} ({expected})",
         f"{found} in {dataset.root / FILE_NAME}",

@@ -1,5 +1,6 @@
 """Which files of a folder are scans, and what each case is called."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class InputFile:
 def find_inputs(source: Path, output: Path | None = None) -> list[InputFile]:
     """The files of a folder, and of the folders below it, in order of their names; or one file.
 
-    Hidden files and folders are passed over, and so is the output where it lies inside: masks are no scans.
+    Hidden files and folders are passed over, and so is the output where it lies inside: masks are no scans. Links are
+    followed, but not in circles. A folder that cannot be listed is a case that fails: nobody knows what it holds.
 
     Raises:
         DatasetError: there is nothing at the path, or no scan below it.
@@ -59,11 +61,46 @@ def find_inputs(source: Path, output: Path | None = None) -> list[InputFile]:
         raise DatasetError("a scan or a folder of scans", f"nothing at {source}", "Check the path.")
     if output is not None and output.resolve() == source.resolve():
         raise DatasetError("an OUTPUT apart from INPUT", f"{output} for both", "Choose another OUTPUT.")
-    files = [path for path in sorted(source.rglob("*")) if path.is_file() and not _hidden(path, source)]
-    inputs = [_classify(path, source) for path in files if not _below(path, output)]
+    inputs = list(_walk(source, None if output is None else output.resolve()))
     if not any(entry.is_scan for entry in inputs):
         raise DatasetError("scans (.nii, .nii.gz)", f"none in {source}", "Check the path.")
     return _mark_clashes(inputs)
+
+
+def _walk(source: Path, output: Path | None) -> Iterator[InputFile]:
+    """What lies in a folder and below, in order of the names; a stack instead of recursion has no limit of depth."""
+    waiting: list[tuple[Path, frozenset[Path]]] = [(source, frozenset())]
+    while waiting:
+        path, above = waiting.pop()
+        if not _is_folder(path):
+            yield _classify(path, source)
+            continue
+        real = path.resolve()
+        if real in above:  # a link to a folder that it lies in
+            continue
+        try:
+            content = sorted(path.iterdir(), reverse=True)
+        except OSError as error:
+            yield _unreadable_folder(path, source, error)
+            continue
+        waiting += [(item, above | {real}) for item in content if not _is_passed_over(item, output)]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # its folder may be listed and not entered; reading it will say so
+        return False
+
+
+def _is_passed_over(path: Path, output: Path | None) -> bool:
+    return path.name.startswith(".") or path.resolve() == output
+
+
+def _unreadable_folder(path: Path, root: Path, error: OSError) -> InputFile:
+    found = f"one that is not ({error.strerror})"
+    problem = ScanError("a folder that can be listed", found, "Check its permissions; scans in it are not known.")
+    return InputFile("__".join(path.relative_to(root).parts) or path.name, path, problem)
 
 
 def _classify(path: Path, root: Path) -> InputFile:
@@ -99,14 +136,6 @@ def _only_scan(entry: InputFile) -> InputFile:
     if not entry.is_scan:
         raise DatasetError("a scan (.nii, .nii.gz)", str(entry.path), "Check the path.")
     return entry
-
-
-def _below(path: Path, output: Path | None) -> bool:
-    return output is not None and path.resolve().is_relative_to(output.resolve())
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _mark_clashes(inputs: list[InputFile]) -> list[InputFile]:

@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import ConfigError, ModelError
+from pipeline.errors import ModelError
 from pipeline.inference.precision import Compute, choose_device, choose_precision
 from pipeline.inference.sliding_window import Network, mirrored, sliding_window
 from pipeline.manifest import Manifest
 from pipeline.model import Model
-from pipeline.postprocessing.components import keep_largest
+from pipeline.postprocessing.components import check_keep_largest, keep_largest
 from pipeline.preprocessing.labels import to_values
 from pipeline.preprocessing.prepare import Prepared, prepare, restore
 from pipeline.scan import Scan
@@ -25,13 +25,13 @@ class Predictor:
         config: overlap, mirroring, device, precision, threads.
 
     Raises:
-        ConfigError: a device or a number format that this machine does not have.
+        ConfigError: a device or a number format that this machine does not have, or a name that is no label.
     """
 
     def __init__(self, model: Model, config: InferenceConfig) -> None:
         self.manifest: Manifest = model.manifest
         self.config = config
-        _check_labels(config.keep_largest, self.manifest.labels)
+        check_keep_largest(config.keep_largest, self.manifest.labels)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         where = choose_device(config.device)
@@ -55,7 +55,7 @@ class Predictor:
         """
         image = torch.from_numpy(prepared.image)
         with torch.inference_mode():
-            scores = sliding_window(self._network(), image, self.manifest.patch_size, self.config.overlap)
+            scores = sliding_window(self._network(), image, self.manifest.patch_size, overlap=self.config.overlap)
         if not torch.isfinite(scores).all():
             raise ModelError(
                 "probabilities from the network",
@@ -70,16 +70,6 @@ class Predictor:
     def _network(self) -> Network:
         plain = network_function(self.network, self.compute)
         return mirrored(plain, self.manifest.mirror_axes) if self.config.tta else plain
-
-
-def _check_labels(names: tuple[str, ...], labels: dict[str, int]) -> None:
-    unknown = [name for name in names if name not in labels]
-    if unknown:
-        raise ConfigError(
-            f"labels of the model ({', '.join(labels)}) in inference.keep_largest",
-            ", ".join(unknown),
-            "Correct the names.",
-        )
 
 
 def network_function(network: nn.Module, compute: Compute) -> Network:

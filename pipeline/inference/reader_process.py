@@ -41,12 +41,12 @@ def serve(connection: Connection, function: bytes, limits: Limits) -> None:
     try:
         send(connection, READY)
         while True:
-            _answer(connection, call, receive(connection), limits)
+            _answer(connection, call, receive(connection), limits=limits)
     except (EOFError, OSError):
         return
 
 
-def _answer(connection: Connection, call: Callable[[Any], Any], item: Any, limits: Limits) -> None:
+def _answer(connection: Connection, call: Callable[[Any], Any], item: Any, *, limits: Limits) -> None:
     started = time.monotonic()
     try:
         value = call(item)

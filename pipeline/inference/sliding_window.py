@@ -16,7 +16,7 @@ SIGMA_SHARE = 1 / 8
 """Standard deviation of the Gaussian, as a share of the patch."""
 
 
-def sliding_window(network: Network, image: Tensor, patch_size: tuple[int, ...], overlap: float) -> Tensor:
+def sliding_window(network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float) -> Tensor:
     """Probabilities of every voxel of an image.
 
     Args:

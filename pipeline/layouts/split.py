@@ -33,7 +33,7 @@ class Split:
         train: what is trained on.
         validation: what chooses between weights.
         test: what is kept away until `evaluate`.
-        unused: what a user left out, in none of the parts.
+        unused: what a user left out.
     """
 
     train: tuple[str, ...]
@@ -43,8 +43,8 @@ class Split:
 
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
-        """The parts by name, without the unused cases."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        """The names of each part."""
+        return {"train": self.train, "validation": self.validation, "test": self.test, "unused": self.unused}
 
 
 class SplitFile(Section):

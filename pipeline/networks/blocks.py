@@ -93,7 +93,7 @@ class BlockStyle:
 class ConvBlock(nn.Sequential):
     """Convolution, normalisation, activation; padded so that only the stride changes the size."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: Size, stride: Size, style: BlockStyle) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, kernel: Size, stride: Size, style: BlockStyle) -> None:
         padding = tuple(k // 2 for k in kernel)
         conv = LAYERS[style.dimensions].conv(
             channels_in, channels_out, kernel, stride, padding, bias=style.norm == "none"

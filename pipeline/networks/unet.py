@@ -30,7 +30,10 @@ class EncoderStage(nn.Module):
         self.pool = LAYERS[style.dimensions].max_pool(stride, stride) if pooled else nn.Identity()
         steps = [one if pooled else stride] + [one] * (len(channels) - 2)
         self.blocks = nn.Sequential(
-            *(ConvBlock(a, b, kernel, step, style) for (a, b), step in zip(pairwise(channels), steps, strict=True))
+            *(
+                ConvBlock(a, b, kernel=kernel, stride=step, style=style)
+                for (a, b), step in zip(pairwise(channels), steps, strict=True)
+            )
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +49,9 @@ class DecoderStage(nn.Module):
         self.up = up
         self.skip = skip
         one = (1,) * style.dimensions
-        self.blocks = nn.Sequential(*(ConvBlock(a, b, kernel, one, style) for a, b in pairwise(channels)))
+        self.blocks = nn.Sequential(
+            *(ConvBlock(a, b, kernel=kernel, stride=one, style=style) for a, b in pairwise(channels))
+        )
 
     def forward(self, coarser: Tensor, encoded: Tensor) -> Tensor:
         """Features at the resolution of ``encoded``, which is the encoder's output there."""
@@ -123,11 +128,11 @@ def _make_head(config: NetworkConfig, stage: int, classes: int) -> nn.Module:
     """A convolution over one voxel; the finest also comes back up where the first stage steps."""
     first_stride = config.stage_strides()[0]
     if stage == 0 and any(step > 1 for step in first_stride):
-        return _make_up(config, config.features[0], classes, first_stride)
+        return _make_up(config, config.features[0], classes, stride=first_stride)
     return LAYERS[config.dimensions].conv(config.features[stage], classes, 1)
 
 
-def _make_up(config: NetworkConfig, channels_in: int, channels_out: int, stride: Size) -> Upsample:
+def _make_up(config: NetworkConfig, channels_in: int, channels_out: int, *, stride: Size) -> Upsample:
     transposed = config.upsampling == "transposed"
     return Upsample(channels_in, channels_out, stride, transposed=transposed, dimensions=config.dimensions)
 
@@ -137,7 +142,7 @@ def _make_decoder(config: NetworkConfig) -> nn.ModuleList:
     counts, skips = config.stage_decoder_convolutions(), config.stage_skips()
     for stage, (count, skip) in enumerate(zip(counts, skips, strict=True)):
         fine, coarse = config.features[stage], config.features[stage + 1]
-        up = _make_up(config, coarse, fine, config.stage_strides()[stage + 1])
+        up = _make_up(config, coarse, fine, stride=config.stage_strides()[stage + 1])
         widths = [2 * fine if skip else fine] + [fine] * count
         stages.append(DecoderStage(up, widths, config.stage_kernels()[stage], skip=skip, style=_style(config)))
     return stages

@@ -70,7 +70,7 @@ def fit(
         spacing_mm=_spacing([case.spacing_mm for case in cases], [case.shape for case in cases], config),
         crop=config.crop,
         channels=tuple(
-            _normalisation(config.intensity, modality, [case.foreground[channel] for case in cases], cropped)
+            _normalisation(config.intensity, modality, [case.foreground[channel] for case in cases], cropped=cropped)
             for channel, modality in enumerate(modalities)
         ),
         resampling_order=config.resampling_order,
@@ -106,7 +106,7 @@ def _spacing(
 
 
 def _normalisation(
-    intensity: str, modality: str, foreground: list[NDArray[np.float32]], cropped: bool
+    intensity: str, modality: str, foreground: list[NDArray[np.float32]], *, cropped: bool
 ) -> Normalisation:
     if intensity == "ct" or (intensity == "auto" and modality.upper() == "CT"):
         values = np.concatenate(foreground).astype(np.float64)

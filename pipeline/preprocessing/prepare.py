@@ -73,7 +73,7 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
     trail = plan_trail(scan, fitted)
     cropped = trail.reorientation.apply(scan.array)[(slice(None), *trail.box_slices)]
     normal = np.stack([normalise(channel, how) for channel, how in zip(cropped, fitted.channels, strict=True)])
-    image = resample.resample_image(normal, trail.shape, fitted.resampling_order, trail.coarse)
+    image = resample.resample_image(normal, trail.shape, order=fitted.resampling_order, coarse=trail.coarse)
     return Prepared(np.ascontiguousarray(image), trail)
 
 

@@ -28,7 +28,7 @@ def coarse_axis(spacing_mm: tuple[float, ...], ratio: float) -> int | None:
     return coarsest if max(spacing_mm) / min(spacing_mm) > ratio else None
 
 
-def resample_image(image: NDArray, shape: Shape, order: int, coarse: int | None) -> NDArray[np.float32]:
+def resample_image(image: NDArray, shape: Shape, *, order: int, coarse: int | None) -> NDArray[np.float32]:
     """Resample every channel with splines.
 
     Args:
@@ -42,7 +42,7 @@ def resample_image(image: NDArray, shape: Shape, order: int, coarse: int | None)
     if coarse is None:
         return np.stack([_zoom(channel, shape, order) for channel in image])
     in_plane = tuple(image.shape[1 + axis] if axis == coarse else n for axis, n in enumerate(shape))
-    return np.stack([_zoom(_zoom_slices(channel, in_plane, order, coarse), shape, 0) for channel in image])
+    return np.stack([_zoom(_zoom_slices(channel, in_plane, order, axis=coarse), shape, 0) for channel in image])
 
 
 def resample_labels(labels: NDArray[np.unsignedinteger], shape: Shape, coarse: int | None) -> NDArray:
@@ -54,8 +54,8 @@ def resample_labels(labels: NDArray[np.unsignedinteger], shape: Shape, coarse: i
         return labels
     result, highest = np.zeros(shape, labels.dtype), np.full(shape, -1.0, np.float32)
     for value in np.unique(labels):
-        share = resample_image((labels == value)[None].astype(np.float32), shape, 1, coarse)[0]
-        _keep_larger(result, highest, share, value)
+        share = resample_image((labels == value)[None].astype(np.float32), shape, order=1, coarse=coarse)[0]
+        _keep_larger(result, highest, share, value=value)
     return result
 
 
@@ -71,11 +71,11 @@ def resample_argmax(scores: NDArray[np.floating], shape: Shape, coarse: int | No
         return scores.argmax(0).astype(np.uint8)
     result, highest = np.zeros(shape, np.uint8), np.full(shape, -np.inf, np.float32)
     for index, score in enumerate(scores):
-        _keep_larger(result, highest, resample_image(score[None], shape, 1, coarse)[0], index)
+        _keep_larger(result, highest, resample_image(score[None], shape, order=1, coarse=coarse)[0], value=index)
     return result
 
 
-def _keep_larger(result: NDArray, highest: NDArray, score: NDArray, value: int) -> None:
+def _keep_larger(result: NDArray, highest: NDArray, score: NDArray, *, value: int) -> None:
     larger = score > highest
     result[larger] = value
     highest[larger] = score[larger]
@@ -86,6 +86,6 @@ def _zoom(volume: NDArray, shape: Shape, order: int) -> NDArray[np.float32]:
     return ndimage.zoom(volume.astype(np.float32), factors, order=order, mode="nearest", grid_mode=True)
 
 
-def _zoom_slices(volume: NDArray, shape: Shape, order: int, axis: int) -> NDArray[np.float32]:
+def _zoom_slices(volume: NDArray, shape: Shape, order: int, *, axis: int) -> NDArray[np.float32]:
     in_plane = tuple(n for other, n in enumerate(shape) if other != axis)
     return np.stack([_zoom(plane, in_plane, order) for plane in np.moveaxis(volume, axis, 0)], axis)

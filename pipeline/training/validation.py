@@ -54,7 +54,7 @@ def validate(network: UNet, validation: Validation, compute: Compute) -> list[fl
     with torch.inference_mode():
         for case in validation.cases:
             image = torch.from_numpy(case.stored.image())
-            scores = sliding_window(run, image, validation.patch_size, validation.overlap)
+            scores = sliding_window(run, image, validation.patch_size, overlap=validation.overlap)
             mask = restore(scores.numpy(), case.stored.trail)
             rows.append([Overlap.of(mask == value, case.truth == value).dice for value in range(1, validation.classes)])
     return [_mean([row[index] for row in rows]) for index in range(validation.classes - 1)]

@@ -52,7 +52,7 @@ def content_hash(dataset: Path, name: str) -> str:
 
 def run(model: Path, dataset: Path, output: Path, part: SplitName | None = None) -> Evaluation:
     loaded = load_model(model)
-    return evaluate(loaded, dataset, output, part, loaded.manifest.inference, QUIET)
+    return evaluate(loaded, dataset, output, part=part, config=loaded.manifest.inference, console=QUIET)
 
 
 def scored_cases(output: Path) -> list[str]:
@@ -82,7 +82,7 @@ def test_on_the_models_own_data_set_the_test_cases_are_the_default(
     assert scored_cases(tmp_path / "out") == ["c", "d"]
     content = metrics(tmp_path / "out")
     assert (content["cases"], content["excluded_training_cases"], content["provenance"]["part"]) == (2, 0, "test")
-    assert content["left_out"] == {"train": 1, "validation": 1, "test": 0, "unknown": 0}
+    assert content["left_out"] == {"train": 1, "validation": 1, "test": 0, "unused": 0, "unknown": 0}
 
 
 def test_the_validation_cases_can_be_asked_for(own_model: Path, dataset: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_metrics_say_where_and_in_which_format_the_network_ran(
 ) -> None:
     model = load_model(write_model())
     config = model.manifest.inference.model_copy(update={"precision": "auto", "device": "auto"})
-    evaluate(model, dataset, tmp_path / "out", None, config, QUIET)
+    evaluate(model, dataset, tmp_path / "out", part=None, config=config, console=QUIET)
     used = Predictor(model, config).compute
     provenance = metrics(tmp_path / "out")["provenance"]
     assert (provenance["device"], provenance["precision"]) == (used.device.type, used.precision)
@@ -256,9 +256,9 @@ def test_scoring_what_predict_wrote_gives_what_evaluate_gives(
     model = load_model(write_model())
     run(tmp_path / "model", dataset, tmp_path / "evaluated")
     inference = model.manifest.inference
-    predict(model, dataset / "imagesTr", tmp_path / "masks", inference, overwrite=False, console=QUIET)
+    predict(model, dataset / "imagesTr", tmp_path / "masks", config=inference, overwrite=False, console=QUIET)
     config = EvaluationConfig(bootstrap_samples=100)
-    score(tmp_path / "masks", dataset / "labelsTr", tmp_path / "scored", model.manifest.labels, config)
+    score(tmp_path / "masks", dataset / "labelsTr", tmp_path / "scored", labels=model.manifest.labels, config=config)
     evaluated, scored = metrics(tmp_path / "evaluated"), metrics(tmp_path / "scored")
     assert scored["labels"] == evaluated["labels"]
     assert scored["mean_dice"] == evaluated["mean_dice"]

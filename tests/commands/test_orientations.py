@@ -126,7 +126,12 @@ def test_one_head_in_all_48_orders_of_axes_gets_one_mask(
     source = real_data("hostile/nifti_hostile/orientations48")
     model = load_model(write_model(patch_size=(64, 64, 64)))
     done = predict(
-        model, source, tmp_path / "out", model.manifest.inference, overwrite=False, console=Console(quiet=True)
+        model,
+        source,
+        tmp_path / "out",
+        config=model.manifest.inference,
+        overwrite=False,
+        console=Console(quiet=True),
     )
     assert (done.done, done.failed) == (48, 0)
     masks = {row["case"]: _upright(tmp_path / "out" / row["case"] / "mask.nii.gz") for row in done.rows}

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import importlib
+import io
 import json
 import re
 import struct
@@ -23,7 +24,7 @@ from pipeline.commands.predict import Predictions, plan_predictions, predict
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
 from pipeline.figures import write_preview
-from pipeline.files import file_sha256
+from pipeline.files import file_sha256, write_csv
 from pipeline.inference.predictor import Predictor
 from pipeline.model import load_model
 
@@ -45,7 +46,7 @@ def _image() -> NDArray[np.int16]:
 def run(model: Path, source: Path, output: Path, *, overwrite: bool = False, **settings: Any) -> Predictions:
     loaded = load_model(model)
     config = loaded.manifest.inference.model_copy(update=settings)
-    return predict(loaded, source, output, config, overwrite=overwrite, console=QUIET)
+    return predict(loaded, source, output, config=config, overwrite=overwrite, console=QUIET)
 
 
 def table(output: Path) -> dict[str, dict[str, str]]:
@@ -341,6 +342,62 @@ def test_a_run_on_other_scans_forgets_no_case_that_the_folder_holds(
     assert last.rows[0]["action"] == "kept"
 
 
+def test_older_results_go_before_the_first_case_is_done(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        write_volume(tmp_path / "in" / f"{name}.nii", _image())
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt("of a test")
+
+    monkeypatch.setattr(Predictor, "predict_prepared", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="of a test"):
+        run(write_model("other", lesion=9.5), tmp_path / "in", tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["cases"] == {}
+    assert [path for path in files_below(tmp_path / "out") if "/" in path] == []
+
+
+def test_results_of_scans_that_are_not_in_the_input_stay_and_are_named(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = load_model(write_model())
+    shown = io.StringIO()
+    for name in "ab":
+        write_volume(tmp_path / name / f"{name}.nii", _image())
+        predict(
+            model,
+            tmp_path / name,
+            tmp_path / "out",
+            config=model.manifest.inference,
+            overwrite=False,
+            console=Console(file=shown, width=300),
+        )
+    assert "out also holds 1 case of an earlier run, from elsewhere: a; they stay, and have no row." in shown.getvalue()
+    assert (list(table(tmp_path / "out")), (tmp_path / "out" / "a" / "mask.nii").exists()) == (["b"], True)
+
+
+def test_older_results_that_cannot_be_removed_fail_their_case_alone(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        write_volume(tmp_path / "in" / f"{name}.nii", _image())
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    unlink = Path.unlink
+
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        if path.parent.name == "a":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out", overwrite=True)
+    assert [row["status"] for row in result.rows] == ["failed", "ok"]
+    assert re.search(r"found .*out/a, which cannot be emptied \(Permission denied\)", result.rows[0]["reason"])
+
+
 # --- Into a folder with files of others
 
 
@@ -425,7 +482,7 @@ def test_what_a_killed_run_left_half_written_is_done_again(
     model = write_model()
     path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
 
-    def kill(*_: Any) -> None:
+    def kill(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt("of a test")
 
     with monkeypatch.context() as patch:
@@ -446,7 +503,7 @@ def test_a_plan_says_what_would_be_done(write_model: WriteModel, write_volume: W
 
     def plan(*, overwrite: bool) -> list[tuple[str, str, str]]:
         inference = model.manifest.inference
-        planned = plan_predictions(model, tmp_path / "in", tmp_path / "out", inference, overwrite=overwrite)
+        planned = plan_predictions(model, tmp_path / "in", tmp_path / "out", config=inference, overwrite=overwrite)
         return [(row["case"], row["status"], row["action"]) for row in planned.rows]
 
     assert plan(overwrite=False) == [("a", "ok", "kept"), ("b", "ok", "done"), ("c", "failed", "")]
@@ -650,10 +707,10 @@ def test_whatever_one_case_throws_costs_its_own_row_alone(
         write_volume(tmp_path / "in" / f"{name}.nii", _image())
     write = write_preview
 
-    def fail(target: Path, *rest: Any) -> None:
+    def fail(target: Path, *rest: Any, **labels: Any) -> None:
         if target.parent.name == "b":
             raise ZeroDivisionError("of a picture")
-        write(target, *rest)
+        write(target, *rest, **labels)
 
     monkeypatch.setattr(command, "write_preview", fail)
     run(write_model(), tmp_path / "in", tmp_path / "out")
@@ -707,10 +764,29 @@ def test_an_output_that_is_a_file_is_refused(
     write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
 ) -> None:
     path = write_volume(tmp_path / "in" / "a.nii.gz", _image())
-    with pytest.raises(OutputError, match=r"Expected a folder to write to; found .*a\.nii\.gz: File exists"):
+    with pytest.raises(OutputError, match=r"Expected a folder that can be written to; found .*a\.nii\.gz: File exists"):
         run(write_model(), path, path)
 
 
+def test_a_full_disk_ends_the_run_with_a_message_and_keeps_what_is_done(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_volume(tmp_path / "in" / f"{name}.nii", _image())
+
+    def fill(target: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
+        if len(rows) == 2:
+            raise OSError(28, "No space left on device")
+        write_csv(target, columns, rows)
+
+    monkeypatch.setattr(command, "write_csv", fill)
+    with pytest.raises(OutputError, match=r"found .*out: No space left on device\. Free space there"):
+        run(write_model(), tmp_path / "in", tmp_path / "out")
+    monkeypatch.undo()
+    result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out")
+    assert [row["action"] for row in result.rows] == ["kept", "kept", "done"]
+
+
 def test_a_label_to_keep_the_largest_part_of_must_be_one_of_the_models(write_model: WriteModel) -> None:
-    with pytest.raises(ConfigError, match=r"labels of the model \(organ, lesion\) .* found spleen\. Correct the names"):
+    with pytest.raises(ConfigError, match=r"names of labels \(organ, lesion\) .* found spleen\. Correct these names"):
         Predictor(load_model(write_model()), InferenceConfig(keep_largest=("spleen",)))

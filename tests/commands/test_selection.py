@@ -7,18 +7,19 @@ import pytest
 
 from pipeline.commands.selection import Selection, SplitName, check_declaration, select_cases
 from pipeline.errors import DatasetError
-from pipeline.evaluation import FailedCase
+from pipeline.evaluation.scores import FailedCase
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.manifest import Manifest, Part, read_manifest
 
 WriteModel = Callable[..., Path]
 Select = Callable[..., Selection]
-CODES: dict[str, Part] = {"t": "train", "v": "validation", "e": "test"}
+CODES: dict[str, Part] = {"t": "train", "v": "validation", "e": "test", "u": "unused"}
 
 
 @pytest.fixture
 def select(write_model: WriteModel) -> Select:
-    """Selects among cases written as letters: t trained on, v validated on, e of the test part, ? unknown, x damaged.
+    """Selects among cases written as letters: t trained on, v validated on, e of the test part, u left unused,
+    ? unknown, x damaged.
 
     Case number n is called n; the content of every case is its own.
     """
@@ -29,7 +30,7 @@ def select(write_model: WriteModel) -> Select:
             str(n): FailedCase(str(n), "cut off") if letter == "x" else f"hash {n}" for n, letter in enumerate(letters)
         }
         dataset = dataset_of(*(Case(name, Path(name), Path(name), name) for name in outcomes))
-        return select_cases(dataset, outcomes, read_manifest(write_model(parts=parts)), part)
+        return select_cases(dataset, outcomes, read_manifest(write_model(parts=parts)), part=part)
 
     return run
 
@@ -49,14 +50,20 @@ def names(selection: Selection) -> list[str]:
 def test_nine_known_cases_of_ten_make_the_test_part_the_default_and_the_others_are_counted(select: Select) -> None:
     selection = select("ttttttvee?")
     assert (selection.part, names(selection), selection.excluded) == ("test", ["7", "8"], 0)
-    assert selection.left_out == {"train": 6, "validation": 1, "test": 0, "unknown": 1}
+    assert selection.left_out == {"train": 6, "validation": 1, "test": 0, "unused": 0, "unknown": 1}
 
 
 def test_a_few_known_cases_do_not_hide_the_others_and_only_those_trained_on_are_left_out(select: Select) -> None:
     selection = select("tve???????")
     assert (selection.part, names(selection)) == ("all", list("123456789"))
     assert selection.excluded == 1
-    assert selection.left_out == {"train": 1, "validation": 0, "test": 0, "unknown": 0}
+    assert selection.left_out == {"train": 1, "validation": 0, "test": 0, "unused": 0, "unknown": 0}
+
+
+def test_cases_that_training_left_unused_are_known_and_unseen(select: Select) -> None:
+    assert (names(select("tttuuuuue")), select("tttuuuuue").part) == (["8"], "test")
+    assert select("tttuuuuue").left_out["unused"] == 5
+    assert names(select("tuu", "all")) == ["1", "2"]
 
 
 def test_unreadable_cases_are_failed_and_do_not_count_for_the_default(select: Select) -> None:

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ from pipeline.commands import run_folder
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.run_folder import Identity, RunFolder
 from pipeline.commands.train import TrainedRun, resume, train
-from pipeline.config.load import Config, load_config
 from pipeline.errors import ConfigError, DatasetError, ModelError
 from pipeline.files import file_sha256
 from pipeline.losses import SegmentationLoss
@@ -31,61 +29,15 @@ from pipeline.manifest import read_manifest
 from pipeline.model import load_model
 from pipeline.tracking import TrackedRun
 from pipeline.training import loop
+from tests.commands.conftest import SAMPLES, TINY, settings
 from tests.conftest import Planted
 
 WriteVolume = Callable[..., Path]
-pytestmark = pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated")  # what MLflow asks of SQLAlchemy
-QUIET = Console(quiet=True)
-SAMPLES = Path(__file__).resolve().parents[2] / "data_samples" / "shapes"
-TINY = [
-    "name=tiny",
-    "data.split.validation=0.2",
-    "data.split.test=0.2",
-    "network.features=[4,8]",
-    "network.strides=null",
-    "network.encoder_convolutions=[1,1]",
-    "network.decoder_convolutions=[1]",
-    "network.deep_supervision=0",
-    "training.patch_size=[16,16,16]",
-    "training.max_epochs=2",
-    "training.max_minutes=null",
-    "training.iterations_per_epoch=2",
-    "training.workers=0",
-    "training.validate_every=1",
-    "training.threads=1",
-    "training.precision=fp32",
-    "training.device=cpu",
-    "inference.overlap=0",
+pytestmark = [
+    pytest.mark.usefixtures("tracked_here"),
+    pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated"),  # what MLflow asks of SQLAlchemy
 ]
-
-
-@pytest.fixture(autouse=True)
-def tracked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are recorded, and cases cached, below the test's own folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/tracking.db")
-    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    """The first five samples."""
-    root = tmp_path / "set"
-    content = json.loads((SAMPLES / "dataset.json").read_text())
-    content["training"], content["test"] = content["training"][:5], []
-    for item in content["training"]:
-        for path in item.values():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(SAMPLES / path, root / path)
-    (root / "dataset.json").write_text(json.dumps(content))
-    return root
-
-
-def settings(dataset: Path, *overrides: str) -> Config:
-    demo = SAMPLES.parents[1] / "configs" / "demo.yaml"
-    return load_config(demo, [*TINY, f"data.root={dataset}", *overrides])
+QUIET = Console(quiet=True)
 
 
 def recorded(run_id: str | None = None) -> tuple[MlflowClient, Run]:
@@ -338,7 +290,7 @@ def test_a_run_whose_split_leaves_cases_out_can_be_resumed(dataset: Path, tmp_pa
     run = resume(tmp_path / "cut", QUIET)
     written = json.loads((run.folder / "split.json").read_text())
     assert {name: written[name] for name in parts} == parts
-    assert sorted(read_manifest(run.model).parts.values()) == ["test", "train", "train", "validation"]
+    assert sorted(read_manifest(run.model).parts.values()) == ["test", "train", "train", "unused", "validation"]
 
 
 def test_a_run_of_a_gpu_is_not_resumed_without_one(
@@ -378,7 +330,9 @@ def test_labels_that_the_settings_rename_are_kept_under_both_names_and_the_data_
     model = load_model(run.model)
     assert model.manifest.labels == {"front": 1, "back": 2}
     assert model.manifest.provenance.dataset_labels == {"anterior": 1, "posterior": 2}
-    assert evaluate(model, dataset, tmp_path / "out", None, model.manifest.inference, QUIET).summary["cases"] == 1
+    inference = model.manifest.inference
+    evaluation = evaluate(model, dataset, tmp_path / "out", part=None, config=inference, console=QUIET)
+    assert evaluation.summary["cases"] == 1
 
 
 def test_a_network_can_start_from_the_weights_of_a_model(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:

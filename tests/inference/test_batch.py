@@ -1,5 +1,6 @@
 """Which files of a folder are scans."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,47 @@ def test_masks_in_an_output_inside_the_input_are_no_scans(tmp_path: Path) -> Non
     touch(tmp_path / "masks" / "a" / "mask.nii.gz")
     assert [entry.case for entry in find_inputs(tmp_path, tmp_path / "masks")] == ["a"]
     assert [entry.case for entry in find_inputs(tmp_path)] == ["a", "masks__a__mask"]
+
+
+def test_cases_come_in_the_order_of_their_names_from_any_depth(tmp_path: Path) -> None:
+    for name in ("b/2.nii", "b/10.nii", "a.nii", "c.nii", "b/deep/er/1.nii", ".hidden/x.nii", "b/.x.nii"):
+        touch(tmp_path / "in" / name)
+    cases = ["a", "b__10", "b__2", "b__deep__er__1", "c"]
+    assert [entry.case for entry in find_inputs(tmp_path / "in")] == cases
+
+
+def test_links_are_followed_and_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere" / "a.nii")
+    touch(tmp_path / "in" / "b.nii")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "elsewhere")
+    assert [entry.case for entry in find_inputs(tmp_path / "in")] == ["b", "linked__a"]
+
+
+def test_a_link_to_a_scan_that_is_not_there_is_a_scan_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").symlink_to(tmp_path / "not fetched")
+    (entry,) = find_inputs(tmp_path)
+    assert (entry.case, entry.is_scan) == ("a", True)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failed_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a.nii")
+    touch(tmp_path / "study" / "locked" / "b.nii")
+    listing = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    a, locked = find_inputs(tmp_path)
+    assert (a.problem, locked.case) == (None, "study__locked")
+    assert str(locked.problem) == (
+        "Expected a folder that can be listed; found one that is not (Permission denied). "
+        "Check its permissions; scans in it are not known."
+    )
 
 
 def test_input_and_output_cannot_be_one_folder(tmp_path: Path) -> None:

@@ -81,7 +81,10 @@ def test_weights_are_monai_s_but_for_the_smallest() -> None:
 def test_a_constant_network_gives_its_probabilities_everywhere(shape: tuple[int, ...], overlap: float) -> None:
     logits = torch.tensor([1.0, -2.0, 0.5])
     probabilities = sliding_window(
-        lambda batch: logits.view(1, 3, 1, 1, 1).expand(1, 3, *batch.shape[2:]), noise(2, *shape), (8, 8, 8), overlap
+        lambda batch: logits.view(1, 3, 1, 1, 1).expand(1, 3, *batch.shape[2:]),
+        noise(2, *shape),
+        (8, 8, 8),
+        overlap=overlap,
     )
     expected = (logits.exp() / logits.exp().sum()).view(3, 1, 1, 1).expand(3, *shape)
     torch.testing.assert_close(probabilities, expected)
@@ -90,13 +93,13 @@ def test_a_constant_network_gives_its_probabilities_everywhere(shape: tuple[int,
 @pytest.mark.parametrize("shape", [(8, 8, 8), (13, 9, 20), (5, 8, 11), (3, 4, 5)])
 def test_a_network_that_repeats_its_input_gives_the_softmax_of_the_image(shape: tuple[int, ...]) -> None:
     image = noise(3, *shape)
-    probabilities = sliding_window(lambda batch: batch, image, (8, 8, 8), 0.5)
+    probabilities = sliding_window(lambda batch: batch, image, (8, 8, 8), overlap=0.5)
     torch.testing.assert_close(probabilities, image.softmax(0))
 
 
 def test_images_are_windowed_as_volumes_are() -> None:
     image = noise(3, 13, 20)
-    torch.testing.assert_close(sliding_window(lambda batch: batch, image, (8, 6), 0.5), image.softmax(0))
+    torch.testing.assert_close(sliding_window(lambda batch: batch, image, (8, 6), overlap=0.5), image.softmax(0))
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (16, 12, 20)])
@@ -113,11 +116,13 @@ def test_patches_are_blended_as_monai_does(shape: tuple[int, ...]) -> None:
         roi_weight_map=gaussian((8, 8, 8)),
     )
     assert isinstance(theirs, Tensor)
-    torch.testing.assert_close(sliding_window(by_position, image, (8, 8, 8), 0.5), theirs[0])
+    torch.testing.assert_close(sliding_window(by_position, image, (8, 8, 8), overlap=0.5), theirs[0])
 
 
 def test_probabilities_sum_to_1_in_single_precision_whatever_the_network_computes_in() -> None:
-    probabilities = sliding_window(lambda batch: by_position(batch).bfloat16(), noise(1, 11, 9, 8), (8, 8, 8), 0.5)
+    probabilities = sliding_window(
+        lambda batch: by_position(batch).bfloat16(), noise(1, 11, 9, 8), (8, 8, 8), overlap=0.5
+    )
     assert probabilities.dtype == torch.float32
     torch.testing.assert_close(probabilities.sum(0), torch.ones(11, 9, 8))
 
@@ -125,7 +130,7 @@ def test_probabilities_sum_to_1_in_single_precision_whatever_the_network_compute
 def test_a_small_image_is_padded_with_zeros_on_both_sides() -> None:
     seen: list[Tensor] = []
     image = noise(1, 5, 8, 2)
-    sliding_window(recording(seen), image, (8, 8, 4), 0.5)
+    sliding_window(recording(seen), image, (8, 8, 4), overlap=0.5)
     assert len(seen) == 1
     # the image's middle, 5 // 2 and 2 // 2, lies at the patch's, 8 // 2 and 4 // 2: 2 before and 1 after; 1 and 1
     expected = torch.zeros(1, 1, 8, 8, 4)
@@ -164,5 +169,5 @@ def test_mirroring_along_no_axis_changes_no_probability() -> None:
 
 def test_mirroring_stands_a_class_that_is_impossible() -> None:
     certain = mirrored(lambda batch: torch.cat([batch + 200, batch], 1), (0,))  # exp(-200) is 0 in single precision
-    probabilities = sliding_window(certain, noise(1, 4, 4), (4, 4), 0.5)
+    probabilities = sliding_window(certain, noise(1, 4, 4), (4, 4), overlap=0.5)
     torch.testing.assert_close(probabilities, torch.tensor([1.0, 0.0]).view(2, 1, 1).expand(2, 4, 4))

@@ -32,7 +32,7 @@ def _patients(names: tuple[str, ...]) -> set[str]:
 
 
 def _sizes(split: Split) -> tuple[int, ...]:
-    return tuple(len(_patients(part)) for part in split.parts.values())
+    return tuple(len(_patients(part)) for part in (split.train, split.validation, split.test))
 
 
 @given(counts, st.integers(0, 1000))
@@ -123,9 +123,9 @@ def test_no_patient_of_acdc_lies_in_two_parts(real_data: RealData, seed: int) ->
     dataset = discover(DataConfig(root=real_data("acdc"), patient_pattern="^(.*?)_", labels=labels))
     split = make_split(dataset.cases, SplitConfig(seed=seed))
     patients = [{name.partition("_")[0] for name in part} for part in split.parts.values()]
-    assert [len(part) for part in patients] == [21, 3, 6]
+    assert [len(part) for part in patients] == [21, 3, 6, 0]
     assert len(set.union(*patients)) == 30
-    assert [len(part) for part in split.parts.values()] == [42, 6, 12]
+    assert [len(part) for part in split.parts.values()] == [42, 6, 12, 0]
 
 
 def test_a_split_that_was_written_is_read_again(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def _read(folder: Path, cases: list[Case], **parts: Any) -> Split:
 def test_cases_may_be_left_out_on_purpose(tmp_path: Path) -> None:
     split = _read(tmp_path, _cases([2, 1]), train=["p0_1"], validation=["p1_0"], unused=["p0_0"])
     assert split == Split(("p0_1",), ("p1_0",), (), ("p0_0",))
-    assert "p0_0" not in {name for part in split.parts.values() for name in part}
+    assert [part for part, names in split.parts.items() if "p0_0" in names] == ["unused"]
 
 
 def test_a_split_that_leaves_cases_out_is_written_and_read_again(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_voxel_centres_lie_where_the_extent_puts_them() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_images_are_resampled_as_scikit_image_does(shape: tuple[int, ...], order: int) -> None:
     image = noise(2, 7, 8, 9)
-    resampled = resample_image(image, shape, order, coarse=None)
+    resampled = resample_image(image, shape, order=order, coarse=None)
     assert resampled.dtype == np.float32
     for channel, ours in zip(image, resampled, strict=True):
         np.testing.assert_allclose(ours, reference(channel, shape, order), atol=2e-5)
@@ -81,7 +81,7 @@ def test_the_coarse_axis_alone_copies_slices_and_makes_no_new_values() -> None:
 
 def test_an_image_of_the_wanted_shape_is_left_alone() -> None:
     image = noise(1, 4, 5, 6)
-    np.testing.assert_array_equal(resample_image(image, (4, 5, 6), 3, None), image)
+    np.testing.assert_array_equal(resample_image(image, (4, 5, 6), order=3, coarse=None), image)
 
 
 @pytest.mark.parametrize("coarse", [None, 2])
@@ -109,7 +109,7 @@ def test_labels_enlarged_by_a_whole_factor_come_back_the_same() -> None:
 @pytest.mark.parametrize("coarse", [None, 0])
 def test_the_argmax_is_that_of_all_scores_resampled_together(coarse: int | None) -> None:
     scores = noise(4, 6, 7, 8)
-    together = resample_image(scores, (9, 5, 11), 1, coarse).argmax(0)
+    together = resample_image(scores, (9, 5, 11), order=1, coarse=coarse).argmax(0)
     np.testing.assert_array_equal(resample_argmax(scores, (9, 5, 11), coarse), together)
 
 

@@ -1,0 +1,137 @@
+"""Two folders of masks, matched by case."""
+
+import logging
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import geometry
+from pipeline.config.evaluation import EvaluationConfig
+from pipeline.errors import DatasetError, ScanError, UserError
+from pipeline.evaluation.scores import CaseScore, FailedCase, score_case
+from pipeline.formats import nifti
+from pipeline.scan import Scan
+from pipeline.wording import count_of, enumerate_names
+
+PREDICTED_MASK = "mask"
+"""Name of the mask in a case's folder, as prediction writes it: <case>/mask.nii.gz."""
+
+log = logging.getLogger(__name__)
+
+
+def score_folders(
+    predictions: Path, references: Path, *, labels: dict[str, int], config: EvaluationConfig
+) -> tuple[list[CaseScore], list[FailedCase]]:
+    """Score the masks of one folder against those of another, matched by case.
+
+    Args:
+        predictions: masks named ``<case>.nii.gz``, or folders as prediction writes them, ``<case>/mask.nii.gz``.
+        references: masks named ``<case>.nii.gz``.
+        labels: name and value of each structure.
+        config: the tolerance of the surface Dice.
+
+    Returns:
+        The scores, and the cases that have none: no prediction, an unreadable mask, or two different grids.
+
+    Raises:
+        DatasetError: a folder is missing, or no case is in both.
+    """
+    predicted, expected = _predicted_masks(predictions), _flat_masks(references)
+    _check_match(predicted, expected, folders=(predictions, references))
+    scores: list[CaseScore] = []
+    failures: list[FailedCase] = []
+    for case, paths in expected.items():
+        try:
+            prediction, reference = _read_pair(predicted.get(case, []), paths)
+            scores += score_case(case, prediction.array[0], reference, labels=labels, config=config)
+        except UserError as error:
+            failures.append(FailedCase(case, str(error)))
+    return scores, failures
+
+
+def labels_in(predictions: Path, references: Path) -> dict[str, int]:
+    """The values above 0 that masks of two folders hold, each under the name ``label_<value>``.
+
+    What the predictions alone hold is a structure that was found where there is none; it counts as well.
+
+    Raises:
+        DatasetError: a folder is missing, or no reference and no prediction of it holds a value above 0.
+    """
+    values: set[int] = set()
+    predicted, expected = _predicted_masks(predictions), _flat_masks(references)
+    for paths in [*expected.values(), *(predicted[case] for case in predicted.keys() & expected.keys())]:
+        try:
+            values.update(np.unique(nifti.read_mask(paths[0]).array).tolist())
+        except ScanError as error:
+            log.warning("No labels are taken from %s: %s", paths[0].name, error)
+    found = sorted(values - {0})
+    if not found:
+        raise DatasetError(
+            "masks that hold structures",
+            f"no value above 0 in any mask of {references} or of its cases in {predictions}",
+            "Check that they are masks.",
+        )
+    return {f"label_{value}": value for value in found}
+
+
+def _flat_masks(folder: Path) -> dict[str, list[Path]]:
+    """The masks that lie in a folder, by case; more than one a case where both .nii and .nii.gz are there."""
+    if not folder.is_dir():
+        raise DatasetError("a folder of masks", f"{folder}, which is none", "Check the path.")
+    masks = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        case = nifti.case_name(path)
+        if case is not None and path.is_file() and not path.name.startswith("."):
+            masks[case].append(path)
+    return dict(masks)
+
+
+def _predicted_masks(folder: Path) -> dict[str, list[Path]]:
+    """As `_flat_masks`, and the masks of the folder's subfolders, which are named after their cases."""
+    masks = _flat_masks(folder)
+    for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        nested = _flat_masks(subfolder).get(PREDICTED_MASK, [])
+        if nested:
+            masks[subfolder.name] = [*masks.get(subfolder.name, []), *nested]
+    return masks
+
+
+def _check_match(
+    predicted: dict[str, list[Path]], expected: dict[str, list[Path]], *, folders: tuple[Path, Path]
+) -> None:
+    if not predicted.keys() & expected.keys():
+        raise DatasetError(
+            "predictions and references of the same cases, by file name",
+            f"{_some(predicted)} in {folders[0]}, {_some(expected)} in {folders[1]}",
+            "Name a prediction <case>.nii.gz or <case>/mask.nii.gz, and its reference <case>.nii.gz.",
+        )
+    unmatched = len(predicted.keys() - expected.keys())
+    if unmatched:
+        log.warning("%d of %d predictions have no reference and are not scored.", unmatched, len(predicted))
+
+
+def _some(masks: dict[str, list[Path]]) -> str:
+    return f"{count_of(len(masks), 'mask')} ({enumerate_names(masks)})" if masks else "no NIfTI masks"
+
+
+def _read_pair(predicted: list[Path], expected: list[Path]) -> tuple[Scan, Scan]:
+    prediction, reference = _read_one(predicted, "prediction"), _read_one(expected, "reference")
+    difference = geometry.grid_difference(prediction, reference)
+    if difference is not None:
+        raise ScanError(
+            "a prediction on the reference's grid",
+            difference,
+            "Resample it to the reference's grid (nearest neighbour).",
+        )
+    return prediction, reference
+
+
+def _read_one(paths: list[Path], kind: str) -> Scan:
+    if len(paths) != 1:
+        found = " and ".join(path.name for path in paths) or "none"
+        raise DatasetError(f"one {kind} of the case", found, "Keep exactly one, as .nii or .nii.gz.")
+    try:
+        return nifti.read_mask(paths[0])
+    except ScanError as error:
+        raise ScanError(f"{error.expected} as the {kind}", error.found, error.remedy) from error
