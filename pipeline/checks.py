@@ -10,18 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import ScanError, UserError
 from pipeline.formats import nifti
-from pipeline.geometry import misplaced_mask
+from pipeline.geometry import misplaced_mask, ras_spacing_mm
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.scan_files import case_name
 from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels, values_in
-from pipeline.wording import count_of, enumerate_names
+from pipeline.wording import count_of, enumerate_names, printable
 
 Severity = Literal["error", "warning"]
 Problem = tuple[Severity, str, str, str]
 """What findings of several cases have in common: severity, expected, found, remedy."""
 T = TypeVar("T")
+ODD_SPACING = 5.0
+"""Factor from the usual spacing along an axis, from which on it is worth a look."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class CaseFacts:
         content_hash: of the image's values; None where they were not read.
         labels: mask values above 0; None where the mask was not read.
         channels: of the image; None where its header cannot be read.
+        spacing_mm: of the image in RAS order; None as above.
     """
 
     case: str
@@ -85,6 +91,7 @@ class CaseFacts:
     content_hash: str | None = None
     labels: frozenset[int] | None = None
     channels: int | None = None
+    spacing_mm: tuple[float, ...] | None = None
 
 
 def inspections(dataset: Dataset, *, deep: bool) -> list[Inspection]:
@@ -111,10 +118,22 @@ def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findi
     findings = [
         *_file_findings(dataset),
         *_label_findings(dataset, facts),
-        *(finding for each in facts for finding in each.findings),
+        *_case_findings(dataset, facts),
         *_duplicates(dataset, facts),
+        *_odd_spacings(facts),
+        *_assumed_modalities(dataset),
     ]
     return sorted(findings, key=lambda finding: (finding.severity, finding.case))
+
+
+def _case_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """What is wrong with single cases; a scan that nothing is learnt from does not stand in the way of training."""
+    unlabelled = {case.name for case in dataset.unlabelled}
+    return [
+        replace(finding, severity="warning") if each.case in unlabelled else finding
+        for each in facts
+        for finding in each.findings
+    ]
 
 
 def inspect_case(job: Inspection) -> CaseFacts:
@@ -128,7 +147,9 @@ def inspect_case(job: Inspection) -> CaseFacts:
         findings += _mask_header_findings(name, mask, image)
     content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
     labels = _mask_labels(job, findings) if job.deep and mask is not None and mask.channels == 1 else None
-    return CaseFacts(name, tuple(findings), content_hash, labels, None if image is None else image.channels)
+    if image is None:
+        return CaseFacts(name, tuple(findings), content_hash, labels)
+    return CaseFacts(name, tuple(findings), content_hash, labels, image.channels, ras_spacing_mm(image.affine))
 
 
 def format_findings(findings: Iterable[Finding], shown: int | None = None) -> str:
@@ -147,7 +168,7 @@ def format_findings(findings: Iterable[Finding], shown: int | None = None) -> st
     paragraphs = [_paragraph(problem, places) for problem, places in ordered[:shown]]
     hidden = len(ordered) - len(paragraphs)
     rest = [f"and {count_of(hidden, 'other problem')}"] if hidden else []
-    return "\n\n".join([_summary(grouped), *paragraphs, *rest])
+    return printable("\n\n".join([_summary(grouped), *paragraphs, *rest]))
 
 
 def _place(finding: Finding) -> str:
@@ -303,6 +324,33 @@ def _duplicate(names: list[str], patients: Mapping[str, str]) -> Finding:
     severity: Severity = "warning" if len({patients[name] for name in names}) == 1 else "error"
     found = f"the same values in {', '.join(names)}"
     return Finding(severity, names[0], "images that differ", found, "Keep one of them.")
+
+
+def _odd_spacings(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Scans whose voxels have another size than is usual in the data set: often a wrong unit or a lost spacing."""
+    known = {each.case: np.array(each.spacing_mm) for each in facts if each.spacing_mm is not None}
+    if not known:
+        return []
+    usual = np.median(list(known.values()), axis=0)
+    expected = f"a spacing near the usual one of {_times(usual)} mm"
+    remedy = "Compare its header with the original scan."
+    return [
+        Finding("warning", case, expected, f"{_times(spacing)} mm", remedy)
+        for case, spacing in known.items()
+        if np.maximum(spacing / usual, usual / spacing).max() > ODD_SPACING
+    ]
+
+
+def _times(spacing_mm: NDArray[np.float64]) -> str:
+    return " x ".join(f"{mm:.3g}" for mm in spacing_mm)
+
+
+def _assumed_modalities(dataset: Dataset) -> list[Finding]:
+    if dataset.modalities_declared:
+        return []
+    found = f"none, so that each channel is taken as {dataset.modalities[0]}" if dataset.modalities else "none"
+    remedy = "Set data.modalities, [CT] for computed tomography, whose intensities are normalised in another way."
+    return [Finding("warning", "", "names of the modalities", found, remedy)]
 
 
 def _summary(grouped: Mapping[Problem, list[str]]) -> str:

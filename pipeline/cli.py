@@ -1,5 +1,6 @@
 """The command line: parsing and printing only. What a command needs is imported inside it, so that help is instant."""
 
+import io
 import logging
 import signal
 import sys
@@ -9,17 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from pipeline.errors import OutputError, UserError
+from pipeline.errors import OutputError, UserError, reason_of
 from pipeline.wording import count_of
 
 if TYPE_CHECKING:
     from pipeline.commands.predict import Predictions
     from pipeline.commands.score import Evaluation
+    from pipeline.commands.summary import DescribedNetwork
     from pipeline.commands.train import TrainedRun
     from pipeline.config.inference import InferenceConfig
-    from pipeline.networks.summary import Summary
 
 app = typer.Typer(
     name="medseg",
@@ -175,28 +177,16 @@ def predict(
 def summary(
     config: Annotated[Path, typer.Argument(help="A YAML file such as configs/hippocampus.yaml.")],
     overrides: Overrides = None,
-    channels: Annotated[int, typer.Option(min=1, help="Channels of the scans.")] = 1,
-    classes: Annotated[int, typer.Option(min=2, help="Classes, the background included.")] = 2,
+    channels: Annotated[int | None, typer.Option(min=1, help="Channels of the scans; by default the data's.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Classes with the background; by default the data's.")
+    ] = None,
 ) -> None:
     """Print the network's layers, sizes, parameters, receptive field, memory and operations."""
+    from pipeline.commands.summary import summarise
     from pipeline.config.load import load_config
-    from pipeline.networks.summary import summarise_unet
 
-    loaded = load_config(config, overrides or [])
-    if loaded.data.labels is not None:
-        classes = 1 + len(loaded.data.labels)
-    if loaded.data.modalities is not None:
-        channels = len(loaded.data.modalities)
-    training = loaded.training
-    _print_summary(
-        summarise_unet(
-            loaded.network,
-            channels=channels,
-            classes=classes,
-            patch_size=training.patch_size,
-            batch_size=training.batch_size,
-        )
-    )
+    _print_summary(summarise(load_config(config, overrides or []), channels=channels, classes=classes))
 
 
 @app.command()
@@ -236,6 +226,9 @@ def demo(
 def main() -> None:
     """Run the command line; every error of a user's ends in one message and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal has no letter for
     try:
         app()
     except UserError as error:
@@ -255,8 +248,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _fail(error: Exception, code: int) -> NoReturn:
     if "--debug" in sys.argv:
         raise error
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error} (--debug shows where)"
-    err.print(f"medseg: {text}", markup=False)
+    hint = "" if isinstance(error, UserError) else " (medseg --debug COMMAND shows where)"
+    err.print(f"medseg: {reason_of(error)}{hint}", markup=False)
     sys.exit(code)
 
 
@@ -282,7 +275,10 @@ def _inference(
             ", ".join(foreign),
             "Other settings belong to training.",
         )
-    settings = base.model_dump() | dict(changes.get("inference") or {})
+    given = changes.get("inference", {})
+    if not isinstance(given, dict):
+        raise ConfigError("settings of inference, inference.KEY=VALUE", f"inference={given}", "Name the setting.")
+    settings = base.model_dump() | given
     options = ({"tta": tta} if tta is not None else {}) | ({"device": device} if device is not None else {})
     return validate(InferenceConfig, settings | options, "the inference settings")
 
@@ -307,7 +303,7 @@ def _print_evaluation(result: "Evaluation", folder: Path) -> None:
     for name, metrics in summary["labels"].items():
         dice, interval = metrics["dice"], metrics["dice"]["ci95"]
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        table.add_row(name, _number(dice["mean"]), shown, _number(metrics["hd95_mm"]["mean"]), str(dice["n"]))
+        table.add_row(escape(name), _number(dice["mean"]), shown, _number(metrics["hd95_mm"]["mean"]), str(dice["n"]))
     out.print(table)
     out.print(f"mean Dice    {_number(summary['mean_dice'])} over {count_of(summary['cases'], 'case')}", markup=False)
     left_out = {part: count for part, count in summary.get("left_out", {}).items() if count}
@@ -319,11 +315,13 @@ def _print_evaluation(result: "Evaluation", folder: Path) -> None:
         out.print(f"failed       {count_of(result.failed, 'case')}, named in the report", markup=False)
 
 
-def _print_summary(summary: "Summary") -> None:
+def _print_summary(described: "DescribedNetwork") -> None:
+    summary = described.summary
     table = Table("layer", "type", "output", "parameters")
     for row in summary.layers:
         table.add_row(row.name, row.kind, " x ".join(map(str, row.shape)), f"{row.parameters:,}")
     out.print(table)
+    out.print(f"for              {described.assumptions}", markup=False)
     out.print(f"parameters       {summary.parameters:,}")
     out.print(f"receptive field  {' x '.join(map(str, summary.receptive_field_voxels))} voxels")
     out.print(f"operations       {summary.gflop:.2f} GFLOP a patch, forward")

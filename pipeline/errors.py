@@ -38,3 +38,8 @@ class ModelError(UserError):
 
 class OutputError(UserError):
     """A result cannot be written where it was asked for."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a single case failed: a user's error in its own words, anything else with its kind."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

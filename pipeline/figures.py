@@ -48,7 +48,7 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
     """
     reorientation = geometry.to_ras(scan.affine)
     upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
-    spacing_mm = [scan.spacing_mm[axis] for axis in reorientation.source_axis]
+    spacing_mm = geometry.ras_spacing_mm(scan.affine)
     grey = _window(upright)
     panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in range(3)]
     scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
@@ -70,7 +70,7 @@ def _middle(mask: NDArray, axis: int) -> int:
     return int(count.argmax()) if count.any() else mask.shape[axis] // 2
 
 
-def _panel(grey: NDArray, mask: NDArray, axis: int, *, spacing_mm: list[float]) -> _Panel:
+def _panel(grey: NDArray, mask: NDArray, axis: int, *, spacing_mm: tuple[float, ...]) -> _Panel:
     """Cut a plane out of a RAS volume and turn it so that superior (or anterior) is up, the patient's right left."""
     index = _middle(mask, axis)
     across, up = (other for other in range(3) if other != axis)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import OutputError
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -34,6 +36,35 @@ def atomic_path(target: Path) -> Iterator[Path]:
         _fsync(target.parent)
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """What cannot be written to a folder of results ends the command, with a message.
+
+    Raises:
+        OutputError: the disk is full, the folder is read-only, a file has its name.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            "a folder that can be written to",
+            f"{folder}: {error.strerror or error}",
+            "Free space there, or choose another OUTPUT; run again to do what is left.",
+        ) from error
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder of results, and try it before the work that is to be written there.
+
+    Raises:
+        OutputError: nothing can be written to it.
+    """
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def write_text(target: Path, text: str) -> None:

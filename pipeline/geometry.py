@@ -40,6 +40,12 @@ def voxel_spacing_mm(affine: Affine) -> tuple[float, float, float]:
     return float(lengths[0]), float(lengths[1]), float(lengths[2])
 
 
+def ras_spacing_mm(affine: Affine) -> tuple[float, ...]:
+    """The spacing along the axes of the nearest RAS order."""
+    spacing_mm = voxel_spacing_mm(affine)
+    return tuple(spacing_mm[axis] for axis in to_ras(affine).source_axis)
+
+
 def voxel_volume_ml(affine: Affine) -> float:
     """Volume of a voxel in millilitres: the determinant is the volume in mm3 of the cell that the columns span."""
     return float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0

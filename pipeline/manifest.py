@@ -38,6 +38,8 @@ class Provenance(Section):
     """Labels that dataset.json named, empty where it named none; the model's differ where the settings name others."""
     dataset_modalities: tuple[str, ...] = ()
     """Modalities that dataset.json named, as above."""
+    init_from: str | None = None
+    """SHA-256 of the weights that training began with, where they are those of a model."""
     seed: int
     """Seed of the training."""
     epochs: int
@@ -73,6 +75,11 @@ class Manifest(Section):
     the inference settings say. None where there were no such cases, or no structure in any of them."""
     weights_sha256: str
     provenance: Provenance
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """Content hashes of the cases that the weights have learnt from."""
+        return frozenset(case for case, part in self.parts.items() if part == "train")
 
     @property
     def label_values(self) -> tuple[int, ...]:

@@ -54,14 +54,22 @@ def load_model(folder: Path) -> Model:
     return Model(manifest, network.eval())
 
 
-def initial_weights(folder: Path, network: UNet) -> list[str]:
-    """Take over a model's weights where names and shapes agree; returns the names that were not found.
+def initial_weights(folder: Path, weights_sha256: str, network: UNet) -> list[str]:
+    """Take over a model's weights where names and shapes agree.
+
+    Args:
+        folder: the model.
+        weights_sha256: of its weights, as its manifest says.
+        network: what is given the weights.
+
+    Returns:
+        The names that were not found in the model, and keep their own values.
 
     Raises:
-        ModelError: the model cannot be read, or nothing agrees.
+        ModelError: the weights cannot be read, or nothing agrees.
     """
     own = network.state_dict()
-    given = _load_weights(folder / WEIGHTS, read_manifest(folder).weights_sha256)
+    given = _load_weights(folder / WEIGHTS, weights_sha256)
     shared = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     if not shared:
         raise ModelError(

@@ -5,8 +5,10 @@ The client is used with an explicit run id and no global state, so that runs sta
 
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +32,7 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 BATCH = 100
 LONGEST_VALUE = 500
+LONGEST_NAME = 240
 MODEL_FOLDER = "model"
 REGISTERED = "models:/"
 NO_SUCH_RUN = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
@@ -63,23 +66,26 @@ class TrackedRun:
 
     def log_settings(self, settings: dict[str, Any]) -> None:
         """Record nested settings as parameters with dotted names; values that are too long are cut."""
-        params = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in _flat(settings)]
+        flat = dict(_flat(settings))
+        params = [Param(legal, str(flat[name])[:LONGEST_VALUE]) for name, legal in legal_names(flat).items()]
         for first in range(0, len(params), BATCH):
             self._client.log_batch(self.run_id, params=params[first : first + BATCH])
 
     def log_metrics(self, metrics: dict[str, float | None], step: int) -> None:
         """Record the metrics that have a value at a step."""
         now = get_current_time_millis()
-        known = [Metric(name, value, now, step) for name, value in metrics.items() if value is not None]
+        legal = legal_names(metrics)
+        known = [Metric(legal[name], value, now, step) for name, value in metrics.items() if value is not None]
         self._client.log_batch(self.run_id, metrics=known)
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Record tags."""
-        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        legal = legal_names(tags)
+        self._client.log_batch(self.run_id, tags=[RunTag(legal[name], value) for name, value in tags.items()])
 
-    def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Record a file, in a folder of the run's artifacts."""
-        self._client.log_artifact(self.run_id, str(path), folder)
+    def log_file(self, path: Path) -> None:
+        """Record a file among the run's artifacts."""
+        self._client.log_artifact(self.run_id, str(path))
 
     def log_model(self, folder: Path) -> None:
         """Record a model's folder; it is then found as ``runs:/<run id>/model``."""
@@ -116,6 +122,24 @@ def track(
     run.end("FINISHED")
 
 
+def legal_names(names: Iterable[str]) -> dict[str, str]:
+    """The names under which MLflow takes metrics, parameters and tags: labels may be called what it refuses.
+
+    What is neither letter, digit nor one of ``_-. :`` becomes ``_``; where two names come out as one, the later one
+    gets a number.
+
+    Example:
+        >>> legal_names(["dice_tumor (core)", "dice_tumor [core]"])
+        {'dice_tumor (core)': 'dice_tumor _core_', 'dice_tumor [core]': 'dice_tumor _core__2'}
+    """
+    legal: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^\w\-. :]", "_", name)[:LONGEST_NAME]
+        numbered = (f"{plain}_{number}" for number in count(2))
+        legal[name] = next(each for each in chain([plain], numbered) if each not in legal.values())
+    return legal
+
+
 def fetch_model(uri: str, folder: Path) -> Path:
     """Download a model that MLflow knows by ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
@@ -126,6 +150,9 @@ def fetch_model(uri: str, folder: Path) -> Path:
         ModelError: MLflow does not know it.
     """
     tracking_uri = _tracking_uri()
+    if _is_missing(tracking_uri):
+        found = f"{uri}: there is no {tracking_uri}"
+        raise ModelError("a model that MLflow knows", found, "Check the id and MLFLOW_TRACKING_URI.")
     client = _connect(tracking_uri)
     try:
         source = _registered_source(client, uri) if uri.startswith(REGISTERED) else uri
@@ -159,7 +186,7 @@ def _new_run(config: TrackingConfig, uri: str) -> TrackedRun:
 
 
 def _begun_run(run_id: str, uri: str) -> TrackedRun:
-    if uri.startswith(SQLITE) and not _database(uri).exists():  # to connect would be to make an empty one
+    if _is_missing(uri):
         raise _no_such_run(run_id, uri)
     client = _connect(uri)
     try:
@@ -204,6 +231,11 @@ def _tracking_uri(begun: str | None = None) -> str:
 
 def _database(uri: str) -> Path:
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).resolve()
+
+
+def _is_missing(uri: str) -> bool:
+    """Whether a SQLite file does not exist: to connect would be to make an empty one."""
+    return uri.startswith(SQLITE) and not _database(uri).exists()
 
 
 def _has_login(uri: str) -> bool:

@@ -1,5 +1,6 @@
 """Numbers and lists of names in messages, which stay readable for one and for hundreds."""
 
+import re
 from collections.abc import Iterable
 
 SHOWN = 5
@@ -15,6 +16,14 @@ def enumerate_names(names: Iterable[str], shown: int = SHOWN) -> str:
     listed = list(names)
     head, rest = ", ".join(listed[:shown]), len(listed) - shown
     return f"{head} and {rest} more" if rest > 0 else head
+
+
+def printable(text: str) -> str:
+    """Text that any file and console takes: bytes of a file name that are no UTF-8 become ``%`` and two digits.
+
+    Python keeps such a byte as a lone surrogate (PEP 383), which can be written nowhere but in a file name.
+    """
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found.group()) - 0xDC00:02X}", text)
 
 
 def count_of(count: int, noun: str) -> str:

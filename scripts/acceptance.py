@@ -48,12 +48,14 @@ class Options:
         data: folder of the real data sets, or None.
         scratch: where runs are written.
         minutes: training times of the hippocampus.
+        commit: of the code; asked once, because the checkout may go on while it is measured.
         overrides: further settings for every training, for a quick try.
     """
 
     data: Path | None
     scratch: Path
     minutes: tuple[float, ...]
+    commit: str | None
     overrides: tuple[str, ...]
 
 
@@ -118,10 +120,10 @@ def main() -> int:
     """Make the measurements that were asked for; 1 where one of them does not reach what is wanted."""
     arguments = _arguments()
     data = arguments.data.resolve() if arguments.data is not None else None  # the commands run in another folder
-    reached = True
+    reached, commit = True, code_commit()
     for name in arguments.measurements or MEASUREMENTS:
         with tempfile.TemporaryDirectory(prefix="medseg-acceptance-") as scratch:
-            options = Options(data, Path(scratch), tuple(arguments.minutes), tuple(arguments.set))
+            options = Options(data, Path(scratch), tuple(arguments.minutes), commit, tuple(arguments.set))
             reached &= _measure(name, options, arguments.output)
     return 0 if reached else 1
 
@@ -131,7 +133,7 @@ def _measure(name: str, options: Options, output: Path) -> bool:
     reached, started = True, time.monotonic()
     try:
         for measured in MEASUREMENTS[name](options):
-            path = _write(measured, round(time.monotonic() - started, 1), output)
+            path = _write(measured, options.commit, round(time.monotonic() - started, 1), output=output)
             print(f"{measured.name}: {VERDICTS[measured.reached]}; {path}", flush=True)
             reached, started = reached and measured.reached is not False, time.monotonic()
     except MissingDataError as reason:
@@ -139,10 +141,10 @@ def _measure(name: str, options: Options, output: Path) -> bool:
     return reached
 
 
-def _write(measured: Measured, seconds: float, output: Path) -> Path:
+def _write(measured: Measured, commit: str | None, seconds: float, *, output: Path) -> Path:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     path = output / f"{today}-{measured.name}.json"
-    head = {"commit": code_commit(), "date": today, "seconds": seconds, "machine": _machine()}
+    head = {"commit": commit, "date": today, "seconds": seconds, "machine": _machine()}
     write_json(path, head | asdict(measured))
     return path
 

@@ -215,7 +215,7 @@ def test_a_mask_with_several_channels_is_one_error(dataset: Dataset, write_volum
 def test_scans_without_a_mask_are_checked_as_well(dataset: Dataset) -> None:
     dataset.unlabelled[0].image.unlink()
     (finding,) = check_dataset(dataset, deep=False)
-    assert (finding.severity, finding.case) == ("error", "t")
+    assert (finding.severity, finding.case) == ("warning", "t")  # nothing is learnt from it
     assert (finding.found, finding.file) == ("No such file or directory", "imagesTs/t.nii.gz")
 
 
@@ -335,7 +335,7 @@ def test_an_inspection_and_its_facts_can_be_sent_between_processes(dataset: Data
 
 def test_without_the_voxels_there_is_neither_hash_nor_label(dataset: Dataset) -> None:
     job = inspections(dataset, deep=False)[0]
-    assert inspect_case(job) == CaseFacts("a", (), None, None, channels=1)
+    assert inspect_case(job) == CaseFacts("a", (), None, None, channels=1, spacing_mm=(1.0, 1.0, 1.0))
 
 
 def test_any_labels_and_channels_will_do_where_none_are_asked_for(dataset: Dataset, write_volume: WriteVolume) -> None:
@@ -424,7 +424,8 @@ def test_each_problem_planted_into_the_hippocampus_is_found(real_data: RealData,
     shutil.copy(planted / "foreign_label.nii.gz", tmp_path / content["training"][0]["label"])
     (tmp_path / "imagesTr/planted_image.nii.gz").symlink_to(planted / "image_without_label.nii.gz")
     (tmp_path / "labelsTr/planted_label.nii.gz").symlink_to(planted / "label_without_image.nii.gz")
-    (tmp_path / "dataset.json").write_text(json.dumps(content if listed else {"labels": content["labels"]}))
+    unlisted = {key: content[key] for key in ("labels", "modality")}
+    (tmp_path / "dataset.json").write_text(json.dumps(content if listed else unlisted))
     foreign = Path(content["training"][0]["label"]).name.removesuffix(".nii.gz")
     dataset = discover(DataConfig(root=tmp_path))
     assert [(finding.severity, finding.case, finding.expected) for finding in check_dataset(dataset, deep=False)] == [
@@ -432,3 +433,27 @@ def test_each_problem_planted_into_the_hippocampus_is_found(real_data: RealData,
         ("error", "planted_image", "a mask for every image"),
         ("error", "planted_label", "an image for every mask"),
     ]
+
+
+def test_a_scan_that_nothing_is_learnt_from_does_not_stand_in_the_way(dataset: Dataset) -> None:
+    dataset.unlabelled[0].image.write_bytes(b"")
+    (finding,) = check_dataset(dataset, deep=True)
+    assert (finding.severity, finding.case, finding.found) == (
+        "warning",
+        "t",
+        "0 bytes",
+    )
+
+
+def test_a_spacing_far_from_the_usual_one_is_worth_a_look(dataset: Dataset, write_volume: WriteVolume) -> None:
+    write_volume(dataset.cases[1].image, _image(1), spacing_mm=10.0)
+    write_volume(dataset.cases[1].mask, _mask(1, 2), spacing_mm=10.0)
+    (finding,) = check_dataset(dataset, deep=False)
+    assert (finding.severity, finding.case) == ("warning", "b")
+    assert (finding.expected, finding.found) == ("a spacing near the usual one of 1 x 1 x 1 mm", "10 x 10 x 10 mm")
+
+
+def test_modalities_that_were_assumed_are_said(dataset: Dataset) -> None:
+    (finding,) = check_dataset(replace(dataset, modalities_declared=False), deep=False)
+    assert (finding.severity, finding.found) == ("warning", "none, so that each channel is taken as MR")
+    assert "Set data.modalities, [CT] for computed tomography" in finding.remedy

@@ -100,6 +100,7 @@ def test_scans_that_are_all_done_are_exit_code_0(
         (["predict", "{}/model", "{}/absent", "{}/out"], r"found nothing at .*/absent. Check the path"),
         (["predict", "{}/model", "{}", "{}/out", "training.seed=1"], r"Expected changes to inference settings"),
         (["predict", "{}/model", "{}", "{}/out", "inference.ovrlap=1"], r"ovrlap: is no setting; check the spelling"),
+        (["predict", "{}/model", "{}", "{}/out", "inference=5"], r"settings of inference, .* found inference=5"),
         (["predict", "{}/model", "{}", "{}/out", "overlap"], r"Expected overrides of the form KEY=VALUE"),
         (["predict", "{}/model", "{}", "{}/out", "--device", "tpu"], r"device: .*'cuda'.*, found 'tpu'"),
         (["evaluate", "{}/none", "{}", "-o", "{}/out"], r"Expected a model folder with model.json"),
@@ -152,7 +153,7 @@ def test_a_fault_of_the_program_is_exit_code_1_and_names_the_way_to_its_tracebac
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr("pipeline.commands.cache.inspect_cache", fail)
-    assert code("cache") == (1, "medseg: ZeroDivisionError: division by zero (--debug shows where)\n")
+    assert code("cache") == (1, "medseg: ZeroDivisionError: division by zero (medseg --debug COMMAND shows where)\n")
     with pytest.raises(ZeroDivisionError, match="division by zero"):
         code("--debug", "cache")
 
@@ -256,6 +257,15 @@ def test_the_summary_counts_parameters_and_the_receptive_field() -> None:
     assert re.search(rf"parameters +{parameters}\n", done.stdout), done.stdout
     for line in ("receptive field", "operations", "training memory"):
         assert line in done.stdout
+
+
+def test_the_summary_takes_channels_and_classes_from_the_data_set_or_says_what_it_assumes() -> None:
+    assert "for              1 channel and 3 classes\n" in invoke("summary", CONFIG).stdout
+    assumed = invoke("summary", CONFIG, "data.root=nowhere").stdout
+    assert "for              1 channel and 2 classes; the data set is not there" in assumed
+    assert (
+        "for              2 channels and 4 classes" in invoke("summary", CONFIG, "--channels=2", "--classes=4").stdout
+    )
 
 
 def test_the_cache_says_where_it_is_and_what_was_freed(tmp_path: Path) -> None:

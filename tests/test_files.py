@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import atomic_path, file_sha256, write_csv, write_json, write_text
+from pipeline.errors import OutputError
+from pipeline.files import atomic_path, file_sha256, make_writable, write_csv, write_json, write_text, writing_to
 
 
 def names_in(folder: Path) -> list[str]:
@@ -89,3 +90,28 @@ def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     large = bytes(3_000_000)
     (tmp_path / "large").write_bytes(large)
     assert file_sha256(tmp_path / "large") == hashlib.sha256(large).hexdigest()
+
+
+def test_a_folder_is_tried_before_the_work_and_nothing_is_left_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_writable(tmp_path / "new" / "folder")
+    assert names_in(tmp_path / "new" / "folder") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"a folder that can be written to; found .*/file: File exists\. Free space"):
+        make_writable(tmp_path / "file")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("pipeline.files.tempfile.TemporaryFile", refuse)
+    with pytest.raises(OutputError, match="Read-only file system"):
+        make_writable(tmp_path)
+
+
+def test_what_cannot_be_written_is_an_error_with_a_remedy() -> None:
+    with (
+        pytest.raises(OutputError, match=r"found out: No space left on device\. Free space there"),
+        writing_to(Path("out")),
+    ):
+        raise OSError(28, "No space left on device")

@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.config.tracking import TrackingConfig
 from pipeline.errors import ModelError
-from pipeline.tracking import TrackedRun, track
+from pipeline.tracking import TrackedRun, fetch_model, legal_names, track
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated")  # what MLflow asks of SQLAlchemy
 HERE = TrackingConfig()
@@ -42,9 +42,16 @@ def test_a_run_ends_as_what_happened_in_it() -> None:
     assert status(stopped.run_id) == "KILLED"
 
 
-def test_a_run_that_mlflow_refuses_settings_of_has_failed_and_is_not_left_running() -> None:
-    with pytest.raises(MlflowException, match="Invalid value"), track(TrackingConfig(tags={"*": "a"}), "refused"):
-        raise AssertionError("it does not come to this")
+def test_a_run_that_mlflow_refuses_settings_of_has_failed_and_is_not_left_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException("Invalid value of a test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", refuse)
+        with pytest.raises(MlflowException, match="Invalid value"), track(HERE, "refused"):
+            raise AssertionError("it does not come to this")
     (run,) = client().search_runs(["1"])
     assert run.info.status == "FAILED"
 
@@ -98,3 +105,33 @@ def test_the_store_that_the_variable_names_counts_for_more_than_the_one_that_a_r
 def test_a_login_is_not_handed_out_with_the_address_of_a_server() -> None:
     assert TrackedRun(client(), "1", "https://me:secret@server:5000").uri is None
     assert TrackedRun(client(), "1", "https://server:5000").uri == "https://server:5000"
+
+
+@pytest.mark.parametrize("label", ["tumor (core)", "a+b", "a,b", "C1&C2", "Crohn's", "a/../b", "größe", "x" * 400])
+def test_metrics_settings_and_tags_of_any_name_are_recorded(label: str) -> None:
+    with track(HERE, "named") as run:
+        run.log_metrics({f"dice_{label}": 0.5}, step=1)
+        run.log_settings({"data": {"labels": {label: 1}}})
+        run.set_tags({label: "yes"})
+    data = client().get_run(run.run_id).data
+    (name,) = data.metrics
+    assert name.startswith("dice_")
+    assert data.metrics[name] == 0.5
+    assert list(data.params.values()) == ["1"]
+
+
+def test_names_that_come_out_as_one_are_told_apart() -> None:
+    assert legal_names(["a", "a+b", "a,b", "a b", "a&b", "a_b_2"]) == {
+        "a": "a",
+        "a+b": "a_b",
+        "a,b": "a_b_2",
+        "a b": "a b",
+        "a&b": "a_b_3",
+        "a_b_2": "a_b_2_2",
+    }
+
+
+def test_looking_for_a_model_makes_no_empty_database(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"a model that MLflow knows; found runs:/abc/model: there is no sqlite:///"):
+        fetch_model("runs:/abc/model", tmp_path)
+    assert list(tmp_path.iterdir()) == []

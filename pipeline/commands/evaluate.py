@@ -14,10 +14,11 @@ from pipeline.commands.score import Evaluation
 from pipeline.commands.selection import SplitName, check_declaration, select_cases
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import UserError
+from pipeline.errors import reason_of
 from pipeline.evaluation.record import write_evaluation
 from pipeline.evaluation.scores import CaseScore, FailedCase, score_case
 from pipeline.evaluation.statistics import summarise
+from pipeline.files import make_writable, writing_to
 from pipeline.formats import nifti
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import run_isolated
@@ -59,6 +60,7 @@ def evaluate(
     Raises:
         DatasetError: the data set cannot be found, names other labels or modalities than the model, or no case is
             left to score.
+        OutputError: ``output`` cannot be written to.
     """
     manifest = model.manifest
     dataset = discover(DataConfig(root=root, labels=manifest.labels, modalities=manifest.modalities))
@@ -67,6 +69,7 @@ def evaluate(
     with progress_line(console, "reading") as progress:
         outcomes = _hashes(dataset, config, progress)
     selection = select_cases(dataset, outcomes, manifest, part=part)
+    make_writable(output)
     with progress_line(console, "evaluating") as progress:
         scored = _score_cases(selection.cases, predictor, progress)
     failed = [*_incomplete(dataset), *selection.failed, *scored.failed]
@@ -79,7 +82,8 @@ def evaluate(
     )
     summary["left_out"] = selection.left_out
     provenance = _provenance(dataset, predictor, selection.part)
-    write_evaluation(output, scored.scores, summary=summary, provenance=provenance)
+    with writing_to(output):
+        write_evaluation(output, scored.scores, summary=summary, provenance=provenance)
     return Evaluation(summary, len(failed))
 
 
@@ -125,8 +129,7 @@ def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine
             mask = predictor.predict_prepared(outcome.prepared)
             scores = score_case(case.name, mask, outcome.truth, labels=manifest.labels, config=manifest.evaluation)
         except Exception as error:  # whatever it is, the scores of the other cases are kept
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            result.failed.append(FailedCase(case.name, reason))
+            result.failed.append(FailedCase(case.name, reason_of(error)))
             continue
         result.scores.extend(scores)
     return result

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,9 @@ from pipeline import __version__
 from pipeline.commands.prediction_record import MASKS, PREVIEW, RESULTS, STATISTICS, PredictionRecord
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import OutputError, UserError
+from pipeline.errors import OutputError, reason_of
 from pipeline.figures import write_preview
-from pipeline.files import write_csv, write_json, write_text
+from pipeline.files import make_writable, write_csv, write_json, write_text, writing_to
 from pipeline.formats import nifti
 from pipeline.inference.batch import InputFile, find_inputs
 from pipeline.inference.predictor import Predictor
@@ -31,8 +31,9 @@ from pipeline.metrics.structures import describe_structures
 from pipeline.model import Model
 from pipeline.report.html import prediction_report
 from pipeline.scan import Scan
-from pipeline.wording import count_of, enumerate_names
+from pipeline.wording import count_of, enumerate_names, printable
 
+TABLE, REPORT = "cases.csv", "report.html"
 FIXED_COLUMNS = ["case", "input", "status", "action", "reason", "seconds"]
 log = logging.getLogger(__name__)
 
@@ -144,15 +145,17 @@ def _place_taken(folder: Path) -> OutputError:
 
 
 def _prepare_output(plan: list[_Planned], record: PredictionRecord) -> list[_Planned]:
-    """Make the folder, and remove the older results of every case that is done again or fails.
+    """Make the folder, and remove the older table, and the older results of every case that is done again or fails.
 
     That comes before the first case is done: whatever ends the run early, no older mask passes for one of this run.
 
     Returns:
         The plan, in which cases fail whose older results cannot be removed.
     """
-    with _writing_to(record.output):
-        record.output.mkdir(parents=True, exist_ok=True)
+    make_writable(record.output)
+    with writing_to(record.output):
+        for name in (TABLE, REPORT):
+            (record.output / name).unlink(missing_ok=True)
         cleared = [_cleared(item, record) if item.may_replace else item for item in plan]
         record.write()
     return cleared
@@ -190,7 +193,7 @@ def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -
         if item.action == "done":
             yield _predict_case(item, next(outcomes), predictor=predictor, record=record)
         elif item.action == "kept":
-            yield _planned_row(item) | _kept_volumes(record.output / item.entry.case, predictor.manifest)
+            yield _planned_row(item) | _kept_volumes(record.output / item.entry.case)
         else:
             yield _planned_row(item)
 
@@ -210,7 +213,7 @@ def _predict_case(
         record.finish(entry.case)
     except Exception as error:
         _discard(entry.case, record)
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        reason = reason_of(error)
         log.debug("case %s failed", entry.case, exc_info=True)
         return _failed_row(item, reason, outcome.seconds)
     seconds = outcome.seconds + time.monotonic() - started
@@ -225,14 +228,18 @@ def _write_case(
     nifti.write_mask(folder / _mask_name(scan.source), mask, scan)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
     write_json(folder / STATISTICS, statistics)
-    return {f"{name}_ml": round(values["volume_ml"], 4) for name, values in statistics.items()}
+    return _volumes(statistics)
 
 
-def _kept_volumes(folder: Path, manifest: Manifest) -> dict[str, Any]:
+def _kept_volumes(folder: Path) -> dict[str, Any]:
     """The volumes and the picture of a case that an earlier run wrote."""
     statistics = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
-    volumes = {f"{name}_ml": round(statistics[name]["volume_ml"], 4) for name in manifest.labels if name in statistics}
-    return volumes | {"preview": f"{folder.name}/{PREVIEW}"}
+    return _volumes(statistics) | {"preview": f"{folder.name}/{PREVIEW}"}
+
+
+def _volumes(statistics: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """For the table, to six digits, whatever their size."""
+    return {f"{name}_ml": float(f"{values['volume_ml']:.6g}") for name, values in statistics.items()}
 
 
 def _mask_name(source: Path) -> str:
@@ -258,10 +265,10 @@ def _discard(case: str, record: PredictionRecord) -> None:
 def _planned_row(item: _Planned, seconds: float = 0.0) -> dict[str, Any]:
     return {
         "case": item.entry.case,
-        "input": str(item.entry.path),
+        "input": printable(str(item.entry.path)),
         "status": item.status,
         "action": item.action,
-        "reason": item.reason,
+        "reason": printable(item.reason),
         "seconds": round(seconds, 2),
     }
 
@@ -270,38 +277,22 @@ def _failed_row(item: _Planned, reason: str, seconds: float) -> dict[str, Any]:
     return _planned_row(replace(item, status="failed", action="", reason=reason), seconds)
 
 
-@contextmanager
-def _writing_to(output: Path) -> Iterator[None]:
-    """What cannot be written to the folder as a whole ends the run, with a message.
-
-    Raises:
-        OutputError: the disk is full, the folder is read-only, a file has its name.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            "a folder that can be written to",
-            f"{output}: {error.strerror or error}",
-            "Free space there, or choose another OUTPUT; run again to do what is left.",
-        ) from error
-
-
 def _write_table(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
     columns = FIXED_COLUMNS + [f"{name}_ml" for name in manifest.labels]
-    with _writing_to(output):
-        write_csv(output / "cases.csv", columns, [{name: row.get(name) for name in columns} for row in rows])
+    with writing_to(output):
+        write_csv(output / TABLE, columns, [{name: row.get(name) for name in columns} for row in rows])
 
 
 def _write_report(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
     provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], "medseg": __version__}
-    with _writing_to(output):
-        write_text(output / "report.html", prediction_report(rows, list(manifest.labels), provenance))
+    with writing_to(output):
+        write_text(output / REPORT, prediction_report(rows, list(manifest.labels), provenance))
 
 
 def _show(row: dict[str, Any], progress: ProgressLine) -> None:
     if row["status"] == "failed":
-        progress.console.print(f"failed: {row['case']}: {row['reason']}", style="red", highlight=False, soft_wrap=True)
+        text = f"failed: {row['case']}: {row['reason']}"
+        progress.console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _summary(rows: list[dict[str, Any]]) -> Predictions:

@@ -1,8 +1,9 @@
 """From checked cases to what training runs on: fitted preprocessing and prepared cases in the cache."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +11,21 @@ from numpy.typing import NDArray
 from pipeline.commands.dataset import CheckedDataset
 from pipeline.commands.progress import ProgressLine
 from pipeline.config.cache import CacheConfig
+from pipeline.config.inference import InferenceConfig
 from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import DatasetError
 from pipeline.formats import nifti
+from pipeline.inference.readers import run_isolated
+from pipeline.inference.reading import read_fingerprint
 from pipeline.layouts.dataset import Case
-from pipeline.preprocessing.fit import Fingerprint, fingerprint, fit
+from pipeline.preprocessing.fit import fit
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import to_classes
 from pipeline.samples.cache import CaseCache, StoredCase
-from pipeline.samples.prepare import case_key, prepare_unchanged
+from pipeline.samples.prepare import store_case
 from pipeline.training.validation import ValidationCase
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,28 +44,37 @@ class PreparedDataset:
 
 
 def prepare_dataset(
-    checked: CheckedDataset, progress: ProgressLine, *, preprocessing: PreprocessingConfig, cache: CacheConfig
+    checked: CheckedDataset,
+    progress: ProgressLine,
+    *,
+    preprocessing: PreprocessingConfig,
+    cache: CacheConfig,
+    inference: InferenceConfig,
 ) -> PreparedDataset:
     """Fit preprocessing on the training cases and prepare all cases that training and validation need.
 
-    Files are read in this process: reader processes have read every one of them to its end just before, in
-    `check_for_training`, so that one that crashes or hangs its reader does not come here.
+    Args:
+        checked: the data set.
+        progress: where progress is shown.
+        preprocessing: what is fitted.
+        cache: where prepared cases are kept.
+        inference: of the reader processes, in which all of this happens.
 
     Raises:
         ConfigError: preprocessing cannot be fitted as configured.
-        DatasetError: there is no case to train on.
+        DatasetError: there is no case to train on, or one cannot be prepared; the message names it.
     """
     train, validation = checked.cases("train"), checked.cases("validation")
     if not train:
         raise DatasetError("cases to train on", "none in the training part", "Check data.split.")
     label_values = tuple(checked.dataset.labels.values())
-    fitted = fit(_fingerprints(train, progress), checked.dataset.modalities, preprocessing)
-    folder = CaseCache(cache)
-    stored = {
-        case.name: _store(case, fitted, label_values, cache=folder)
-        for case in _counted([*train, *validation], progress, "preparing")
-    }
-    folder.trim(list(stored.values()))
+    run = partial(_in_readers, inference=inference, progress=progress)
+    fitted = fit(run(read_fingerprint, train, "measuring"), checked.dataset.modalities, preprocessing)
+    store = partial(store_case, fitted=fitted, label_values=label_values, cache=cache)
+    stored = {case.name: case for case in run(store, [*train, *validation], "preparing")}
+    for case in stored.values():
+        case.open()
+    CaseCache(cache).trim(list(stored.values()))
     return PreparedDataset(
         fitted,
         [stored[case.name] for case in train],
@@ -67,23 +82,23 @@ def prepare_dataset(
     )
 
 
-def _fingerprints(cases: list[Case], progress: ProgressLine) -> Iterator[Fingerprint]:
-    for case in _counted(cases, progress, "measuring"):
-        assert case.mask is not None
-        yield fingerprint(nifti.read_scan(case.image), nifti.read_mask(case.mask).array[0])
+def _in_readers(
+    function: Callable[[Case], T], cases: list[Case], verb: str, *, inference: InferenceConfig, progress: ProgressLine
+) -> Iterator[T]:
+    """What a function gives for each case, called in reader processes.
 
-
-def _store(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...], *, cache: CaseCache) -> StoredCase:
-    key = case_key(case, fitted, label_values)
-    return cache.get(key, partial(prepare_unchanged, case, fitted, label_values, key=key))
+    Raises:
+        DatasetError: what it raised for a case, or did to its process; the message names the case.
+    """
+    for index, outcome in enumerate(run_isolated(function, cases, inference), start=1):
+        if outcome.value is None:
+            assert outcome.error is not None
+            expected, found, remedy = outcome.error.expected, outcome.error.found, outcome.error.remedy
+            raise DatasetError(f"{expected}, of the case {outcome.item.name}", found, remedy)
+        progress.update(index / len(cases), f"{verb} case {index} of {len(cases)}")
+        yield outcome.value
 
 
 def _truth(case: Case, label_values: tuple[int, ...]) -> NDArray[np.uint8]:
     assert case.mask is not None
     return to_classes(nifti.read_mask(case.mask).array[0], label_values)
-
-
-def _counted(cases: list[Case], progress: ProgressLine, verb: str) -> Iterator[Case]:
-    for index, case in enumerate(cases, start=1):
-        yield case
-        progress.update(index / len(cases), f"{verb} case {index} of {len(cases)}")

@@ -9,6 +9,7 @@ runs/<config name>/<MLflow run id>/
     last.ckpt         the state after the newest epoch
     best.ckpt         the state after the epoch with the best validation Dice
     model/            the model: model.json and weights.safetensors
+    origin/           model.json of the model whose weights the run began with, where there is one
 """
 
 import csv
@@ -20,6 +21,7 @@ from pathlib import Path
 from pipeline.config.load import Config, dump_yaml, load_config
 from pipeline.errors import ModelError
 from pipeline.files import write_csv, write_json, write_text
+from pipeline.wording import enumerate_names
 
 HISTORY = ["epoch", "loss", "learning_rate", "dice", "seconds"]
 
@@ -66,6 +68,11 @@ class RunFolder:
         return self.root / "best.ckpt"
 
     @property
+    def origin(self) -> Path:
+        """The folder of the manifest of network.init_from."""
+        return self.root / "origin"
+
+    @property
     def model(self) -> Path:
         """The model's folder."""
         return self.root / "model"
@@ -88,13 +95,14 @@ def begin(folder: RunFolder, config: Config, identity: Identity) -> None:
     """Write what a resumed run needs to find first.
 
     Raises:
-        ModelError: the folder holds another run.
+        ModelError: the folder holds another run, or what is left of one: a new run would go on from its checkpoint.
     """
-    if folder.identity.exists():
+    left = [path for path in (folder.identity, folder.split, folder.history, folder.last, folder.best) if path.exists()]
+    if left:
         raise ModelError(
-            "an empty folder for a new run",
-            f"a run in {folder.root}",
-            "Choose another -o, or continue it with --resume.",
+            "a folder for a new run without files of another",
+            f"{enumerate_names(path.name for path in left)} in {folder.root}",
+            "Choose another -o, or continue the run with --resume.",
         )
     save_config(folder, config)
     write_json(folder.identity, asdict(identity))

@@ -9,6 +9,7 @@ from pipeline.config.evaluation import EvaluationConfig
 from pipeline.evaluation.folders import labels_in, score_folders
 from pipeline.evaluation.record import write_evaluation
 from pipeline.evaluation.statistics import summarise
+from pipeline.files import make_writable, writing_to
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ def score(
 
     Raises:
         DatasetError: the folders hold no masks that go together.
+        OutputError: ``output`` cannot be written to.
     """
     known = labels if labels is not None else labels_in(predictions, references)
+    make_writable(output)
     scores, failed = score_folders(predictions, references, labels=known, config=config)
     summary = summarise(scores, known, config, excluded_training_cases=0, failed=failed)
     provenance = {"predictions": predictions.name, "references": references.name, "medseg": __version__}
-    write_evaluation(output, scores, summary=summary, provenance=provenance)
+    with writing_to(output):
+        write_evaluation(output, scores, summary=summary, provenance=provenance)
     return Evaluation(summary, len(failed))

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from pipeline.commands.preparation import PreparedDataset, prepare_dataset
 from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import Identity, RunFolder
 from pipeline.config.load import Config
+from pipeline.errors import DatasetError
 from pipeline.inference.precision import Compute
 from pipeline.layouts.split import write_split
-from pipeline.manifest import Manifest, Provenance
+from pipeline.manifest import Manifest, Part, Provenance, read_manifest, write_manifest
 from pipeline.model import initial_weights, save_model
 from pipeline.networks.unet import UNet
 from pipeline.provenance import code_commit
@@ -67,6 +69,7 @@ class Job:
         run: in MLflow.
         clock: the seconds that count towards training.max_minutes, from the start of this process.
         console: where progress is shown.
+        commit: of the code that runs, or None; asked once, because the checkout may go on while a run does.
     """
 
     config: Config
@@ -74,6 +77,7 @@ class Job:
     run: TrackedRun
     clock: Clock
     console: Console
+    commit: str | None
 
     @property
     def compute(self) -> Compute:
@@ -83,10 +87,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Data:
-    """What a run learns from: the data set as it is on disk, and its cases as the network sees them."""
+    """What a run learns from.
+
+    Attributes:
+        checked: the data set as it is on disk.
+        prepared: its cases as the network sees them.
+        origin: the model whose weights training begins with, or None.
+    """
 
     checked: CheckedDataset
     prepared: PreparedDataset
+    origin: Manifest | None
+
+    @property
+    def parts_by_hash(self) -> dict[str, Part]:
+        """The part of each case by its content; what the weights learnt from before is trained on as well."""
+        learnt: dict[str, Part] = dict.fromkeys(self.origin.trained_on, "train") if self.origin is not None else {}
+        return self.checked.parts_by_hash() | learnt
 
     @property
     def labels(self) -> dict[str, int]:
@@ -113,15 +130,15 @@ def train(config: Config, output: Path | None, console: Console) -> TrainedRun:
         console: where progress is shown.
 
     Raises:
-        ConfigError, DatasetError, ModelError: see their messages; the run is then FAILED in MLflow.
+        ConfigError, DatasetError, ModelError, ScanError: see their messages; the run is then FAILED in MLflow.
     """
-    clock = Clock.start()
+    clock, commit = Clock.start(), code_commit()
     with track(config.tracking, config.name) as run:
         folder = RunFolder(output or Path("runs") / config.name / run.run_id)
         resolved = config.model_copy(update={"training": machine.settle(config.training, config.network)})
         run_folder.begin(folder, resolved, Identity(run.run_id, run.uri))
         run.log_settings(resolved.model_dump(mode="json"))
-        return _carry_out(Job(resolved, folder, run, clock, console))
+        return _carry_out(Job(resolved, folder, run, clock, console, commit))
 
 
 def resume(root: Path, console: Console) -> TrainedRun:
@@ -131,12 +148,12 @@ def resume(root: Path, console: Console) -> TrainedRun:
         ConfigError: the run was begun on a GPU, and this machine has none.
         ModelError: the folder holds no run, MLflow does not know it, or its checkpoint cannot be read.
     """
-    clock = Clock.start()
+    clock, commit = Clock.start(), code_commit()
     folder = RunFolder(root)
     config, identity = run_folder.reopen(folder)
     machine.check_device(config.training)  # before MLflow hears of it: a run that cannot go on here has not failed
     with track(config.tracking, config.name, run_id=identity.run_id, uri=identity.tracking_uri) as run:
-        return _carry_out(Job(config, folder, run, clock, console))
+        return _carry_out(Job(config, folder, run, clock, console, commit))
 
 
 def _carry_out(job: Job) -> TrainedRun:
@@ -154,42 +171,89 @@ def _carry_out(job: Job) -> TrainedRun:
 
 def _read_data(job: Job) -> Data:
     config = job.config
+    origin = _read_origin(config.network.init_from, job.folder)
     with progress_line(job.console, "reading") as progress:
         checked = check_for_training(config, job.folder, progress)
+        if origin is not None:
+            check_origin(origin, checked.parts_by_hash())
         _record_data(job, checked)
-        prepared = prepare_dataset(checked, progress, preprocessing=config.preprocessing, cache=config.cache)
-    return Data(checked, prepared)
+        prepared = prepare_dataset(
+            checked,
+            progress,
+            preprocessing=config.preprocessing,
+            cache=config.cache,
+            inference=config.inference,
+        )
+    return Data(checked, prepared, origin)
+
+
+def _read_origin(source: Path | None, folder: RunFolder) -> Manifest | None:
+    """The manifest of network.init_from; a copy is kept, so that a resumed run does not need the model any more."""
+    if source is None:
+        return None
+    if not folder.origin.exists():
+        write_manifest(folder.origin, read_manifest(source))
+    return read_manifest(folder.origin)
+
+
+def check_origin(origin: Manifest, parts: Mapping[str, Part]) -> None:
+    """Refuse to begin with weights that have seen what this run is validated or tested on.
+
+    Args:
+        origin: the model of network.init_from.
+        parts: part of each case of this run by its content.
+
+    Raises:
+        DatasetError: says how many cases these are.
+    """
+    seen = [parts[case] for case in origin.trained_on if parts.get(case) in ("validation", "test")]
+    if seen:
+        raise DatasetError(
+            "a model in network.init_from that has not learnt from cases which this run validates or tests on",
+            f"one that has from {seen.count('validation')} to validate on and {seen.count('test')} kept for testing",
+            "Take over its split as well (data.split.file, the split.json of its run), or begin with another model.",
+        )
 
 
 def _record_data(job: Job, checked: CheckedDataset) -> None:
     """Write down what is trained on; files that name cases leave this machine only where they may."""
     folder, parts = job.folder, checked.split
     write_split(folder.split, parts, checked.split_config)
-    job.run.set_tags({"commit": code_commit() or "unknown", "dataset": checked.dataset.name})
-    for path in (folder.config, *((folder.split, folder.checks) if job.config.tracking.log_case_names else ())):
+    job.run.set_tags({"commit": job.commit or "unknown", "dataset": checked.dataset.name})
+    for path in (folder.config, *((folder.split, folder.checks) if may_log_case_names(job.config) else ())):
         job.run.log_file(path)
     job.console.print(
         f"{checked.dataset.name}: {len(parts.train)} cases to train on, {len(parts.validation)} to validate, "
         f"{len(parts.test)} kept for testing; {len(checked.findings)} warnings in {folder.checks}",
+        markup=False,
         highlight=False,
     )
+
+
+def may_log_case_names(config: Config) -> bool:
+    """Whether files that name cases may leave the run's folder: not where the names tell patients apart, if not asked.
+
+    MLflow then has the split in model.json, by hashes of the content.
+    """
+    asked, data = config.tracking.log_case_names, config.data
+    return data.patient_pattern is None and data.patient_table is None if asked == "auto" else asked
 
 
 def _starting_state(job: Job, data: Data) -> TrainingState:
     """The state to go on from: the last checkpoint, or else new weights or those of network.init_from."""
     config, resumed = job.config, job.folder.last.exists()
     network = new_network(config.network, channels=data.channels, classes=data.classes, seed=config.training.seed)
-    if config.network.init_from is not None and not resumed:
-        _take_over(config.network.init_from, network)
+    if config.network.init_from is not None and data.origin is not None and not resumed:
+        _take_over(config.network.init_from, data.origin, network)
     state = new_state(network, config.training.optimiser, job.compute, dimensions=config.network.dimensions)
     if resumed:
         load_checkpoint(job.folder.last, state)
     return state
 
 
-def _take_over(source: Path, network: UNet) -> None:
+def _take_over(source: Path, origin: Manifest, network: UNet) -> None:
     total = len(network.state_dict())
-    new = initial_weights(source, network)
+    new = initial_weights(source, origin.weights_sha256, network)
     without = f"; new ones are {enumerate_names(new)}" if new else ""
     log.info("network.init_from: %d of %d tensors taken over from %s%s", total - len(new), total, source, without)
 
@@ -262,7 +326,7 @@ def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:
         mirror_axes=config.augmentation.mirror_axes,
         inference=config.inference,
         evaluation=config.evaluation,
-        parts=data.checked.parts_by_hash(),
+        parts=data.parts_by_hash,
         validation_dice=counters.last_dice,
         weights_sha256="",  # `save_model` fills it in
         provenance=_provenance(job, data, counters),
@@ -273,12 +337,13 @@ def _provenance(job: Job, data: Data, counters: Counters) -> Provenance:
     training, dataset = job.config.training, data.checked.dataset
     return Provenance(
         code_version=__version__,
-        commit=code_commit(),
+        commit=job.commit,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         run_id=job.run.run_id,
         dataset=dataset.name,
         dataset_labels=dataset.own_labels,
         dataset_modalities=dataset.own_modalities,
+        init_from=data.origin.weights_sha256 if data.origin is not None else None,
         seed=training.seed,
         epochs=counters.epoch,
         seconds=counters.seconds,

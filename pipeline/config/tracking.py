@@ -1,5 +1,7 @@
 """Where runs are recorded."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.config.base import Section
@@ -14,6 +16,6 @@ class TrackingConfig(Section):
     """Name of the run; by default the configuration's name."""
     tags: dict[str, str] = Field(default={})
     """Tags of the run."""
-    log_case_names: bool = True
-    """Record split.json and checks.txt, which name cases; false keeps them in the run's folder alone, for data sets
-    whose file names can tell who a patient is."""
+    log_case_names: bool | Literal["auto"] = "auto"
+    """Record split.json and checks.txt, which name cases; false keeps them in the run's folder alone. Auto: unless
+    data.patient_pattern or data.patient_table says that the names tell patients apart."""

@@ -1,16 +1,19 @@
-"""Two folders of masks, matched by case."""
+"""Two folders of masks, matched by case; they are read in other processes, where a damaged file can do no harm."""
 
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from pipeline import geometry
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.errors import DatasetError, ScanError, UserError
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import DatasetError, ScanError
 from pipeline.evaluation.scores import CaseScore, FailedCase, score_case
 from pipeline.formats import nifti
+from pipeline.inference.readers import run_isolated
+from pipeline.preprocessing.labels import values_in
 from pipeline.scan import Scan
 from pipeline.wording import count_of, enumerate_names
 
@@ -18,6 +21,15 @@ PREDICTED_MASK = "mask"
 """Name of the mask in a case's folder, as prediction writes it: <case>/mask.nii.gz."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The masks of a case, one of each kind where all is well."""
+
+    case: str
+    predicted: list[Path]
+    expected: list[Path]
 
 
 def score_folders(
@@ -41,12 +53,12 @@ def score_folders(
     _check_match(predicted, expected, folders=(predictions, references))
     scores: list[CaseScore] = []
     failures: list[FailedCase] = []
-    for case, paths in expected.items():
-        try:
-            prediction, reference = _read_pair(predicted.get(case, []), paths)
-            scores += score_case(case, prediction.array[0], reference, labels=labels, config=config)
-        except UserError as error:
-            failures.append(FailedCase(case, str(error)))
+    pairs = [_Pair(case, predicted.get(case, []), paths) for case, paths in expected.items()]
+    for outcome in run_isolated(partial(_score_pair, labels=labels, config=config), pairs, InferenceConfig()):
+        if outcome.value is None:
+            failures.append(FailedCase(outcome.item.case, str(outcome.error)))
+        else:
+            scores += outcome.value
     return scores, failures
 
 
@@ -60,12 +72,13 @@ def labels_in(predictions: Path, references: Path) -> dict[str, int]:
     """
     values: set[int] = set()
     predicted, expected = _predicted_masks(predictions), _flat_masks(references)
-    for paths in [*expected.values(), *(predicted[case] for case in predicted.keys() & expected.keys())]:
-        try:
-            values.update(np.unique(nifti.read_mask(paths[0]).array).tolist())
-        except ScanError as error:
-            log.warning("No labels are taken from %s: %s", paths[0].name, error)
-    found = sorted(values - {0})
+    masks = [*expected.values(), *(predicted[case] for case in sorted(predicted.keys() & expected.keys()))]
+    for outcome in run_isolated(_values_of, [paths[0] for paths in masks], InferenceConfig()):
+        if outcome.value is None:
+            log.warning("No labels are taken from %s: %s", outcome.item.name, outcome.error)
+        else:
+            values |= outcome.value
+    found = sorted(values)
     if not found:
         raise DatasetError(
             "masks that hold structures",
@@ -115,8 +128,12 @@ def _some(masks: dict[str, list[Path]]) -> str:
     return f"{count_of(len(masks), 'mask')} ({enumerate_names(masks)})" if masks else "no NIfTI masks"
 
 
-def _read_pair(predicted: list[Path], expected: list[Path]) -> tuple[Scan, Scan]:
-    prediction, reference = _read_one(predicted, "prediction"), _read_one(expected, "reference")
+def _values_of(path: Path) -> frozenset[int]:
+    return values_in(nifti.read_mask(path).array)
+
+
+def _score_pair(pair: _Pair, labels: dict[str, int], config: EvaluationConfig) -> list[CaseScore]:
+    prediction, reference = _read_one(pair.predicted, "prediction"), _read_one(pair.expected, "reference")
     difference = geometry.grid_difference(prediction, reference)
     if difference is not None:
         raise ScanError(
@@ -124,7 +141,7 @@ def _read_pair(predicted: list[Path], expected: list[Path]) -> tuple[Scan, Scan]
             difference,
             "Resample it to the reference's grid (nearest neighbour).",
         )
-    return prediction, reference
+    return score_case(pair.case, prediction.array[0], reference, labels=labels, config=config)
 
 
 def _read_one(paths: list[Path], kind: str) -> Scan:

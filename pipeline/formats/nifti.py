@@ -21,7 +21,7 @@ from pipeline import geometry
 from pipeline.errors import ScanError
 from pipeline.files import atomic_path
 from pipeline.scan import Scan
-from pipeline.wording import count_of
+from pipeline.wording import count_of, printable
 
 SUFFIXES = (".nii", ".nii.gz")
 HEADER_BYTES = 544  # NIfTI-2's 540 and the four bytes that announce extensions
@@ -45,6 +45,8 @@ COPLANAR = 1e-3
 """Volume spanned by the three axis directions (1 where they are square) below which they lie in a plane."""
 LARGEST_NIFTI1_AXIS = 2**15 - 1
 WHOLE_TOLERANCE = 1e-3
+LARGEST_VALUE = float(np.finfo(np.float32).max)
+"""Everything after reading computes in 32 bits."""
 
 
 Form = tuple[geometry.Affine | None, int]
@@ -66,10 +68,10 @@ class NiftiHeader:
 
 
 def case_name(path: Path) -> str | None:
-    """The file's name without .nii or .nii.gz, or None where it has neither ending."""
+    """The file's name without .nii or .nii.gz, as it can be printed; None where it has neither ending."""
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
+            return printable(path.name[: -len(suffix)])
     return None
 
 
@@ -92,12 +94,17 @@ def read_scan(path: Path) -> Scan:
     raw = _parse_header(content)
     header = _check_header(raw)
     array = _voxels(content, raw, (*header.shape, header.channels))
-    if not np.isfinite(array).all():
-        count = int(array.size - np.isfinite(array).sum())
+    finite = np.isfinite(array)
+    if not finite.all():
+        count = int(array.size - finite.sum())
         raise ScanError(
             "finite values",
             f"NaN or infinity in {count_of(count, 'voxel')}",
             "Find out what they stand for and replace them.",
+        )
+    if array.itemsize > 4 and np.abs(array).max() > LARGEST_VALUE:
+        raise ScanError(
+            f"values up to {LARGEST_VALUE:.0e}", f"{np.abs(array).max():.3g}", "Find out what it stands for."
         )
     return Scan(np.moveaxis(array, -1, 0), header.affine, path, _grid_header(raw).binaryblock)
 
@@ -160,6 +167,8 @@ def _read_bytes(path: Path, limit: int = -1) -> bytes:
     """The uncompressed content, or its beginning; without a limit to its end, so that gzip's checksum is verified."""
     if case_name(path) is None:
         raise ScanError("a NIfTI file (.nii, .nii.gz)", f"the ending {path.suffix or 'none'}", "Convert it to NIfTI.")
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would be to wait for its writer
+        raise ScanError("a file", "a pipe or a device", "Check the path.")
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             return stream.read(limit)

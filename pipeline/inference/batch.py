@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import nifti
+from pipeline.wording import printable
 
 OTHER_FORMATS = {
     ".dcm": "DICOM",
@@ -34,7 +35,7 @@ class InputFile:
     """A file below the input, and what becomes of it.
 
     Attributes:
-        case: its path below the input without its ending, separators as ``__``.
+        case: its path below the input without its ending, separators as ``__``, as it can be printed.
         path: the file.
         problem: why a scan is not read, or None.
         is_scan: whether it is a scan at all; others are skipped.
@@ -75,10 +76,10 @@ def _walk(source: Path, output: Path | None) -> Iterator[InputFile]:
         if not _is_folder(path):
             yield _classify(path, source)
             continue
-        real = path.resolve()
-        if real in above:  # a link to a folder that it lies in
-            continue
         try:
+            real = path.resolve(strict=True)
+            if real in above:  # a link to a folder that it lies in
+                continue
             content = sorted(path.iterdir(), reverse=True)
         except OSError as error:
             yield _unreadable_folder(path, source, error)
@@ -94,25 +95,32 @@ def _is_folder(path: Path) -> bool:
 
 
 def _is_passed_over(path: Path, output: Path | None) -> bool:
-    return path.name.startswith(".") or path.resolve() == output
+    try:
+        return path.name.startswith(".") or path.resolve() == output
+    except (OSError, RuntimeError):  # a link to itself
+        return False
 
 
 def _unreadable_folder(path: Path, root: Path, error: OSError) -> InputFile:
     found = f"one that is not ({error.strerror})"
     problem = ScanError("a folder that can be listed", found, "Check its permissions; scans in it are not known.")
-    return InputFile("__".join(path.relative_to(root).parts) or path.name, path, problem)
+    return InputFile(_case(path.relative_to(root).parts or (path.name,)), path, problem)
 
 
 def _classify(path: Path, root: Path) -> InputFile:
     below = path.relative_to(root)
     name = nifti.case_name(path)
     if name is not None:
-        return InputFile("__".join([*below.parts[:-1], name]), path)
+        return InputFile(_case((*below.parts[:-1], name)), path)
     name, kind = _other_format(path)
-    case = "__".join([*below.parts[:-1], name])
+    case = _case((*below.parts[:-1], name))
     if kind is None:
         return InputFile(case, path, is_scan=False)
     return InputFile(case, path, ScanError("NIfTI (.nii, .nii.gz)", kind, "Convert it to NIfTI."))
+
+
+def _case(parts: tuple[str, ...]) -> str:
+    return printable("__".join(parts))
 
 
 def _other_format(path: Path) -> tuple[str, str | None]:
@@ -125,6 +133,8 @@ def _other_format(path: Path) -> tuple[str, str | None]:
 
 def _is_dicom(path: Path) -> bool:
     """DICOM files often have no ending; a preamble of 128 bytes and "DICM" gives them away (PS3.10, section 7.1)."""
+    if not path.is_file():  # to open a pipe would be to wait for somebody to write into it
+        return False
     try:
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
@@ -134,7 +144,7 @@ def _is_dicom(path: Path) -> bool:
 
 def _only_scan(entry: InputFile) -> InputFile:
     if not entry.is_scan:
-        raise DatasetError("a scan (.nii, .nii.gz)", str(entry.path), "Check the path.")
+        raise DatasetError("a scan (.nii, .nii.gz)", printable(str(entry.path)), "Check the path.")
     return entry
 
 
@@ -143,7 +153,7 @@ def _mark_clashes(inputs: list[InputFile]) -> list[InputFile]:
     names: dict[str, list[str]] = {}
     for entry in inputs:
         if entry.is_scan:
-            names.setdefault(entry.case, []).append(entry.path.name)
+            names.setdefault(entry.case, []).append(printable(entry.path.name))
     return [_mark_clash(entry, names[entry.case]) if entry.is_scan else entry for entry in inputs]
 
 

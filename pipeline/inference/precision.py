@@ -1,6 +1,5 @@
 """Devices and number formats."""
 
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ from pipeline.errors import ConfigError
 TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 MARGIN = 0.1
 """Share of the time that bf16 has to save on a CPU to be chosen over fp32."""
-RUNS = 3
+RUNS = 5
 """Timed runs of each format."""
 
 
@@ -59,8 +58,6 @@ def choose_device(asked: str) -> torch.device:
     """
     if asked == "cuda" and not torch.cuda.is_available():
         raise ConfigError("a CUDA device, as was asked for", "none", "Use --device cpu or training.device=cpu.")
-    if asked not in ("auto", "cpu", "cuda"):
-        raise ConfigError("a device: auto, cpu or cuda", repr(asked), "Choose one of these.")
     return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -103,9 +100,14 @@ def choose_training_precision(asked: str, device: torch.device, make_step: Calla
 def faster_precision(step: Step, device: torch.device) -> str:
     """The faster one of fp32 and bf16; bf16 has to win by a margin, so that noise does not decide.
 
-    Each runs once to warm up; the median of the next runs counts.
+    Each runs once to warm up. Then they take turns, and the shortest run of each counts: whatever else the machine does
+    makes a run longer, never shorter.
     """
-    fp32, bf16 = (_median_seconds(step, Compute(device, precision)) for precision in ("fp32", "bf16"))
+    formats = [Compute(device, precision) for precision in ("fp32", "bf16")]
+    for compute in formats:
+        step(compute)
+    turns = [[_seconds(step, compute) for compute in formats] for _ in range(RUNS)]
+    fp32, bf16 = (min(seconds) for seconds in zip(*turns, strict=True))
     return "bf16" if bf16 < (1 - MARGIN) * fp32 else "fp32"
 
 
@@ -129,11 +131,6 @@ def _checked(asked: str, device: torch.device) -> str:
     if asked == "fp16" and device.type == "cpu":
         raise ConfigError("fp32 or bf16 on a CPU", "fp16", "Choose bf16, fp32 or auto.")
     return asked
-
-
-def _median_seconds(step: Step, compute: Compute) -> float:
-    step(compute)
-    return statistics.median(_seconds(step, compute) for _ in range(RUNS))
 
 
 def _seconds(step: Step, compute: Compute) -> float:

@@ -7,6 +7,7 @@ from pipeline.files import file_sha256
 from pipeline.formats import nifti
 from pipeline.geometry import misplaced_mask
 from pipeline.layouts.dataset import Case
+from pipeline.preprocessing.fit import Fingerprint, fingerprint
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import unknown_labels, values_in
 from pipeline.preprocessing.prepare import Prepared, prepare
@@ -47,6 +48,12 @@ def read_and_prepare(path: Path, fitted: FittedPreprocessing) -> ReadScan:
     """
     scan = nifti.read_scan(path)
     return ReadScan(scan, prepare(scan, fitted), file_sha256(path))
+
+
+def read_fingerprint(case: Case) -> Fingerprint:
+    """What fitting the preprocessing needs of a training case."""
+    assert case.mask is not None
+    return fingerprint(nifti.read_scan(case.image), nifti.read_mask(case.mask).array[0])
 
 
 def read_hash(case: Case) -> str:

@@ -36,6 +36,7 @@ class Dataset:
         unlabelled: scans that are not meant to have a mask (imagesTs), sorted by name.
         declared: whether the configuration or dataset.json names the labels; otherwise they are called after the
             values in the masks.
+        modalities_declared: whether the configuration or dataset.json names the modalities; otherwise they are assumed.
         own_labels: the labels that dataset.json names, whatever the configuration says; empty where it names none.
         own_modalities: the modalities that dataset.json names, in the same way.
         unmasked: images among the labelled ones that have no mask.
@@ -53,6 +54,7 @@ class Dataset:
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...] = ()
     declared: bool = True
+    modalities_declared: bool = True
     own_labels: dict[str, int] = field(default_factory=dict)
     own_modalities: tuple[str, ...] = ()
     unmasked: tuple[Path, ...] = ()

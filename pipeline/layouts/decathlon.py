@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import DatasetError
+from pipeline.layouts import pairs
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME, Description, read_description
 from pipeline.layouts.pairs import Matching, match
@@ -19,8 +20,8 @@ CHANNEL_SUFFIX = "_0000"  # of the only channel, in nnU-Net's names
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this layout."""
-    return (root / FILE_NAME).is_file() or (root / IMAGES).is_dir()
+    """Whether a folder looks like this layout; a dataset.json alone may describe another one."""
+    return (root / IMAGES).is_dir() or ((root / FILE_NAME).is_file() and not pairs.recognises(root))
 
 
 def read(root: Path) -> Dataset:
@@ -37,14 +38,14 @@ def read(root: Path) -> Dataset:
     files = [path for pair in listed for path in pair]
     rest = _match_rest(folders, set(files), description)
     tests, missing_tests, unlisted_tests = _test_scans(root, folders[2], description)
-    pairs = _existing(listed, description) if listed else rest.pairs
-    _index_images([*(image for image, _ in pairs.values()), *tests.values()], description)  # names differ across both
+    matched = _existing(listed, description) if listed else rest.pairs
+    _index_images([*(image for image, _ in matched.values()), *tests.values()], description)  # names differ across both
     return Dataset(
         name=description.name or root.resolve().name,
         root=root,
         labels=description.labels or {},
         modalities=description.modalities,
-        cases=tuple(Case(name, *pair, patient=name) for name, pair in sorted(pairs.items())),
+        cases=tuple(Case(name, *pair, patient=name) for name, pair in sorted(matched.items())),
         unlabelled=tuple(Case(name, image, None, patient=name) for name, image in sorted(tests.items())),
         declared=bool(description.labels),
         own_labels=description.labels or {},
@@ -68,8 +69,8 @@ def _match_rest(folders: list[Listing], listed: set[Path], description: Descript
 def _existing(listed: list[tuple[Path, Path]], description: Description) -> dict[str, tuple[Path, Path]]:
     names = _index_images((image for image, _ in listed), description)
     masks = dict(listed)
-    pairs = {name: (image, masks[image]) for name, image in names.items()}
-    return {name: pair for name, pair in pairs.items() if not _missing(pair)}
+    listed_pairs = {name: (image, masks[image]) for name, image in names.items()}
+    return {name: pair for name, pair in listed_pairs.items() if not _missing(pair)}
 
 
 def _test_scans(

@@ -44,7 +44,8 @@ def discover(config: DataConfig) -> Dataset:
     dataset = LAYOUTS[_choose(config)].read(config.root)
     _check_not_empty(dataset)
     dataset = _with_labels(_with_patients(dataset, config), config)
-    return replace(dataset, modalities=_modalities(dataset, config))
+    declared = bool(config.modalities or dataset.modalities)
+    return replace(dataset, modalities=_modalities(dataset, config), modalities_declared=declared)
 
 
 def recognise(root: Path) -> list[str]:
@@ -63,7 +64,9 @@ def _choose(config: DataConfig) -> str:
         raise _no_layout(config.root)
     if len(fitting) > 1:
         found = f"{config.root}, which could be {' or '.join(fitting)}"
-        raise DatasetError("a folder arranged in one way", found, "Say which in data.layout.")
+        raise DatasetError(
+            "a folder arranged in one way", found, "Say which in data.layout, or move the other folders elsewhere."
+        )
     return fitting[0]
 
 

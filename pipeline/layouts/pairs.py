@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.dataset_json import read_description
 from pipeline.layouts.scan_files import index, list_scans
 from pipeline.wording import enumerate_names
 
@@ -35,20 +36,24 @@ def recognises(root: Path) -> bool:
 
 
 def read(root: Path) -> Dataset:
-    """Pair the files of a folder; nothing is known of labels, modalities and patients yet, so each case is a patient.
+    """Pair the files of a folder; a dataset.json may name labels and modalities, and each case is a patient for now.
 
     Raises:
-        DatasetError: folders are missing or ambiguous, or masks match images in more than one way.
+        DatasetError: folders are missing or ambiguous, masks match images in more than one way, or dataset.json is
+            broken.
     """
+    description = read_description(root)
     images, masks = list_scans(root / IMAGE_FOLDER), list_scans(_mask_folder(root))
     matching = match(index(images.scans), index(masks.scans))
     return Dataset(
-        name=root.resolve().name,
+        name=description.name or root.resolve().name,
         root=root,
-        labels={},
-        modalities=(),
+        labels=description.labels or {},
+        modalities=description.modalities,
         cases=tuple(Case(name, *pair, patient=name) for name, pair in sorted(matching.pairs.items())),
-        declared=False,
+        declared=bool(description.labels),
+        own_labels=description.labels or {},
+        own_modalities=description.modalities,
         unmasked=matching.images,
         orphan_masks=matching.masks,
         ignored=images.ignored + masks.ignored,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import DatasetError
 from pipeline.formats import nifti
+from pipeline.wording import printable
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def entries(folder: Path) -> list[Path]:
 
 def case_name(path: Path) -> str:
     """The name of the case that a file belongs to: its own name without the ending of its format."""
-    return nifti.case_name(path) or path.name
+    return nifti.case_name(path) or printable(path.name)
 
 
 def index(paths: Iterable[Path], name_of: Callable[[Path], str] = case_name) -> dict[str, Path]:

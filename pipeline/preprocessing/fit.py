@@ -49,7 +49,7 @@ def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
     inside = scan.array[:, labels > 0]
     step = max(1, -(-inside.shape[1] // FOREGROUND_SAMPLES))  # rounded up
     return Fingerprint(
-        spacing_mm=tuple(scan.spacing_mm[axis] for axis in reorientation.source_axis),
+        spacing_mm=geometry.ras_spacing_mm(scan.affine),
         shape=shape,
         cropped_share=float(np.prod(shape)) / float(np.prod(scan.shape)),
         foreground=inside[:, ::step].astype(np.float32),

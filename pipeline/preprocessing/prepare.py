@@ -4,6 +4,7 @@ prepare:  reorient to RAS -> crop to the nonzero box -> normalise -> resample to
 restore:  argmax while resampling back -> put into the uncropped volume -> undo the reorientation
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.intensity import normalise
 from pipeline.scan import Scan
 from pipeline.wording import count_of
+
+MAX_VOXELS = 2 * 10**9
+"""Of a prepared scan, which has 8 GB then: more than a CT of a whole body at half a millimetre."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
     """Bring a scan into the form that the network was trained on.
 
     Raises:
-        ScanError: the scan has another number of channels than the training cases.
+        ScanError: the scan has another number of channels than the training cases, or its spacing is so far from theirs
+            that it would become too large.
     """
     expected = len(fitted.channels)
     if scan.channels != expected:
@@ -71,6 +76,7 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
             "Give one volume a channel on one grid; a series over time is not a set of channels.",
         )
     trail = plan_trail(scan, fitted)
+    _check_size(trail, fitted)
     cropped = trail.reorientation.apply(scan.array)[(slice(None), *trail.box_slices)]
     normal = np.stack([normalise(channel, how) for channel, how in zip(cropped, fitted.channels, strict=True)])
     image = resample.resample_image(normal, trail.shape, order=fitted.resampling_order, coarse=trail.coarse)
@@ -82,7 +88,7 @@ def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
     reorientation = geometry.to_ras(scan.affine)
     upright = reorientation.apply(scan.array)
     box = nonzero_box(upright) if fitted.crop == "nonzero" else tuple((0, n) for n in upright.shape[1:])
-    spacing = tuple(scan.spacing_mm[axis] for axis in reorientation.source_axis)
+    spacing = geometry.ras_spacing_mm(scan.affine)
     target = fitted.spacing_mm or spacing
     cropped = tuple(high - low for low, high in box)
     return Trail(
@@ -92,6 +98,18 @@ def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
         spacing_mm=spacing,
         shape=resample.target_shape(cropped, spacing, target),
         coarse=_coarse_axis(spacing, target, fitted.anisotropy_ratio),
+    )
+
+
+def _check_size(trail: Trail, fitted: FittedPreprocessing) -> None:
+    """Refuse what resampling would blow up: a wrong unit in a header makes a thousand times the voxels of an axis."""
+    if math.prod(trail.shape) <= MAX_VOXELS:
+        return
+    spacing, target = (" x ".join(f"{mm:.3g}" for mm in each) for each in (trail.spacing_mm, fitted.spacing_mm or ()))
+    raise ScanError(
+        f"a scan of at most {MAX_VOXELS:.0e} voxels at the model's spacing of {target or 'each scan'} mm",
+        f"{' x '.join(map(str, trail.shape))} voxels, from a spacing of {spacing} mm",
+        "Compare the spacing in its header with the original scan, or crop it.",
     )
 
 

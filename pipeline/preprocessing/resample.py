@@ -22,10 +22,13 @@ def target_shape(shape: Shape, spacing_mm: tuple[float, ...], target_mm: tuple[f
 def coarse_axis(spacing_mm: tuple[float, ...], ratio: float) -> int | None:
     """The axis whose spacing is more than ``ratio`` times the finest one, or None where the volume is near isotropic.
 
-    Between such slices there is nothing to interpolate smoothly; splines would ring across them.
+    Between such slices there is nothing to interpolate smoothly; splines would ring across them. Where two axes are
+    equally coarse there are no slices, and None as well, as in nnU-Net.
     """
-    coarsest = int(np.argmax(spacing_mm))
-    return coarsest if max(spacing_mm) / min(spacing_mm) > ratio else None
+    *_, second, largest = sorted(spacing_mm)
+    if largest / min(spacing_mm) <= ratio or np.isclose(second, largest):
+        return None
+    return int(np.argmax(spacing_mm))
 
 
 def resample_image(image: NDArray, shape: Shape, *, order: int, coarse: int | None) -> NDArray[np.float32]:

@@ -66,7 +66,7 @@ def number(value: float | None) -> str:
         return MISSING
     if isinstance(value, int):
         return str(value)
-    return f"{value:.2g}" if 0 < abs(value) < SMALL else f"{value:.3f}"
+    return f"{value:#.2g}" if 0 < abs(value) < SMALL else f"{value:.3f}"
 
 
 @cache

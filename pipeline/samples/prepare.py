@@ -1,8 +1,11 @@
 """Preparing a training case: reading, preprocessing, and a list of its foreground."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.cache import CacheConfig
 from pipeline.errors import DatasetError
 from pipeline.files import file_sha256
 from pipeline.formats import nifti
@@ -10,7 +13,7 @@ from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import to_classes
 from pipeline.preprocessing.prepare import prepare, prepare_labels
-from pipeline.samples.cache import PreparedCase, make_key
+from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase, make_key
 
 FOREGROUND_VOXELS = 5000
 
@@ -27,6 +30,14 @@ def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, .
             "labels": label_values,
         }
     )
+
+
+def store_case(
+    case: Case, *, fitted: FittedPreprocessing, label_values: tuple[int, ...], cache: CacheConfig
+) -> StoredCase:
+    """The entry of a case in the cache, prepared first where it is missing; as `prepare_case`."""
+    key = case_key(case, fitted, label_values)
+    return CaseCache(cache).get(key, partial(prepare_unchanged, case, fitted, label_values, key=key))
 
 
 def prepare_unchanged(

@@ -14,7 +14,7 @@ from pipeline.config.training import TrainingConfig
 from pipeline.errors import ConfigError
 from pipeline.inference.precision import Compute
 from pipeline.losses import SegmentationLoss
-from pipeline.training.schedule import Clock, learning_rate, progress
+from pipeline.training.schedule import Clock, learning_rate, time_share
 from pipeline.training.state import Counters, TrainingState, update_average
 from pipeline.training.validation import Validation, mean_dice, validate
 
@@ -70,6 +70,10 @@ class EpochResult:
     finished: bool
 
 
+class OutOfTimeError(ConfigError):
+    """No time is left to make a step in: what would be exported has learnt nothing."""
+
+
 class DivergedError(ConfigError):
     """The loss is no longer a number: the learning rate was too high."""
 
@@ -85,8 +89,10 @@ def fit(state: TrainingState, task: Task) -> Iterator[EpochResult]:
 
     Raises:
         DivergedError: the loss became NaN or infinite.
+        OutOfTimeError: the minutes are used up before the first step.
     """
     counters, loss = state.counters, SegmentationLoss(task.config.loss)
+    begin(counters, task)
     over = bound_reached(counters, task) or is_stale(counters, task.config)
     while not over:
         mean_loss, rate = train_epoch(state, task, loss)
@@ -111,19 +117,37 @@ def ensure_validated(state: TrainingState, task: Task) -> None:
         counters.note_validation(mean_dice(validate(state.average, task.validation, task.compute)))
 
 
+def begin(counters: Counters, task: Task) -> None:
+    """Note how long the set-up took, where no step has been made yet.
+
+    Raises:
+        OutOfTimeError: that was as long as the whole run may take.
+    """
+    if counters.step > 0:
+        return
+    counters.setup_seconds, minutes = task.clock.seconds, task.config.max_minutes
+    if minutes is not None and counters.setup_seconds >= 60 * minutes:
+        raise OutOfTimeError(
+            f"minutes left to train in, of training.max_minutes={minutes:g}",
+            f"none: reading and preparing the data took {counters.setup_seconds / 60:.2g}",
+            "Raise training.max_minutes; prepared cases are kept, so that the next start is quicker.",
+        )
+
+
 def share_done(counters: Counters, task: Task) -> float:
-    """Share of the training that is done by now, from 0 to 1."""
-    return progress(
-        step=counters.step,
-        total_steps=task.total_steps,
-        seconds=task.clock.seconds,
-        max_minutes=task.config.max_minutes,
+    """Share of the training that is done by now, from 0 to 1: of the steps or of the time, whichever is further."""
+    of_steps = counters.step / task.total_steps
+    if task.config.max_minutes is None:
+        return min(1.0, of_steps)
+    of_time = time_share(
+        seconds=task.clock.seconds, setup_seconds=counters.setup_seconds, max_minutes=task.config.max_minutes
     )
+    return min(1.0, max(of_steps, of_time))
 
 
 def bound_reached(counters: Counters, task: Task) -> bool:
-    """Whether the epochs or the minutes are used up; never before the first step, however little time there is."""
-    return counters.step > 0 and share_done(counters, task) >= 1
+    """Whether the epochs or the minutes are used up."""
+    return share_done(counters, task) >= 1
 
 
 def is_stale(counters: Counters, config: TrainingConfig) -> bool:

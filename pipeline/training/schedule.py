@@ -36,11 +36,13 @@ class Clock:
         return self.before + time.monotonic() - self.started
 
 
-def progress(*, step: int, total_steps: int, seconds: float, max_minutes: float | None) -> float:
-    """Share of the training that is done, from 0 to 1: of the steps or of the minutes, whichever is further."""
-    of_steps = step / total_steps
-    of_time = seconds / (60 * max_minutes) if max_minutes is not None else 0.0
-    return min(1.0, max(of_steps, of_time))
+def time_share(*, seconds: float, setup_seconds: float, max_minutes: float) -> float:
+    """Share of the time to train in that is used up: what reading and preparing took is no part of it.
+
+    Otherwise a data set that takes half of the minutes to prepare would begin with half of the learning rate.
+    """
+    left_seconds = 60 * max_minutes - setup_seconds
+    return (seconds - setup_seconds) / left_seconds if left_seconds > 0 else 1.0
 
 
 def learning_rate(step: int, share: float, config: OptimiserConfig) -> float:

@@ -16,7 +16,7 @@ from pipeline.files import atomic_path
 from pipeline.inference.precision import Compute
 from pipeline.networks.unet import UNet
 
-FORMAT = 2
+FORMAT = 3
 """Of checkpoints: counted up whenever an older one could not be gone on from."""
 
 
@@ -27,7 +27,8 @@ class Counters:
     Attributes:
         epoch: epochs done.
         step: optimiser steps done.
-        seconds: time trained until the last checkpoint.
+        seconds: time spent until the last checkpoint.
+        setup_seconds: the part of it before the first step, in which data was read and prepared.
         validated_epoch: the epoch after which the newest validation was made; 0 before the first.
         last_dice: mean Dice of that validation; None where no structure was there to find.
         best_dice: the best mean Dice so far.
@@ -37,6 +38,7 @@ class Counters:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    setup_seconds: float = 0.0
     validated_epoch: int = 0
     last_dice: float | None = None
     best_dice: float | None = None

@@ -4,6 +4,7 @@ It is prediction without what the inference settings may add to it: test-time mi
 times as long, and `keep_largest`. The overlap is that of the inference settings, the number format that of training.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,14 +58,10 @@ def validate(network: UNet, validation: Validation, compute: Compute) -> list[fl
             scores = sliding_window(run, image, validation.patch_size, overlap=validation.overlap)
             mask = restore(scores.numpy(), case.stored.trail)
             rows.append([Overlap.of(mask == value, case.truth == value).dice for value in range(1, validation.classes)])
-    return [_mean([row[index] for row in rows]) for index in range(validation.classes - 1)]
+    return [mean_dice([row[index] for row in rows]) for index in range(validation.classes - 1)]
 
 
-def mean_dice(per_class: list[float | None]) -> float | None:
-    """Mean over the classes that have a Dice."""
-    return _mean(per_class)
-
-
-def _mean(values: list[float | None]) -> float | None:
+def mean_dice(values: Sequence[float | None]) -> float | None:
+    """Mean of those that are defined; None where none is."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

@@ -5,6 +5,7 @@ import gzip
 import importlib
 import io
 import json
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -396,6 +397,55 @@ def test_older_results_that_cannot_be_removed_fail_their_case_alone(
     result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out", overwrite=True)
     assert [row["status"] for row in result.rows] == ["failed", "ok"]
     assert re.search(r"found .*out/a, which cannot be emptied \(Permission denied\)", result.rows[0]["reason"])
+
+
+def test_the_older_table_and_report_do_not_outlive_the_start_of_a_run(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_volume(tmp_path / "in" / "a.nii", _image())
+    run(write_model(), path, tmp_path / "out")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt("of a test")
+
+    monkeypatch.setattr(Predictor, "predict_prepared", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="of a test"):
+        run(tmp_path / "model", path, tmp_path / "out", overwrite=True)
+    assert files_below(tmp_path / "out") == ["manifest.json"]
+
+
+def test_names_that_are_no_utf8_cost_nothing_and_their_cases_are_kept(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    model = write_model()
+    write_volume(tmp_path / "in" / os.fsdecode(b"M\xfcller.nii"), _image())
+    (tmp_path / "in" / os.fsdecode(b"notes \xfc.txt")).touch()
+    (tmp_path / "in" / os.fsdecode(b"cut \xfc.nii")).touch()
+    run(model, tmp_path / "in", tmp_path / "out")
+    again = run(model, tmp_path / "in", tmp_path / "out")
+    assert {row["case"]: (row["status"], row["action"]) for row in again.rows} == {
+        "M%FCller": ("ok", "kept"),
+        "cut %FC": ("failed", ""),
+        "notes %FC.txt": ("skipped", ""),
+    }
+    assert (tmp_path / "out" / "M%FCller" / "mask.nii").is_file()
+
+
+def test_what_looks_like_markup_in_a_message_is_shown_as_it_is(write_model: WriteModel, tmp_path: Path) -> None:
+    model, shown = load_model(write_model()), io.StringIO()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "[red] a [b].nii").touch()
+    console = Console(file=shown, width=300)
+    predict(model, tmp_path / "in", tmp_path / "out", config=model.manifest.inference, overwrite=False, console=console)
+    assert "failed: [red] a [b]: Expected" in shown.getvalue()
+
+
+def test_the_volume_of_a_small_structure_is_not_rounded_to_nothing(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    path = write_volume(tmp_path / "in" / "a.nii", _image(), spacing_mm=0.01)
+    run(write_model(), path, tmp_path / "out")
+    assert float(table(tmp_path / "out")["a"]["lesion_ml"]) == pytest.approx(3e-9)
 
 
 # --- Into a folder with files of others

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -206,7 +208,9 @@ def test_the_weights_with_the_best_dice_are_exported_where_that_is_asked_for(
 def test_a_new_run_does_not_write_over_another(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"run_id": "other"}')
-    with pytest.raises(ModelError, match=r"an empty folder for a new run; found a run in .*--resume"):
+    with pytest.raises(
+        ModelError, match=r"a folder for a new run without files of another; found run\.json.* in .*--resume"
+    ):
         train(settings(dataset), tmp_path / "run", QUIET)
     assert (tmp_path / "run" / "run.json").read_text() == '{"run_id": "other"}'
 
@@ -343,3 +347,54 @@ def test_a_network_can_start_from_the_weights_of_a_model(dataset: Path, caplog: 
     assert weights(again) != weights(first)
     with pytest.raises(ModelError, match=r"a model folder with model\.json"):
         train(settings(dataset, "network.init_from=nowhere"), None, QUIET)
+
+
+def test_weights_that_have_seen_what_is_tested_on_are_refused(dataset: Path) -> None:
+    first = train(settings(dataset, "training.max_epochs=1"), None, QUIET)
+    names = json.loads((first.folder / "split.json").read_text())
+    swapped = {"format_version": 1, "train": names["test"], "validation": names["validation"], "test": names["train"]}
+    Path("swapped.json").write_text(json.dumps(swapped))
+    begin = [f"network.init_from={first.model}", "data.split.file=swapped.json"]
+    with pytest.raises(DatasetError, match=r"found one that has from 0 to validate on and 3 kept for testing"):
+        train(settings(dataset, *begin), None, QUIET)
+
+
+def test_a_model_knows_what_the_weights_it_began_with_had_learnt_from(dataset: Path, tmp_path: Path) -> None:
+    first = train(settings(dataset, "training.max_epochs=1"), None, QUIET)
+    learnt, before = read_manifest(first.model).trained_on, weights(first)
+    names = json.loads((first.folder / "split.json").read_text())
+    fewer = {"format_version": 1, "train": names["train"][:1], "validation": [], "test": names["test"]}
+    fewer["unused"] = [*names["train"][1:], *names["validation"]]
+    (tmp_path / "split.json").write_text(json.dumps(fewer))
+    begin = [f"network.init_from={first.model}", "data.split.file=split.json"]
+    with interrupted(2):
+        train(settings(dataset, *begin), tmp_path / "again", QUIET)
+    shutil.rmtree(first.model)  # a resumed run does not need it any more
+    again = read_manifest(resume(tmp_path / "again", QUIET).model)
+    assert again.trained_on == learnt
+    assert again.provenance.init_from == before
+
+
+def test_labels_may_be_called_what_mlflow_refuses(dataset: Path) -> None:
+    run = train(settings(dataset, "data.labels={tumor (core): 1, b+c: 2}", "training.max_epochs=1"), None, QUIET)
+    _, recorded_run = recorded(run.run_id)
+    assert {"dice_tumor _core_", "dice_b_c"} <= set(recorded_run.data.metrics)
+
+
+def test_a_folder_with_the_checkpoint_of_another_run_is_no_place_for_a_new_one(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.ckpt").touch()
+    with pytest.raises(ModelError, match=r"found last\.ckpt in .*run\. Choose another -o"):
+        train(settings(dataset), tmp_path / "run", QUIET)
+
+
+def test_a_case_that_cannot_be_prepared_is_named(dataset: Path) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        path = dataset / folder / "shapes_002.nii.gz"
+        array = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj)
+        nibabel.Nifti1Image(array, np.diag([1000.0, 1000.0, 1000.0, 1.0])).to_filename(path)
+    everything = {"format_version": 1, "validation": [], "test": []}
+    everything["train"] = [f"shapes_{number:03d}" for number in range(1, 6)]
+    (dataset / "split.json").write_text(json.dumps(everything))
+    with pytest.raises(DatasetError, match=r"Expected a scan of at most .* of the case shapes_002; found \d+ x"):
+        train(settings(dataset, f"data.split.file={dataset / 'split.json'}"), None, QUIET)

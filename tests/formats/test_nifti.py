@@ -414,6 +414,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "directory": (_directory, "Expected a readable file; found Is a directory"),
     "directory .gz": (_directory_gz, "Expected a readable file; found Is a directory"),
     "NaN": (_holding(np.nan), "Expected finite values; found NaN or infinity in 1 voxel"),
+    "more than 32 bits hold": (_image(volume(VOXELS * 1e300)), r"Expected values up to 3e\+38; found \S+e\+30\d\."),
     "infinity": (_holding(-np.inf), "Expected finite values; found NaN or infinity in 1 voxel"),
     "slope that overflows": (_overflowing, "Expected finite values; found NaN or infinity in 119 voxels"),
     "intercept of infinity": (_patch("scl_slope", "ff", 2, np.inf), "Expected a finite scl_inter; found inf"),

@@ -1,5 +1,6 @@
 """Which files of a folder are scans."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,26 @@ def test_of_two_files_that_would_be_one_case_neither_is_read(tmp_path: Path) -> 
     nifti, nrrd = find_inputs(tmp_path)
     assert str(nifti.problem) == "Expected one file a case; found scan.nii.gz and scan.nrrd. Rename one of them."
     assert str(nrrd.problem) == "Expected NIfTI (.nii, .nii.gz); found NRRD. Convert it to NIfTI."
+
+
+def test_a_name_that_is_no_utf8_becomes_one_that_can_be_written_down(tmp_path: Path) -> None:
+    for name in (b"M\xfcller.nii", b"M\xfcller.txt"):
+        touch(tmp_path / os.fsdecode(name))
+    assert [(entry.case, entry.is_scan) for entry in find_inputs(tmp_path)] == [
+        ("M%FCller", True),
+        ("M%FCller.txt", False),
+    ]
+
+
+def test_a_link_to_itself_is_no_folder_to_follow(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "loop.nii").symlink_to("loop.nii")
+    cases = [(entry.case, entry.is_scan) for entry in find_inputs(tmp_path, tmp_path / "out")]
+    assert cases == [("a", True), ("loop", False), ("loop", True)]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii")
+    os.mkfifo(tmp_path / "pipe")
+    assert [(entry.case, entry.is_scan) for entry in find_inputs(tmp_path)] == [("a", True), ("pipe", False)]

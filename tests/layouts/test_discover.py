@@ -153,3 +153,16 @@ def test_acdc_is_found_as_pairs_of_30_patients(real_data: RealData) -> None:
     dataset = _discover(real_data("acdc"), patient_pattern="^(.*?)_", labels=labels)
     assert len(dataset.cases) == 60
     assert len({case.patient for case in dataset.cases}) == 30
+
+
+def test_pairs_beside_a_dataset_json_are_pairs_and_take_its_labels(pairs_root: Path) -> None:
+    content = {"labels": {"0": "background", "2": "liver"}, "modality": {"0": "CT"}}
+    (pairs_root / "dataset.json").write_text(json.dumps(content))
+    dataset = _discover(pairs_root)
+    assert ([case.name for case in dataset.cases], dataset.labels) == (["p1_a", "p1_b", "p2_a"], {"liver": 2})
+    assert (dataset.modalities, dataset.modalities_declared) == (("CT",), True)
+
+
+def test_modalities_that_nothing_names_are_assumed_and_known_to_be(pairs_root: Path) -> None:
+    assert (_discover(pairs_root).modalities, _discover(pairs_root).modalities_declared) == (("MR",), False)
+    assert _discover(pairs_root, modalities=("CT",)).modalities_declared

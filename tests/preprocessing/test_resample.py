@@ -39,6 +39,8 @@ def test_at_least_one_voxel_is_left() -> None:
         ((1.0, 1.0, 3.1), 2),
         ((5.0, 0.7, 0.7), 0),
         ((0.5, 2.0, 1.0), 1),
+        ((0.5, 2.0, 2.0), None),  # two coarse axes make no slices
+        ((2.0, 0.5, 2.0000001), None),  # what 32 bits do to 2
     ],
 )
 def test_an_axis_is_coarse_above_the_ratio_to_the_finest(spacing_mm: tuple[float, ...], expected: int | None) -> None:

@@ -24,7 +24,7 @@ from pipeline.samples.cache import CaseCache, PreparedCase
 from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
 from pipeline.samples.prepare import foreground
 from pipeline.scan import Scan
-from pipeline.training.loop import DivergedError, EpochResult, Task, ensure_validated, fit
+from pipeline.training.loop import DivergedError, EpochResult, OutOfTimeError, Task, ensure_validated, fit
 from pipeline.training.schedule import Clock
 from pipeline.training.state import (
     Counters,
@@ -110,9 +110,9 @@ def task(
     )
 
 
-def train(cases: list[ValidationCase], training: TrainingConfig, *, seconds: float = 0.0) -> Run:
+def train(cases: list[ValidationCase], training: TrainingConfig) -> Run:
     state = start(training)
-    return Run(state, list(fit(state, task(cases, training, seconds=seconds))))
+    return Run(state, list(fit(state, task(cases, training))))
 
 
 def assert_identical(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -222,19 +222,34 @@ def test_training_stops_after_validations_without_a_gain(cases: list[ValidationC
     assert run.state.counters.stale_validations == 2
 
 
-def test_the_time_bound_ends_an_epoch_which_is_then_validated(cases: list[ValidationCase]) -> None:
+def test_the_time_bound_ends_an_epoch_which_is_then_validated(
+    cases: list[ValidationCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
     training = config(max_minutes=1, max_epochs=50, validate_every=10)
-    run = train(cases, training, seconds=61.0)
-    (result,) = run.results
+    todo = task(cases, training)
+    readings = itertools.chain([0.0] * 3, itertools.repeat(60.0))  # set-up, bound, first batch; then the minute is over
+    monkeypatch.setattr(Clock, "seconds", property(lambda _: next(readings)))
+    state = start(training)
+    (result,) = fit(state, todo)
     assert (result.share, result.finished) == (1.0, True)
     assert result.dice is not None
-    assert run.state.counters.step == 1  # of 3: an epoch has a batch at least
+    assert state.counters.step == 1  # of 3: an epoch has a batch at least
 
 
 def test_the_learning_rate_follows_the_time_bound(cases: list[ValidationCase]) -> None:
     training = config(max_minutes=1, max_epochs=1000, iterations_per_epoch=1, optimiser={"warmup_steps": 0})
-    result = next(fit(start(training), task(cases, training, seconds=45.0)))
+    state = start(training)
+    state.counters.step, state.counters.setup_seconds = 1, 20.0
+    result = next(fit(state, task(cases, training, counters=state.counters, seconds=50.0)))
     assert result.learning_rate == pytest.approx(2e-3 * (1 + math.cos(math.pi * 0.75)) / 2, rel=0.1)
+
+
+def test_a_run_whose_minutes_are_gone_before_the_first_step_trains_nothing_and_says_so(
+    cases: list[ValidationCase],
+) -> None:
+    training = config(max_minutes=1)
+    with pytest.raises(OutOfTimeError, match=r"of training\.max_minutes=1; found none: .* took 1\. Raise"):
+        list(fit(start(training), task(cases, training, seconds=61.0)))
 
 
 def test_a_loss_that_is_no_number_ends_training(cases: list[ValidationCase]) -> None:

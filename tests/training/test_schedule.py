@@ -4,7 +4,7 @@ from math import cos, pi
 import pytest
 
 from pipeline.config.training import OptimiserConfig
-from pipeline.training.schedule import Clock, learning_rate, progress
+from pipeline.training.schedule import Clock, learning_rate, time_share
 
 SGD = OptimiserConfig(kind="sgd", learning_rate=0.01, warmup_steps=0)
 ADAMW = OptimiserConfig(kind="adamw", learning_rate=0.01, warmup_steps=0)
@@ -30,14 +30,12 @@ def test_the_rate_rises_with_the_steps_of_the_warm_up() -> None:
     assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
 
 
-def test_progress_is_the_share_of_the_steps() -> None:
-    shares = [progress(step=step, total_steps=200, seconds=1e9, max_minutes=None) for step in (0, 50, 200, 300)]
-    assert shares == [0.0, 0.25, 1.0, 1.0]
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(12.0, 0.25), (60.0, 0.5), (121.0, 1.0)])  # 12 s of 120 s are 0.1
-def test_progress_is_the_share_of_the_minutes_where_that_is_further(seconds: float, expected: float) -> None:
-    assert progress(step=50, total_steps=200, seconds=seconds, max_minutes=2) == expected
+@pytest.mark.parametrize(
+    ("seconds", "setup_seconds", "expected"),
+    [(12.0, 0.0, 0.1), (60.0, 0.0, 0.5), (40.0, 40.0, 0.0), (80.0, 40.0, 0.5), (120.0, 40.0, 1.0), (0.0, 120.0, 1.0)],
+)
+def test_the_time_to_train_in_begins_after_the_set_up(seconds: float, setup_seconds: float, expected: float) -> None:
+    assert time_share(seconds=seconds, setup_seconds=setup_seconds, max_minutes=2) == pytest.approx(expected)
 
 
 def test_a_clock_goes_on_from_the_seconds_before() -> None:

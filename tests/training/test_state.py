@@ -37,7 +37,7 @@ def trained(**optimiser: Any) -> TrainingState:
     state = make(**optimiser)
     state.network(torch.randn(1, 1, 8, 8, 8))[0].square().mean().backward()
     state.optimiser.step()
-    state.counters = Counters(3, 7, 12.5, validated_epoch=2, last_dice=0.5, best_dice=0.75, stale_validations=2)
+    state.counters = Counters(3, 7, 12.5, 2.5, validated_epoch=2, last_dice=0.5, best_dice=0.75, stale_validations=2)
     update_average(state, 0.9)
     return state
 
