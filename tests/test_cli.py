@@ -263,9 +263,8 @@ def test_the_summary_takes_channels_and_classes_from_the_data_set_or_says_what_i
     assert "for              1 channel and 3 classes\n" in invoke("summary", CONFIG).stdout
     assumed = invoke("summary", CONFIG, "data.root=nowhere").stdout
     assert "for              1 channel and 2 classes; the data set is not there" in assumed
-    assert (
-        "for              2 channels and 4 classes" in invoke("summary", CONFIG, "--channels=2", "--classes=4").stdout
-    )
+    given = invoke("summary", CONFIG, "data.root=nowhere", "--channels=2", "--classes=4").stdout
+    assert "for              2 channels and 4 classes\n" in given
 
 
 def test_the_cache_says_where_it_is_and_what_was_freed(tmp_path: Path) -> None:
@@ -275,10 +274,7 @@ def test_the_cache_says_where_it_is_and_what_was_freed(tmp_path: Path) -> None:
     assert done.stdout == f"{tmp_path}/cache: 0 prepared cases, 0.0 MB; 0.0 MB freed\n"
 
 
-def test_help_does_not_import_the_heavy_libraries() -> None:
-    program = "import sys; from pipeline.cli import app; print(sorted({'torch', 'mlflow', 'monai'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+def test_the_help_names_every_command() -> None:
     shown = medseg("--help")
     for name in ("check", "train", "evaluate", "score", "predict", "summary", "cache", "demo"):
         assert re.search(rf"\b{name}\b", shown.stdout)

@@ -29,10 +29,13 @@ def summarise(config: Config, *, channels: int | None, classes: int | None) -> D
     Raises:
         ConfigError: the patch does not fit a layer; the message names it.
     """
-    dataset = _find(config)
-    known = dataset is not None and dataset.declared
-    channels = channels or (len(dataset.modalities) if dataset is not None else 1)
-    classes = classes or (1 + len(dataset.labels) if dataset is not None and known else 2)
+    dataset = _find(config) if channels is None or classes is None else None
+    assumed = False
+    if channels is None:
+        channels, assumed = (len(dataset.modalities), False) if dataset is not None else (1, True)
+    if classes is None:
+        named = dataset is not None and dataset.declared
+        classes, assumed = (1 + len(dataset.labels), assumed) if dataset is not None and named else (2, True)
     summary = summarise_unet(
         config.network,
         channels=channels,
@@ -40,9 +43,8 @@ def summarise(config: Config, *, channels: int | None, classes: int | None) -> D
         patch_size=config.training.patch_size,
         batch_size=config.training.batch_size,
     )
-    counts = f"{count_of(channels, 'channel')} and {classes} classes"
-    note = "" if known else "; the data set is not there or names no labels: --channels and --classes set others"
-    return DescribedNetwork(summary, counts + note)
+    note = "; the data set is not there or names no labels: --channels and --classes set others" if assumed else ""
+    return DescribedNetwork(summary, f"{count_of(channels, 'channel')} and {classes} classes{note}")
 
 
 def _find(config: Config) -> Dataset | None:

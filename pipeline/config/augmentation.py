@@ -23,8 +23,9 @@ class AugmentationConfig(Section):
     elastic_magnitude_voxels: Range = (50.0, 150.0)
     """Size of the random offsets before they are smoothed."""
     mirror_axes: tuple[int, ...] = (0, 1, 2)
-    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2. 0 is
-    refused where labels differ by side, such as left_kidney and right_kidney: use [1, 2]."""
+    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2. One
+    along which a mirrored scan could not be a real one only makes the task harder. 0 is refused where labels differ by
+    side, such as left_kidney and right_kidney."""
     sides_by_appearance: bool = False
     """True where left and right structures differ in more than their side, as the ventricles of the heart do; they may
     then be mirrored along axis 0."""

@@ -122,7 +122,7 @@ class _Reader:
             send(self.connection, job.item)
 
     def advance(self) -> None:
-        """Take what the process has sent, or give it up where it is dead or late; never waits for a result."""
+        """Take what the process has sent, or give it up where it is dead or late; waits for no message to begin."""
         try:
             if self.connection.poll():
                 self._take(receive(self.connection))

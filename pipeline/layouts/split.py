@@ -58,9 +58,9 @@ class SplitFile(Section):
     unused: tuple[str, ...] = ()
 
     @property
-    def parts(self) -> dict[str, tuple[str, ...]]:
-        """The names under each key."""
-        return {"train": self.train, "validation": self.validation, "test": self.test, "unused": self.unused}
+    def split(self) -> Split:
+        """The names, sorted."""
+        return Split(*(tuple(sorted(part)) for part in (self.train, self.validation, self.test, self.unused)))
 
 
 def choose_split(cases: Sequence[Case], config: SplitConfig) -> Split:
@@ -97,12 +97,12 @@ def read_split(path: Path, cases: Sequence[Case]) -> Split:
         DatasetError: the file is no split, or everything in which it does not fit the cases: unknown names, cases
             that are named twice or not at all, patients in more than one part.
     """
-    content = _read_content(path)
+    split = _read_content(path).split
     problems = [
-        *_unknown_cases(content, cases),
-        *_repeated_cases(content),
-        *_unnamed_cases(content, cases),
-        *_divided_patients(content, cases),
+        *_unknown_cases(split, cases),
+        *_repeated_cases(split),
+        *_unnamed_cases(split, cases),
+        *_divided_patients(split, cases),
     ]
     if problems:
         raise DatasetError(
@@ -110,7 +110,7 @@ def read_split(path: Path, cases: Sequence[Case]) -> Split:
             "; ".join(problems),
             'Correct the file ("unused" lists cases to leave out), or drop data.split.file to have a new split made.',
         )
-    return Split(**{name: tuple(sorted(part)) for name, part in content.parts.items()})
+    return split
 
 
 def _draw_fractions(patients: list[str], config: SplitConfig) -> tuple[set[str], set[str]]:
@@ -157,27 +157,27 @@ def _read_content(path: Path) -> SplitFile:
         ) from error
 
 
-def _unknown_cases(content: SplitFile, cases: Sequence[Case]) -> list[str]:
+def _unknown_cases(split: Split, cases: Sequence[Case]) -> list[str]:
     known = {case.name for case in cases}
-    unknown = sorted({name for names in content.parts.values() for name in names} - known)
+    unknown = sorted({name for names in split.parts.values() for name in names} - known)
     return [f"{count_of(len(unknown), 'name')} that no case has: {enumerate_names(unknown)}"] if unknown else []
 
 
-def _repeated_cases(content: SplitFile) -> list[str]:
-    counts = Counter(name for names in content.parts.values() for name in names)
+def _repeated_cases(split: Split) -> list[str]:
+    counts = Counter(name for names in split.parts.values() for name in names)
     repeated = sorted(name for name, count in counts.items() if count > 1)
     return [f"{count_of(len(repeated), 'case')} named more than once: {enumerate_names(repeated)}"] if repeated else []
 
 
-def _unnamed_cases(content: SplitFile, cases: Sequence[Case]) -> list[str]:
-    named = {name for names in content.parts.values() for name in names}
+def _unnamed_cases(split: Split, cases: Sequence[Case]) -> list[str]:
+    named = {name for names in split.parts.values() for name in names}
     unnamed = sorted(case.name for case in cases if case.name not in named)
     return [f"{count_of(len(unnamed), 'case')} that it does not name: {enumerate_names(unnamed)}"] if unnamed else []
 
 
-def _divided_patients(content: SplitFile, cases: Sequence[Case]) -> list[str]:
+def _divided_patients(split: Split, cases: Sequence[Case]) -> list[str]:
     """Cases of patients that lie in several parts, by the cases' names; a case named twice is reported elsewhere."""
-    part_of = {name: part for part, names in content.parts.items() if part != "unused" for name in names}
+    part_of = {name: part for part, names in split.parts.items() if part != "unused" for name in names}
     by_patient: dict[str, list[str]] = defaultdict(list)
     for case in cases:
         if case.name in part_of:
