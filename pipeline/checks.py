@@ -26,7 +26,7 @@ Problem = tuple[Severity, str, str, str]
 """What findings of several cases have in common: severity, expected, found, remedy."""
 T = TypeVar("T")
 ODD_SPACING = 5.0
-"""Factor from the usual spacing along an axis, from which on it is worth a look."""
+"""Factor from the usual spacing along an axis, above which it is worth a look."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _unnamed_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> Finding:
         return Finding("error", "", "a label, at least one", "masks of zeros alone", remedy)
     names = enumerate_names(dataset.labels) or "label_<value>"
     found = f"none, so that they are called {names} after the values in the masks"
-    return Finding("warning", "", "names of the labels", found, "Name them in data.labels.")
+    return Finding("warning", "", "names of the labels", found, "Name them in data.labels of the configuration.")
 
 
 def _unused_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -349,7 +349,7 @@ def _assumed_modalities(dataset: Dataset) -> list[Finding]:
     if dataset.modalities_declared:
         return []
     found = f"none, so that each channel is taken as {dataset.modalities[0]}" if dataset.modalities else "none"
-    remedy = "Set data.modalities, [CT] for computed tomography, whose intensities are normalised in another way."
+    remedy = "Set data.modalities in the configuration: [MR], or [CT], whose intensities are normalised in another way."
     return [Finding("warning", "", "names of the modalities", found, remedy)]
 
 

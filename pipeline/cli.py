@@ -272,7 +272,7 @@ def _inference(
     if foreign:
         raise ConfigError(
             "changes to inference settings, inference.KEY=VALUE",
-            ", ".join(foreign),
+            ", ".join(overrides),
             "Other settings belong to training.",
         )
     given = changes.get("inference", {})
@@ -330,7 +330,8 @@ def _print_summary(described: "DescribedNetwork") -> None:
 
 def _print_plan(plan: "Predictions") -> None:
     for row in plan.rows:
-        out.print(f"{row['status']:8} {row['action']:5} {row['case']}  {row['reason']}", markup=False)
+        action = {"done": "to do", "kept": "kept"}.get(row["action"], row["status"])
+        out.print(f"{action:8} {row['case']}  {row['reason']}", markup=False)
 
 
 def _number(value: float | None) -> str:

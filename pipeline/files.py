@@ -51,7 +51,7 @@ def writing_to(folder: Path) -> Iterator[None]:
         raise OutputError(
             "a folder that can be written to",
             f"{folder}: {error.strerror or error}",
-            "Free space there, or choose another OUTPUT; run again to do what is left.",
+            "Free space there or choose another folder, and run again.",
         ) from error
 
 

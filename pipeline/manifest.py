@@ -107,9 +107,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"a model folder with {FILE_NAME}", f"none in {folder}", "Give the folder that training named."
-        ) from error
+        inner = folder / "model"
+        remedy = f"Give {inner}." if (inner / FILE_NAME).exists() else "Give the folder that training named."
+        raise ModelError(f"a model folder with {FILE_NAME}", f"none in {folder}", remedy) from error
     try:
         return validate(Manifest, _parse(text, path), str(path))
     except ConfigError as error:

@@ -49,7 +49,10 @@ def trace(patch: Size, windows: list[Window]) -> list[Size]:
         after = [_next_size(size, window, axis) for axis, size in enumerate(current)]
         if None in after:
             axis = after.index(None)
-            found = f"reach layer {window.name} as {current[axis]}, where its stride of {window.stride[axis]} does"
+            found = (
+                f"{patch[axis]} voxels, which reach layer {window.name} as {current[axis]}, where its stride of "
+                f"{window.stride[axis]} does not lead back to the same size"
+            )
             raise _misfit(patch, axis, windows, found=found)
         current = tuple(size for size in after if size is not None)
         sizes.append(current)
@@ -98,6 +101,6 @@ def _misfit(patch: Size, axis: int, windows: list[Window], *, found: str) -> Con
     use = f"Use {' or '.join(str(n) for n in nearest)} voxels along axis {axis}, or change" if nearest else "Change"
     return ConfigError(
         f"a patch whose size along axis {axis} fits every layer of the network",
-        f"{patch[axis]} voxels, which {found} not lead back to the same size",
+        found,
         f"{use} network.strides.",
     )

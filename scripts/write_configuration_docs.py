@@ -18,9 +18,9 @@ This page is made by `python scripts/write_configuration_docs.py` from `pipeline
 
 An experiment is a YAML file such as `configs/demo.yaml`. A key that is left out has its default; a key that does not
 exist is an error. On the command line, `KEY=VALUE` with a dotted key changes a setting: `training.max_minutes=10`. A
-table is replaced as a whole, as by `data.labels={liver: 1}`; with the entry's name behind its key, in that entry alone.
-Relative paths are relative to the YAML's folder, and on the command line to the working directory. Axes are in RAS
-order (left-right, back-front, foot-head), whatever the order of the file.
+table is replaced as a whole, as by `'data.labels={liver: 1, spleen: 2}'` (the shell needs the quotes); with the entry's
+name behind its key, in that entry alone. Relative paths are relative to the YAML's folder, and on the command line to
+the working directory. Axes are in RAS order (left-right, back-front, foot-head), whatever the order of the file.
 """
 NAMES = {"boolean": "true or false", "integer": "whole number", "string": "text"}
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

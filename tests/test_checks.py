@@ -435,16 +435,6 @@ def test_each_problem_planted_into_the_hippocampus_is_found(real_data: RealData,
     ]
 
 
-def test_a_scan_that_nothing_is_learnt_from_does_not_stand_in_the_way(dataset: Dataset) -> None:
-    dataset.unlabelled[0].image.write_bytes(b"")
-    (finding,) = check_dataset(dataset, deep=True)
-    assert (finding.severity, finding.case, finding.found) == (
-        "warning",
-        "t",
-        "0 bytes",
-    )
-
-
 def test_a_spacing_far_from_the_usual_one_is_worth_a_look(dataset: Dataset, write_volume: WriteVolume) -> None:
     write_volume(dataset.cases[1].image, _image(1), spacing_mm=10.0)
     write_volume(dataset.cases[1].mask, _mask(1, 2), spacing_mm=10.0)
@@ -456,4 +446,4 @@ def test_a_spacing_far_from_the_usual_one_is_worth_a_look(dataset: Dataset, writ
 def test_modalities_that_were_assumed_are_said(dataset: Dataset) -> None:
     (finding,) = check_dataset(replace(dataset, modalities_declared=False), deep=False)
     assert (finding.severity, finding.found) == ("warning", "none, so that each channel is taken as MR")
-    assert "Set data.modalities, [CT] for computed tomography" in finding.remedy
+    assert "Set data.modalities in the configuration" in finding.remedy

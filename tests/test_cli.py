@@ -262,7 +262,10 @@ def test_the_summary_counts_parameters_and_the_receptive_field() -> None:
 def test_the_summary_takes_channels_and_classes_from_the_data_set_or_says_what_it_assumes() -> None:
     assert "for              1 channel and 3 classes\n" in invoke("summary", CONFIG).stdout
     assumed = invoke("summary", CONFIG, "data.root=nowhere").stdout
-    assert "for              1 channel and 2 classes; the data set is not there" in assumed
+    assert re.search(r"for +1 channel and 2 classes; .*nowhere does not tell, so set others by --channels", assumed)
+    settings = ["data.root=nowhere", "data.labels={a: 1, b: 2, c: 3}", "data.modalities=[CT, PET]"]
+    named = invoke("summary", CONFIG, *settings)
+    assert "for              2 channels and 4 classes\n" in named.stdout
     given = invoke("summary", CONFIG, "data.root=nowhere", "--channels=2", "--classes=4").stdout
     assert "for              2 channels and 4 classes\n" in given
 

@@ -58,6 +58,7 @@ def evaluate(
         console: where progress is shown.
 
     Raises:
+        ConfigError: a device or a number format that this machine does not have.
         DatasetError: the data set cannot be found, names other labels or modalities than the model, or no case is
             left to score.
         OutputError: ``output`` cannot be written to.

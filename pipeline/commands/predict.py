@@ -31,7 +31,7 @@ from pipeline.metrics.structures import describe_structures
 from pipeline.model import Model
 from pipeline.report.html import prediction_report
 from pipeline.scan import Scan
-from pipeline.wording import count_of, enumerate_names, printable
+from pipeline.wording import enumerate_names, printable
 
 TABLE, REPORT = "cases.csv", "report.html"
 FIXED_COLUMNS = ["case", "input", "status", "action", "reason", "seconds"]
@@ -87,14 +87,15 @@ def predict(
         console: where progress is shown.
 
     Raises:
-        DatasetError: there is no scan at ``source``.
+        ConfigError: a device, a number format or a label that is not there.
+        DatasetError: there is no scan at ``source``, or it is ``output`` as well.
         OutputError: ``output`` cannot be written to.
     """
     record = PredictionRecord(output, model.manifest, config)
     plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
     predictor = Predictor(model, config)
+    _show_older(plan, record, console)
     plan = _prepare_output(plan, record)
-    _show_strangers(plan, record, console)
     rows: list[dict[str, Any]] = []
     with progress_line(console, "predicting") as progress:
         for row in _run(plan, predictor, record):
@@ -112,7 +113,7 @@ def plan_predictions(
     """What `predict` would do, without doing it.
 
     Raises:
-        DatasetError: there is no scan at ``source``.
+        DatasetError: there is no scan at ``source``, or it is ``output`` as well.
     """
     record = PredictionRecord(output, model.manifest, config)
     plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
@@ -166,7 +167,7 @@ def _cleared(item: _Planned, record: PredictionRecord) -> _Planned:
     try:
         _remove_results(folder)
     except OSError as error:
-        found, remedy = f"{folder}, which cannot be emptied ({error.strerror})", "Remove it, or choose another OUTPUT."
+        found, remedy = f"{folder}, which cannot be emptied ({error.strerror})", "Mend that, or choose another OUTPUT."
         return replace(
             item, status="failed", action="", reason=str(OutputError("a place for the results", found, remedy))
         )
@@ -174,12 +175,19 @@ def _cleared(item: _Planned, record: PredictionRecord) -> _Planned:
     return item
 
 
-def _show_strangers(plan: list[_Planned], record: PredictionRecord, console: Console) -> None:
-    """Say which cases the output holds that have no row: whoever reads the folder may take them for this run's."""
-    strangers = sorted(record.finished() - {item.entry.case for item in plan})
-    if strangers:
-        found = f"{count_of(len(strangers), 'case')} of an earlier run, from elsewhere: {enumerate_names(strangers)}"
-        console.print(f"{record.output} also holds {found}; they stay, and have no row.", markup=False, style="yellow")
+def _show_older(plan: list[_Planned], record: PredictionRecord, console: Console) -> None:
+    """Say which older results are replaced, and which stay though no row speaks of them."""
+    older = record.finished()
+    again = [item.entry.case for item in plan if item.action == "done" and item.entry.case in older]
+    strangers = sorted(older - {item.entry.case for item in plan})
+    messages = [
+        (again, "are done again: the model, the settings or the scan changed, or --overwrite was given"),
+        (strangers, "of an earlier run were not seen in INPUT; they stay, and have no row"),
+    ]
+    for cases, message in messages:
+        if cases:
+            text = f"{len(cases)} in {record.output} ({enumerate_names(cases)}) {message}."
+            console.print(text, markup=False, highlight=False, soft_wrap=True, style="yellow")
 
 
 def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -> Iterator[dict[str, Any]]:

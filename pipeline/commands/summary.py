@@ -23,19 +23,20 @@ def summarise(config: Config, *, channels: int | None, classes: int | None) -> D
 
     Args:
         config: network, patch and batch; and the data set, which says what is not given.
-        channels: of the scans; by default those of the data set or, where it cannot be found, 1.
-        classes: the background included; by default those of the data set or, where it names no labels, 2.
+        channels: of the scans; by default as the configuration says or else the data set; 1 where neither does.
+        classes: the background included; by default in the same way; 2 where neither names labels.
 
     Raises:
         ConfigError: the patch does not fit a layer; the message names it.
     """
-    dataset = _find(config) if channels is None or classes is None else None
-    assumed = False
-    if channels is None:
-        channels, assumed = (len(dataset.modalities), False) if dataset is not None else (1, True)
-    if classes is None:
-        named = dataset is not None and dataset.declared
-        classes, assumed = (1 + len(dataset.labels), assumed) if dataset is not None and named else (2, True)
+    labels, modalities = config.data.labels, config.data.modalities
+    if (channels is None and modalities is None) or (classes is None and labels is None):
+        dataset = _find(config)
+        modalities = modalities or (dataset.modalities if dataset is not None else None)
+        labels = labels or (dataset.labels if dataset is not None else None)
+    assumed = (channels is None and not modalities) or (classes is None and not labels)
+    channels = channels or (len(modalities) if modalities else 1)
+    classes = classes or 1 + (len(labels) if labels else 1)
     summary = summarise_unet(
         config.network,
         channels=channels,
@@ -43,7 +44,7 @@ def summarise(config: Config, *, channels: int | None, classes: int | None) -> D
         patch_size=config.training.patch_size,
         batch_size=config.training.batch_size,
     )
-    note = "; the data set is not there or names no labels: --channels and --classes set others" if assumed else ""
+    note = f"; {config.data.root} does not tell, so set others by --channels and --classes" if assumed else ""
     return DescribedNetwork(summary, f"{count_of(channels, 'channel')} and {classes} classes{note}")
 
 

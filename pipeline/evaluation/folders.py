@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.errors import DatasetError, ScanError
 from pipeline.evaluation.scores import CaseScore, FailedCase, score_case
 from pipeline.formats import nifti
 from pipeline.inference.readers import run_isolated
+from pipeline.layouts.pairs import MASK_SUFFIXES
 from pipeline.preprocessing.labels import values_in
 from pipeline.scan import Scan
 from pipeline.wording import count_of, enumerate_names
@@ -39,7 +41,7 @@ def score_folders(
 
     Args:
         predictions: masks named ``<case>.nii.gz``, or folders as prediction writes them, ``<case>/mask.nii.gz``.
-        references: masks named ``<case>.nii.gz``.
+        references: masks named ``<case>.nii.gz``, or ``<case>_seg.nii.gz`` and the like.
         labels: name and value of each structure.
         config: the tolerance of the surface Dice.
 
@@ -49,7 +51,8 @@ def score_folders(
     Raises:
         DatasetError: a folder is missing, or no case is in both.
     """
-    predicted, expected = _predicted_masks(predictions), _flat_masks(references)
+    predicted = _predicted_masks(predictions)
+    expected = _references(references, predicted)
     _check_match(predicted, expected, folders=(predictions, references))
     scores: list[CaseScore] = []
     failures: list[FailedCase] = []
@@ -71,7 +74,8 @@ def labels_in(predictions: Path, references: Path) -> dict[str, int]:
         DatasetError: a folder is missing, or no reference and no prediction of it holds a value above 0.
     """
     values: set[int] = set()
-    predicted, expected = _predicted_masks(predictions), _flat_masks(references)
+    predicted = _predicted_masks(predictions)
+    expected = _references(references, predicted)
     masks = [*expected.values(), *(predicted[case] for case in sorted(predicted.keys() & expected.keys()))]
     for outcome in run_isolated(_values_of, [paths[0] for paths in masks], InferenceConfig()):
         if outcome.value is None:
@@ -98,6 +102,15 @@ def _flat_masks(folder: Path) -> dict[str, list[Path]]:
         if case is not None and path.is_file() and not path.name.startswith("."):
             masks[case].append(path)
     return dict(masks)
+
+
+def _references(folder: Path, predicted: Collection[str]) -> dict[str, list[Path]]:
+    """As `_flat_masks`; a reference may be called after its case with one of MASK_SUFFIXES, as in a data set."""
+    references: dict[str, list[Path]] = defaultdict(list)
+    for name, paths in _flat_masks(folder).items():
+        plain = next((name.removesuffix(suffix) for suffix in MASK_SUFFIXES if name.endswith(suffix)), name)
+        references[plain if name not in predicted and plain in predicted else name] += paths
+    return dict(references)
 
 
 def _predicted_masks(folder: Path) -> dict[str, list[Path]]:
@@ -147,7 +160,8 @@ def _score_pair(pair: _Pair, labels: dict[str, int], config: EvaluationConfig) -
 def _read_one(paths: list[Path], kind: str) -> Scan:
     if len(paths) != 1:
         found = " and ".join(path.name for path in paths) or "none"
-        raise DatasetError(f"one {kind} of the case", found, "Keep exactly one, as .nii or .nii.gz.")
+        remedy = "Keep exactly one, as .nii or .nii.gz." if paths else "Add it, or correct its name."
+        raise DatasetError(f"one {kind} of the case", found, remedy)
     try:
         return nifti.read_mask(paths[0])
     except ScanError as error:

@@ -88,7 +88,7 @@ def read_scan(path: Path) -> Scan:
     """Read a volume (C, I, J, K); the fourth axis of a 4D file becomes the channels.
 
     Raises:
-        ScanError: as `read_header`, and where the file is damaged, cut off, or holds values that are not finite.
+        ScanError: as `read_header`, and where the file is damaged, cut off, or holds values that 32 bits do not.
     """
     content = _read_bytes(path)
     raw = _parse_header(content)

@@ -81,6 +81,8 @@ def _walk(source: Path, output: Path | None) -> Iterator[InputFile]:
             if real in above:  # a link to a folder that it lies in
                 continue
             content = sorted(path.iterdir(), reverse=True)
+            for item in content:
+                item.lstat()  # raises where the folder may be listed and not entered: what lies there cannot be told
         except OSError as error:
             yield _unreadable_folder(path, source, error)
             continue
@@ -88,9 +90,10 @@ def _walk(source: Path, output: Path | None) -> Iterator[InputFile]:
 
 
 def _is_folder(path: Path) -> bool:
+    """Whether it is a folder, as far as can be told: one that may be listed and not entered tells of no entry."""
     try:
         return path.is_dir()
-    except OSError:  # its folder may be listed and not entered; reading it will say so
+    except OSError:
         return False
 
 
@@ -133,9 +136,9 @@ def _other_format(path: Path) -> tuple[str, str | None]:
 
 def _is_dicom(path: Path) -> bool:
     """DICOM files often have no ending; a preamble of 128 bytes and "DICM" gives them away (PS3.10, section 7.1)."""
-    if not path.is_file():  # to open a pipe would be to wait for somebody to write into it
-        return False
     try:
+        if not path.is_file():  # to open a pipe would be to wait for somebody to write into it
+            return False
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except OSError:

@@ -51,7 +51,11 @@ def read_and_prepare(path: Path, fitted: FittedPreprocessing) -> ReadScan:
 
 
 def read_fingerprint(case: Case) -> Fingerprint:
-    """What fitting the preprocessing needs of a training case."""
+    """What fitting the preprocessing needs of a training case.
+
+    Raises:
+        ScanError: a file cannot be read.
+    """
     assert case.mask is not None
     return fingerprint(nifti.read_scan(case.image), nifti.read_mask(case.mask).array[0])
 

@@ -19,7 +19,7 @@ from pipeline.scan import Scan
 from pipeline.wording import count_of
 
 MAX_VOXELS = 2 * 10**9
-"""Of a prepared scan, which has 8 GB then: more than a CT of a whole body at half a millimetre."""
+"""Of a prepared scan, all channels counted: 8 GB, more than a CT of a whole body at half a millimetre has."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,15 @@ def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
 
 def _check_size(trail: Trail, fitted: FittedPreprocessing) -> None:
     """Refuse what resampling would blow up: a wrong unit in a header makes a thousand times the voxels of an axis."""
-    if math.prod(trail.shape) <= MAX_VOXELS:
+    channels = len(fitted.channels)
+    if channels * math.prod(trail.shape) <= MAX_VOXELS:
         return
-    spacing, target = (" x ".join(f"{mm:.3g}" for mm in each) for each in (trail.spacing_mm, fitted.spacing_mm or ()))
+    spacing, target = (
+        " x ".join(f"{mm:.3g}" for mm in each) for each in (trail.spacing_mm, fitted.spacing_mm or trail.spacing_mm)
+    )
     raise ScanError(
-        f"a scan of at most {MAX_VOXELS:.0e} voxels at the model's spacing of {target or 'each scan'} mm",
-        f"{' x '.join(map(str, trail.shape))} voxels, from a spacing of {spacing} mm",
+        f"a scan of at most {MAX_VOXELS:.0e} voxels, all channels counted, at the model's spacing of {target} mm",
+        f"{' x '.join(map(str, trail.shape))} x {channels} voxels, from a spacing of {spacing} mm",
         "Compare the spacing in its header with the original scan, or crop it.",
     )
 

@@ -35,7 +35,7 @@ def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, .
 def store_case(
     case: Case, *, fitted: FittedPreprocessing, label_values: tuple[int, ...], cache: CacheConfig
 ) -> StoredCase:
-    """The entry of a case in the cache, prepared first where it is missing; as `prepare_case`."""
+    """The entry of a case in the cache, prepared first where it is missing; as `prepare_unchanged`."""
     key = case_key(case, fitted, label_values)
     return CaseCache(cache).get(key, partial(prepare_unchanged, case, fitted, label_values, key=key))
 

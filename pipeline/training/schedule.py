@@ -50,8 +50,9 @@ def learning_rate(step: int, share: float, config: OptimiserConfig) -> float:
 
     Args:
         step: counted from 0; during the warm-up the rate rises linearly with it.
-        share: see `progress`. sgd decays as (1 - share)^0.9 (Chen et al. 2017, arXiv:1606.00915, section 4.1), adamw
-            along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5 without restarts).
+        share: of the training that is done, see `loop.share_done`. sgd decays as (1 - share)^0.9 (Chen et al. 2017,
+            arXiv:1606.00915, section 4.1), adamw along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983,
+            equation 5 without restarts).
         config: kind, rate and warm-up.
     """
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0

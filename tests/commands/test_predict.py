@@ -376,7 +376,7 @@ def test_results_of_scans_that_are_not_in_the_input_stay_and_are_named(
             overwrite=False,
             console=Console(file=shown, width=300),
         )
-    assert "out also holds 1 case of an earlier run, from elsewhere: a; they stay, and have no row." in shown.getvalue()
+    assert "out (a) of an earlier run were not seen in INPUT; they stay, and have no row." in shown.getvalue()
     assert (list(table(tmp_path / "out")), (tmp_path / "out" / "a" / "mask.nii").exists()) == (["b"], True)
 
 
@@ -830,7 +830,7 @@ def test_a_full_disk_ends_the_run_with_a_message_and_keeps_what_is_done(
         write_csv(target, columns, rows)
 
     monkeypatch.setattr(command, "write_csv", fill)
-    with pytest.raises(OutputError, match=r"found .*out: No space left on device\. Free space there"):
+    with pytest.raises(OutputError, match=r"found .*out: No space left on device\. Free space there or"):
         run(write_model(), tmp_path / "in", tmp_path / "out")
     monkeypatch.undo()
     result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out")

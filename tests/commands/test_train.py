@@ -23,7 +23,7 @@ from pipeline.commands import dataset as preliminaries
 from pipeline.commands import run_folder
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.run_folder import Identity, RunFolder
-from pipeline.commands.train import TrainedRun, resume, train
+from pipeline.commands.train import TrainedRun, may_log_case_names, resume, train
 from pipeline.errors import ConfigError, DatasetError, ModelError
 from pipeline.files import file_sha256
 from pipeline.losses import SegmentationLoss
@@ -398,3 +398,19 @@ def test_a_case_that_cannot_be_prepared_is_named(dataset: Path) -> None:
     (dataset / "split.json").write_text(json.dumps(everything))
     with pytest.raises(DatasetError, match=r"Expected a scan of at most .* of the case shapes_002; found \d+ x"):
         train(settings(dataset, f"data.split.file={dataset / 'split.json'}"), None, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "may"),
+    [
+        ([], True),
+        (["data.patient_pattern=(.*)"], False),
+        (["data.patient_table=patients.csv"], False),
+        (["data.patient_pattern=(.*)", "tracking.log_case_names=true"], True),
+        (["tracking.log_case_names=false"], False),
+    ],
+)
+def test_case_names_that_tell_patients_apart_are_not_recorded_unless_that_is_asked_for(
+    dataset: Path, overrides: list[str], may: bool
+) -> None:
+    assert may_log_case_names(settings(dataset, *overrides)) == may

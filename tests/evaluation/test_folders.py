@@ -158,3 +158,13 @@ def test_masks_without_any_structure_have_no_labels(tmp_path: Path) -> None:
         save(tmp_path / folder / "a.nii.gz", row_of(0, 0))
     with pytest.raises(DatasetError, match="found no value above 0 in any mask"):
         labels_in(tmp_path / "p", tmp_path / "r")
+
+
+@pytest.mark.parametrize("suffix", ["_mask", "_seg", "_label"])
+def test_references_may_be_called_as_the_masks_of_a_data_set_are(tmp_path: Path, suffix: str) -> None:
+    for case in ("a", "b_seg"):
+        save(tmp_path / "p" / f"{case}.nii.gz", row_of(1, 1))
+    save(tmp_path / "r" / f"a{suffix}.nii.gz", row_of(1, 1))
+    save(tmp_path / "r" / "b_seg.nii.gz", row_of(1, 1))
+    scores, failures = score_folders(tmp_path / "p", tmp_path / "r", labels={"heart": 1}, config=CONFIG)
+    assert ([score.case for score in scores], failures) == (["a", "b_seg"], [])

@@ -135,3 +135,19 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii")
     os.mkfifo(tmp_path / "pipe")
     assert [(entry.case, entry.is_scan) for entry in find_inputs(tmp_path)] == [("a", True), ("pipe", False)]
+
+
+def test_a_folder_that_can_be_listed_and_not_entered_is_a_failed_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "a.nii")
+    touch(tmp_path / "study" / "IM0001")
+    status = Path.lstat
+
+    def refuse(path: Path) -> os.stat_result:
+        if path.parent.name == "study":
+            raise PermissionError(13, "Permission denied")
+        return status(path)
+
+    monkeypatch.setattr(Path, "lstat", refuse)
+    assert [(entry.case, entry.problem is None) for entry in find_inputs(tmp_path)] == [("a", True), ("study", False)]

@@ -177,6 +177,8 @@ def test_an_image_of_zeros_is_kept_whole() -> None:
 
 def test_a_scan_that_its_spacing_would_blow_up_is_refused_before_it_is_resampled() -> None:
     scan = Scan(np.ones((1, 40, 50, 40)), np.diag([1000.0, 1000.0, 1000.0, 1.0]), Path("in metres.nii"))
-    refused = r"at the model's spacing of 1 x 1 x 1 mm; found 40000 x 50000 x 40000 voxels, from a spacing of 1e\+03 x"
+    refused = (
+        r"at the model's spacing of 1 x 1 x 1 mm; found 40000 x 50000 x 40000 x 1 voxels, from a spacing of 1e\+03"
+    )
     with pytest.raises(ScanError, match=refused):
         prepare(scan, fitted((1.0, 1.0, 1.0), crop=False))
