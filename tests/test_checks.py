@@ -133,7 +133,7 @@ def unnamed(dataset: Dataset) -> Dataset:
 @pytest.mark.parametrize(("deep", "names"), [(False, "label_<value>"), (True, "label_1, label_2")])
 def test_labels_that_nothing_names_are_a_warning(unnamed: Dataset, deep: bool, names: str) -> None:
     (finding,) = check_dataset(unnamed, deep=deep)
-    assert (finding.severity, finding.remedy) == ("warning", "Name them in data.labels.")
+    assert (finding.severity, finding.remedy) == ("warning", "Name them in data.labels of the configuration.")
     assert finding.found == f"none, so that they are called {names} after the values in the masks"
 
 

@@ -220,7 +220,7 @@ def test_a_dry_run_lists_the_cases_and_writes_nothing(
     done = invoke("predict", write_model(), tmp_path / "in", tmp_path / "out", "--dry-run")
     assert done.exit_code == 0
     assert [line.split()[:3] for line in done.stdout.splitlines()] == [
-        ["ok", "done", "a"],
+        ["to", "do", "a"],
         ["failed", "b", "Expected"],
         ["skipped", "c.txt", "not"],
     ]
