@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import OutputError, UserError, reason_of
@@ -30,8 +29,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, markup=False)  # names of files and labels are no markup
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 LEFT_OUT = {
     "train": "trained on",
@@ -78,7 +77,7 @@ def check(
 
         manifest = open_model(model).manifest
     findings = run_check(path, manifest, deep=deep, console=err)
-    out.print(format_findings(findings), markup=False)
+    out.print(format_findings(findings))
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(WRONG_USAGE)
 
@@ -169,7 +168,7 @@ def predict(
         return
     result = run_predict(loaded, source, output, config=settings, overwrite=overwrite, console=out)
     report = f"{output / 'cases.csv'}, {output / 'report.html'}"
-    out.print(f"{result.done} done, {result.failed} failed; {report}", markup=False)
+    out.print(f"{result.done} done, {result.failed} failed; {report}")
     _exit(result.done, result.failed)
 
 
@@ -200,7 +199,7 @@ def cache(
 
     state = inspect_cache(CacheConfig(folder=folder), clear=clear)
     freed = f"; {state.freed_bytes / 1e6:.1f} MB freed" if clear else ""
-    out.print(f"{state.folder}: {state.entries} prepared cases, {state.size_bytes / 1e6:.1f} MB{freed}", markup=False)
+    out.print(f"{state.folder}: {state.entries} prepared cases, {state.size_bytes / 1e6:.1f} MB{freed}")
 
 
 @app.command()
@@ -215,10 +214,10 @@ def demo(
     done = run_demo(load_config(config, overrides or []), out)
     out.rule("results")
     _print_evaluation(done.evaluation, done.evaluation_folder)
-    out.print(f"masks        {done.predictions_folder} ({count_of(done.predictions.done, 'scan')})", markup=False)
-    out.print(f"report       {done.predictions_folder / 'report.html'}", markup=False)
+    out.print(f"masks        {done.predictions_folder} ({count_of(done.predictions.done, 'scan')})")
+    out.print(f"report       {done.predictions_folder / 'report.html'}")
     _print_run(done.run)
-    out.print("All runs:    .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db", markup=False)
+    out.print("All runs:    .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db")
     scored, predicted = done.evaluation, done.predictions
     _exit(scored.summary["cases"] + predicted.done, scored.failed + predicted.failed)
 
@@ -249,7 +248,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
     if "--debug" in sys.argv:
         raise error
     hint = "" if isinstance(error, UserError) else " (medseg --debug COMMAND shows where)"
-    err.print(f"medseg: {reason_of(error)}{hint}", markup=False)
+    err.print(f"medseg: {reason_of(error)}{hint}")
     sys.exit(code)
 
 
@@ -292,9 +291,9 @@ def _label(item: str) -> tuple[str, int]:
 
 def _print_run(run: "TrainedRun") -> None:
     if run.validation_dice is not None:
-        out.print(f"validation   mean Dice {run.validation_dice:.4f}", markup=False)
-    out.print(f"MLflow run   {run.run_id}", markup=False)
-    out.print(f"model        {run.model}", markup=False)
+        out.print(f"validation   mean Dice {run.validation_dice:.4f}")
+    out.print(f"MLflow run   {run.run_id}")
+    out.print(f"model        {run.model}")
 
 
 def _print_evaluation(result: "Evaluation", folder: Path) -> None:
@@ -303,16 +302,16 @@ def _print_evaluation(result: "Evaluation", folder: Path) -> None:
     for name, metrics in summary["labels"].items():
         dice, interval = metrics["dice"], metrics["dice"]["ci95"]
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        table.add_row(escape(name), _number(dice["mean"]), shown, _number(metrics["hd95_mm"]["mean"]), str(dice["n"]))
+        table.add_row(name, _number(dice["mean"]), shown, _number(metrics["hd95_mm"]["mean"]), str(dice["n"]))
     out.print(table)
-    out.print(f"mean Dice    {_number(summary['mean_dice'])} over {count_of(summary['cases'], 'case')}", markup=False)
+    out.print(f"mean Dice    {_number(summary['mean_dice'])} over {count_of(summary['cases'], 'case')}")
     left_out = {part: count for part, count in summary.get("left_out", {}).items() if count}
     if left_out:
         counts = ", ".join(f"{count} {LEFT_OUT[part]}" for part, count in left_out.items())
-        out.print(f"left out     {count_of(sum(left_out.values()), 'case')}: {counts}", markup=False)
-    out.print(f"evaluation   {folder / 'report.html'}", markup=False)
+        out.print(f"left out     {count_of(sum(left_out.values()), 'case')}: {counts}")
+    out.print(f"evaluation   {folder / 'report.html'}")
     if result.failed:
-        out.print(f"failed       {count_of(result.failed, 'case')}, named in the report", markup=False)
+        out.print(f"failed       {count_of(result.failed, 'case')}, named in the report")
 
 
 def _print_summary(described: "DescribedNetwork") -> None:
@@ -321,7 +320,7 @@ def _print_summary(described: "DescribedNetwork") -> None:
     for row in summary.layers:
         table.add_row(row.name, row.kind, " x ".join(map(str, row.shape)), f"{row.parameters:,}")
     out.print(table)
-    out.print(f"for              {described.assumptions}", markup=False)
+    out.print(f"for              {described.assumptions}")
     out.print(f"parameters       {summary.parameters:,}")
     out.print(f"receptive field  {' x '.join(map(str, summary.receptive_field_voxels))} voxels")
     out.print(f"operations       {summary.gflop:.2f} GFLOP a patch, forward")
@@ -331,7 +330,7 @@ def _print_summary(described: "DescribedNetwork") -> None:
 def _print_plan(plan: "Predictions") -> None:
     for row in plan.rows:
         action = {"done": "to do", "kept": "kept"}.get(row["action"], row["status"])
-        out.print(f"{action:8} {row['case']}  {row['reason']}", markup=False)
+        out.print(f"{action:8} {row['case']}  {row['reason']}")
 
 
 def _number(value: float | None) -> str:

@@ -76,6 +76,8 @@ def type_in_words(schema: dict[str, Any]) -> str:
     """
     if "anyOf" in schema:
         return " or ".join(type_in_words(choice) for choice in schema["anyOf"])
+    if "const" in schema:
+        return type_in_words({"enum": [schema["const"]]})
     if "enum" in schema:
         return " or ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in schema["enum"])
     if schema["type"] == "array":

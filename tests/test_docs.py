@@ -124,6 +124,7 @@ def test_every_setting_says_what_it_means() -> None:
         ({"type": "number", "minimum": 0, "exclusiveMaximum": 1}, "number >= 0, < 1"),
         ({"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}]}, "path or null"),
         ({"enum": ["auto", 3]}, "`auto` or `3`"),
+        ({"anyOf": [{"type": "boolean"}, {"const": "auto", "type": "string"}]}, "true or false or `auto`"),
         ({"type": "array", "prefixItems": [{"type": "number"}, {"type": "number"}]}, "[number, number]"),
         ({"type": "array", "items": {"type": "array", "items": {"type": "boolean"}}}, "[[true or false, ...], ...]"),
         ({"type": "object", "additionalProperties": {"type": "integer"}}, "{name: whole number, ...}"),

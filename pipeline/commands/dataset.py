@@ -15,6 +15,7 @@ from pipeline.checks import (
     name_labels,
 )
 from pipeline.commands.progress import ProgressLine
+from pipeline.commands.reading import read_all
 from pipeline.commands.run_folder import RunFolder
 from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.data import SplitConfig
@@ -22,7 +23,7 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import Config
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import write_text
-from pipeline.inference.readers import Outcome, run_isolated
+from pipeline.inference.readers import Outcome
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover
 from pipeline.layouts.sides import pairs_by_side
@@ -125,11 +126,8 @@ def check_mirroring(labels: dict[str, int], config: AugmentationConfig) -> None:
 
 def read_facts(jobs: Sequence[Inspection], config: InferenceConfig, progress: ProgressLine) -> list[CaseFacts]:
     """Look at cases in reader processes; what a damaged file does to one becomes a finding of its case."""
-    facts = []
-    for index, outcome in enumerate(run_isolated(inspect_case, jobs, config), start=1):
-        progress.update(index / len(jobs), f"reading case {index} of {len(jobs)}")
-        facts.append(_facts(outcome))
-    return facts
+    outcomes = read_all(inspect_case, jobs, "reading", config=config, progress=progress)
+    return [_facts(outcome) for outcome in outcomes]
 
 
 def _facts(outcome: Outcome[Inspection, CaseFacts]) -> CaseFacts:

@@ -1,15 +1,15 @@
 """``medseg evaluate``: how good a model's masks are."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 
 from pipeline import __version__
 from pipeline.commands.progress import ProgressLine, progress_line
+from pipeline.commands.reading import read_all
 from pipeline.commands.score import Evaluation
 from pipeline.commands.selection import SplitName, check_declaration, select_cases
 from pipeline.config.data import DataConfig
@@ -21,14 +21,12 @@ from pipeline.evaluation.statistics import summarise
 from pipeline.files import make_writable, writing_to
 from pipeline.formats import nifti
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.readers import run_isolated
+from pipeline.inference.readers import Outcome
 from pipeline.inference.reading import read_case, read_hash
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
 from pipeline.model import Model
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,35 +113,27 @@ def _incomplete(dataset: Dataset) -> list[FailedCase]:
 
 def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> dict[str, str | FailedCase]:
     """Content hash of each case's scan by the case's name, or why it could not be read."""
-    outcomes = _isolated(read_hash, list(dataset.cases), config=config, progress=progress)
-    return {case.name: outcome for case, outcome in outcomes}
+    outcomes = read_all(read_hash, dataset.cases, "reading", config=config, progress=progress)
+    return {outcome.item.name: outcome.value or _failed(outcome) for outcome in outcomes}
 
 
 def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine) -> _Scores:
     manifest, result = predictor.manifest, _Scores()
     read = partial(read_case, fitted=manifest.preprocessing, values=frozenset(manifest.label_values))
-    for case, outcome in _isolated(read, cases, config=predictor.config, progress=progress):
-        if isinstance(outcome, FailedCase):
-            result.failed.append(outcome)
+    for outcome in read_all(read, cases, "evaluating", config=predictor.config, progress=progress):
+        case, name = outcome.value, outcome.item.name
+        if case is None:
+            result.failed.append(_failed(outcome))
             continue
         try:
-            mask = predictor.predict_prepared(outcome.prepared)
-            scores = score_case(case.name, mask, outcome.truth, labels=manifest.labels, config=manifest.evaluation)
+            mask = predictor.predict_prepared(case.prepared)
+            scores = score_case(name, mask, case.truth, labels=manifest.labels, config=manifest.evaluation)
         except Exception as error:  # whatever it is, the scores of the other cases are kept
-            result.failed.append(FailedCase(case.name, reason_of(error)))
+            result.failed.append(FailedCase(name, reason_of(error)))
             continue
         result.scores.extend(scores)
     return result
 
 
-def _isolated(
-    function: Callable[[Case], T], cases: list[Case], *, config: InferenceConfig, progress: ProgressLine
-) -> Iterator[tuple[Case, T | FailedCase]]:
-    """Call a function for each case in reader processes; what fails comes back as a failed case."""
-    outcomes = run_isolated(function, cases, config)
-    for index, (case, outcome) in enumerate(zip(cases, outcomes, strict=True), start=1):
-        if outcome.value is None:
-            yield case, FailedCase(case.name, str(outcome.error))
-        else:
-            yield case, outcome.value
-        progress.update(index / len(cases), f"case {index} of {len(cases)}")
+def _failed(outcome: Outcome[Case, Any]) -> FailedCase:
+    return FailedCase(outcome.item.name, str(outcome.error))

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from pipeline.commands.dataset import CheckedDataset
 from pipeline.commands.progress import ProgressLine
+from pipeline.commands.reading import read_all
 from pipeline.config.cache import CacheConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import DatasetError
 from pipeline.formats import nifti
-from pipeline.inference.readers import run_isolated
 from pipeline.inference.reading import read_fingerprint
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import fit
@@ -90,12 +90,11 @@ def _in_readers(
     Raises:
         DatasetError: what it raised for a case, or did to its process; the message names the case.
     """
-    for index, outcome in enumerate(run_isolated(function, cases, inference), start=1):
+    for outcome in read_all(function, cases, verb, config=inference, progress=progress):
         if outcome.value is None:
             assert outcome.error is not None
             expected, found, remedy = outcome.error.expected, outcome.error.found, outcome.error.remedy
             raise DatasetError(f"{expected}, of the case {outcome.item.name}", found, remedy)
-        progress.update(index / len(cases), f"{verb} case {index} of {len(cases)}")
         yield outcome.value
 
 

@@ -99,7 +99,7 @@ def _is_folder(path: Path) -> bool:
 
 def _is_passed_over(path: Path, output: Path | None) -> bool:
     try:
-        return path.name.startswith(".") or path.resolve() == output
+        return path.name.startswith(".") or (output is not None and path.resolve() == output)
     except (OSError, RuntimeError):  # a link to itself
         return False
 
