@@ -56,7 +56,9 @@ def recognise(root: Path) -> list[str]:
 def _choose(config: DataConfig) -> str:
     if not config.root.is_dir():
         found = "a file" if config.root.exists() else "nothing"
-        raise DatasetError("the folder of a data set", f"{found} at {config.root}", "Correct data.root.")
+        raise DatasetError(
+            "the folder of a data set", f"{found} at {config.root}", "Correct the path (in a configuration, data.root)."
+        )
     if config.layout != "auto":
         return config.layout
     fitting = recognise(config.root)

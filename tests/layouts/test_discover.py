@@ -98,7 +98,7 @@ def test_patients_come_from_the_table_for_scans_without_a_mask_too(decathlon_roo
 
 
 def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"the folder of a data set; found nothing at .*Correct data\.root"):
+    with pytest.raises(DatasetError, match=r"the folder of a data set; found nothing at .*Correct the path"):
         _discover(tmp_path / "none")
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match="found a file at"):
