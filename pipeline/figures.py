@@ -49,7 +49,7 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
     reorientation = geometry.to_ras(scan.affine)
     upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
     spacing_mm = geometry.ras_spacing_mm(scan.affine)
-    grey = _window(upright)
+    grey = grey_levels(upright)
     panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in range(3)]
     scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
     pictures = [_draw(panel, scale, labels) for panel in panels]
@@ -57,13 +57,13 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
         _compose(pictures, labels).save(path)
 
 
-def _window(volume: NDArray) -> NDArray[np.float32]:
+def grey_levels(volume: NDArray) -> NDArray[np.float32]:
     """Grey values from 0 to 1 between the 0.5 and 99.5 percentile."""
     low, high = np.percentile(volume, [0.5, 99.5])
     return np.clip((volume.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
 
 
-def _middle(mask: NDArray, axis: int) -> int:
+def fullest_slice(mask: NDArray, axis: int) -> int:
     """The slice with most mask in it, or the middle one of an empty mask."""
     others = tuple(other for other in range(3) if other != axis)
     count = (mask > 0).sum(axis=others)
@@ -71,16 +71,16 @@ def _middle(mask: NDArray, axis: int) -> int:
 
 
 def _panel(grey: NDArray, mask: NDArray, axis: int, *, spacing_mm: tuple[float, ...]) -> _Panel:
-    """Cut a plane out of a RAS volume and turn it so that superior (or anterior) is up, the patient's right left."""
-    index = _middle(mask, axis)
+    index = fullest_slice(mask, axis)
     across, up = (other for other in range(3) if other != axis)
-
-    def turn(volume: NDArray) -> NDArray:
-        plane = np.take(volume, index, axis)  # (across, up)
-        return np.ascontiguousarray(plane.T[::-1, ::-1])
-
     height, width = grey.shape[up] * spacing_mm[up], grey.shape[across] * spacing_mm[across]
-    return _Panel(turn(grey), turn(mask), height, width)
+    return _Panel(cut_plane(grey, axis, index), cut_plane(mask, axis, index), height, width)
+
+
+def cut_plane(volume: NDArray, axis: int, index: int) -> NDArray:
+    """Cut a plane out of a RAS volume and turn it so that superior (or anterior) is up, the patient's right left."""
+    plane = np.take(volume, index, axis)  # (across, up)
+    return np.ascontiguousarray(plane.T[::-1, ::-1])
 
 
 def _draw(panel: _Panel, scale: float, labels: dict[str, int]) -> Image.Image:

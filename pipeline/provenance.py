@@ -1,7 +1,16 @@
-"""Which code is running."""
+"""Which code is running, and when."""
 
+import datetime
 import subprocess
 from pathlib import Path
+
+from pipeline import __version__
+
+
+def made_by() -> dict[str, str | None]:
+    """What a file of results says of the code that made it: its version, its commit, and the time (UTC)."""
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"medseg": __version__, "commit": code_commit(), "created": created}
 
 
 def code_commit() -> str | None:

@@ -1,22 +1,22 @@
 """``medseg evaluate``: how good a model's masks are."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pipeline import __version__
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.commands.reading import read_all
 from pipeline.commands.score import Evaluation
-from pipeline.commands.selection import SplitName, check_declaration, select_cases
+from pipeline.commands.selection import Selection, SplitName, check_declaration, select_cases
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import reason_of
+from pipeline.evaluation.examples import CaseMasks, Example, choose_examples, draw_examples
 from pipeline.evaluation.record import write_evaluation
-from pipeline.evaluation.scores import CaseScore, FailedCase, score_case
+from pipeline.evaluation.scores import FailedCase, ScoredCases, cases_digest, score_case
 from pipeline.evaluation.statistics import summarise
 from pipeline.files import make_writable, writing_to
 from pipeline.formats import nifti
@@ -27,12 +27,7 @@ from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
 from pipeline.model import Model
-
-
-@dataclass(frozen=True)
-class _Scores:
-    scores: list[CaseScore] = field(default_factory=list)
-    failed: list[FailedCase] = field(default_factory=list)
+from pipeline.provenance import made_by
 
 
 def evaluate(
@@ -49,7 +44,7 @@ def evaluate(
     Args:
         model: the trained model.
         root: a data set with masks.
-        output: folder for metrics.json, cases.csv and report.html.
+        output: folder for metrics.json, cases.csv, report.html and figures/.
         part: the part of the model's own split to score. By default test for the data set that the model was trained
             on, and all cases but its training cases of any other.
         config: settings of the sliding window and the readers.
@@ -80,9 +75,15 @@ def evaluate(
         failed=failed,
     )
     summary["left_out"] = selection.left_out
-    provenance = _provenance(dataset, predictor, selection.part)
-    with writing_to(output):
-        write_evaluation(output, scored.scores, summary=summary, provenance=provenance)
+    provenance = _provenance(dataset, predictor, selection.part) | {
+        "cases_digest": cases_digest(scored.reference_hashes),
+        **made_by(),
+    }
+    examples = choose_examples(scored.scores)
+    with progress_line(console, "drawing") as progress, writing_to(output):
+        masks = _predict_again(_cases(examples, selection), predictor, progress)
+        overlays = draw_examples(examples, masks, manifest.labels)
+        write_evaluation(output, scored.scores, summary=summary, provenance=provenance, overlays=overlays)
     return Evaluation(summary, len(failed))
 
 
@@ -97,7 +98,6 @@ def _provenance(dataset: Dataset, predictor: Predictor, part: SplitName) -> dict
         "inference": predictor.config.model_dump(mode="json"),
         "device": predictor.compute.device.type,
         "precision": predictor.compute.precision,
-        "medseg": __version__,
     }
 
 
@@ -117,8 +117,8 @@ def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -
     return {outcome.item.name: outcome.value or _failed(outcome) for outcome in outcomes}
 
 
-def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine) -> _Scores:
-    manifest, result = predictor.manifest, _Scores()
+def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine) -> ScoredCases:
+    manifest, result = predictor.manifest, ScoredCases()
     read = partial(read_case, fitted=manifest.preprocessing, values=frozenset(manifest.label_values))
     for outcome in read_all(read, cases, "evaluating", config=predictor.config, progress=progress):
         case, name = outcome.value, outcome.item.name
@@ -132,7 +132,30 @@ def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine
             result.failed.append(FailedCase(name, reason_of(error)))
             continue
         result.scores.extend(scores)
+        result.reference_hashes[name] = case.truth_hash
     return result
+
+
+def _cases(examples: list[Example], selection: Selection) -> list[Case]:
+    by_name = {case.name: case for case in selection.cases}
+    return [by_name[example.case] for example in examples]
+
+
+def _predict_again(cases: list[Case], predictor: Predictor, progress: ProgressLine) -> Iterator[CaseMasks | Exception]:
+    """The masks of a few cases, or why they cannot be had: all cases' masks at once would not fit into memory."""
+    manifest = predictor.manifest
+    values = frozenset(manifest.label_values)
+    read = partial(read_case, fitted=manifest.preprocessing, values=values, keep_scan=True)
+    for outcome in read_all(read, cases, "drawing", config=predictor.config, progress=progress):
+        case = outcome.value
+        if case is None:
+            assert outcome.error is not None
+            yield outcome.error
+            continue
+        try:
+            yield CaseMasks(predictor.predict_prepared(case.prepared), case.truth, case.scan)
+        except Exception as error:  # whatever it is, it costs the report a picture and no more
+            yield error
 
 
 def _failed(outcome: Outcome[Case, Any]) -> FailedCase:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import __version__
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.evaluation.folders import labels_in, score_folders
+from pipeline.evaluation.examples import choose_examples, draw_examples
+from pipeline.evaluation.folders import labels_in, read_masks, score_folders
 from pipeline.evaluation.record import write_evaluation
+from pipeline.evaluation.scores import cases_digest
 from pipeline.evaluation.statistics import summarise
 from pipeline.files import make_writable, writing_to
+from pipeline.provenance import made_by
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ def score(
     Args:
         predictions: masks named after their cases, or what `predict` wrote.
         references: masks named after their cases.
-        output: folder for metrics.json, cases.csv and report.html.
+        output: folder for metrics.json, cases.csv, report.html and figures/.
         labels: name and value of each structure; by default the values found in either folder.
         config: settings of the metrics.
 
@@ -38,9 +40,17 @@ def score(
     """
     known = labels if labels is not None else labels_in(predictions, references)
     make_writable(output)
-    scores, failed = score_folders(predictions, references, labels=known, config=config)
-    summary = summarise(scores, known, config, excluded_training_cases=0, failed=failed)
-    provenance = {"predictions": predictions.name, "references": references.name, "medseg": __version__}
+    scored = score_folders(predictions, references, labels=known, config=config)
+    summary = summarise(scored.scores, known, config, excluded_training_cases=0, failed=scored.failed)
+    provenance = {
+        "predictions": predictions.name,
+        "references": references.name,
+        "cases_digest": cases_digest(scored.reference_hashes),
+        **made_by(),
+    }
+    examples = choose_examples(scored.scores)
+    masks = read_masks(predictions, references, [example.case for example in examples])
+    overlays = draw_examples(examples, masks, known)
     with writing_to(output):
-        write_evaluation(output, scores, summary=summary, provenance=provenance)
-    return Evaluation(summary, len(failed))
+        write_evaluation(output, scored.scores, summary=summary, provenance=provenance, overlays=overlays)
+    return Evaluation(summary, len(scored.failed))

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,8 @@ from pipeline import geometry
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import DatasetError, ScanError
-from pipeline.evaluation.scores import CaseScore, FailedCase, score_case
+from pipeline.evaluation.examples import CaseMasks
+from pipeline.evaluation.scores import CaseScore, FailedCase, ScoredCases, score_case
 from pipeline.formats import nifti
 from pipeline.inference.readers import run_isolated
 from pipeline.layouts.pairs import MASK_SUFFIXES
@@ -34,9 +35,15 @@ class _Pair:
     expected: list[Path]
 
 
+@dataclass(frozen=True)
+class _ScoredPair:
+    scores: list[CaseScore]
+    reference_hash: str
+
+
 def score_folders(
     predictions: Path, references: Path, *, labels: dict[str, int], config: EvaluationConfig
-) -> tuple[list[CaseScore], list[FailedCase]]:
+) -> ScoredCases:
     """Score the masks of one folder against those of another, matched by case.
 
     Args:
@@ -46,7 +53,7 @@ def score_folders(
         config: the tolerance of the surface Dice.
 
     Returns:
-        The scores, and the cases that have none: no prediction, an unreadable mask, or two different grids.
+        The scores, and the cases that failed: no prediction, an unreadable mask, or two different grids.
 
     Raises:
         DatasetError: a folder is missing, or no case is in both.
@@ -54,15 +61,29 @@ def score_folders(
     predicted = _predicted_masks(predictions)
     expected = _references(references, predicted)
     _check_match(predicted, expected, folders=(predictions, references))
-    scores: list[CaseScore] = []
-    failures: list[FailedCase] = []
     pairs = [_Pair(case, predicted.get(case, []), paths) for case, paths in expected.items()]
+    result = ScoredCases()
     for outcome in run_isolated(partial(_score_pair, labels=labels, config=config), pairs, InferenceConfig()):
+        case = outcome.item.case
         if outcome.value is None:
-            failures.append(FailedCase(outcome.item.case, str(outcome.error)))
+            result.failed.append(FailedCase(case, str(outcome.error)))
         else:
-            scores += outcome.value
-    return scores, failures
+            result.scores.extend(outcome.value.scores)
+            result.reference_hashes[case] = outcome.value.reference_hash
+    return result
+
+
+def read_masks(predictions: Path, references: Path, cases: Sequence[str]) -> Iterator[CaseMasks | Exception]:
+    """The masks of some cases, in their order and one at a time, or why they cannot be read any more."""
+    predicted = _predicted_masks(predictions)
+    expected = _references(references, predicted)
+    pairs = [_Pair(case, predicted.get(case, []), expected.get(case, [])) for case in cases]
+    for outcome in run_isolated(_read_pair, pairs, InferenceConfig()):
+        if outcome.value is not None:
+            yield outcome.value
+        else:
+            assert outcome.error is not None
+            yield outcome.error
 
 
 def labels_in(predictions: Path, references: Path) -> dict[str, int]:
@@ -145,7 +166,13 @@ def _values_of(path: Path) -> frozenset[int]:
     return values_in(nifti.read_mask(path).array)
 
 
-def _score_pair(pair: _Pair, labels: dict[str, int], config: EvaluationConfig) -> list[CaseScore]:
+def _score_pair(pair: _Pair, labels: dict[str, int], config: EvaluationConfig) -> _ScoredPair:
+    masks = _read_pair(pair)
+    scores = score_case(pair.case, masks.prediction, masks.reference, labels=labels, config=config)
+    return _ScoredPair(scores, masks.reference.content_hash())
+
+
+def _read_pair(pair: _Pair) -> CaseMasks:
     prediction, reference = _read_one(pair.predicted, "prediction"), _read_one(pair.expected, "reference")
     difference = geometry.grid_difference(prediction, reference)
     if difference is not None:
@@ -154,7 +181,7 @@ def _score_pair(pair: _Pair, labels: dict[str, int], config: EvaluationConfig) -
             difference,
             "Resample it to the reference's grid (nearest neighbour).",
         )
-    return score_case(pair.case, prediction.array[0], reference, labels=labels, config=config)
+    return CaseMasks(prediction.array[0], reference, scan=None)
 
 
 def _read_one(paths: list[Path], kind: str) -> Scan:

@@ -1,37 +1,87 @@
-"""The files of an evaluation: metrics.json, cases.csv and report.html."""
+"""The files of an evaluation: metrics.json, cases.csv, report.html and figures/."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.scores import CaseScore
 from pipeline.files import write_csv, write_json, write_text
-from pipeline.report.html import evaluation_report
+from pipeline.report.html import METRIC_TITLES, Overlay, Plot, evaluation_report
+
+METRICS_FILE, TABLE, REPORT, FIGURES = "metrics.json", "cases.csv", "report.html", "figures"
+FORMATS = ("svg", "pdf")
+"""Of each figure beside the report."""
+DRAWN = ("dice", "hd95_mm", "nsd", "asd_mm", "volume_error_ml", "iou", "precision", "recall")
+"""The metrics, those that are reported most often first."""
+BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    **dict.fromkeys(("dice", "iou", "precision", "recall", "nsd"), (0.0, 1.0)),
+    **dict.fromkeys(("hd95_mm", "asd_mm"), (0.0, None)),
+}
+"""The least and the greatest value of each metric that has them."""
 
 
 def write_evaluation(
-    out: Path, scores: list[CaseScore], *, summary: dict[str, Any], provenance: dict[str, Any]
+    out: Path,
+    scores: list[CaseScore],
+    *,
+    summary: dict[str, Any],
+    provenance: dict[str, Any],
+    overlays: Iterable[Overlay] = (),
 ) -> None:
-    """Write metrics.json, cases.csv (a row per case and label, failed cases included) and report.html.
+    """Write metrics.json and cases.csv (a row per case and label, failed cases included), then figures and report.html.
 
     Args:
         out: the folder; it is made where it is missing.
         scores: of all cases and labels.
         summary: what `summarise` says of them.
         provenance: where the masks and the numbers come from; plain values that JSON can hold.
+        overlays: pictures for the report; they may be drawn as they are taken, which is after the numbers are written.
     """
-    rows = [asdict(score) for score in scores]
-    write_json(out / "metrics.json", {**summary, "provenance": provenance})
+    rows = [{**asdict(score), "status": "ok", "reason": ""} for score in scores] + _failed_rows(summary)
+    write_json(out / METRICS_FILE, {**summary, "provenance": provenance})
     columns = [field.name for field in fields(CaseScore)]
-    write_csv(out / "cases.csv", [*columns, "status", "reason"], [*_scored_rows(rows), *_failed_rows(summary)])
-    write_text(out / "report.html", evaluation_report(summary, rows, provenance))
+    write_csv(out / TABLE, [*columns, "status", "reason"], rows)
+    plots = _write_figures(out / FIGURES, rows, list(summary["labels"]))
+    write_text(out / REPORT, evaluation_report(summary, rows, provenance, plots=plots, overlays=list(overlays)))
 
 
-def _scored_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**row, "status": "ok"} for row in rows]
+def write_figure(folder: Path, name: str, figure: Any, *, title: str, description: str) -> Plot:
+    """Write a figure in every format, and give it to a report.
+
+    Args:
+        folder: where the files go.
+        name: of the files, without ending; of one report's figures, each has its own.
+        figure: one of `pipeline.report.plots`.
+        title: what it shows.
+        description: how it is drawn.
+    """
+    from pipeline.report.plots import inline_svg, save_figure  # matplotlib: not before there is something to draw
+
+    for ending in FORMATS:
+        save_figure(figure, folder / f"{name}.{ending}")
+    return Plot(title, inline_svg(figure, name=name, title=title, description=description))
+
+
+def _write_figures(folder: Path, rows: Sequence[Mapping[str, Any]], labels: list[str]) -> list[Plot]:
+    """The distribution of each metric."""
+    from pipeline.report.plots import distribution
+
+    plots = []
+    for metric in DRAWN:
+        values = {
+            label: [row[metric] for row in rows if row["label"] == label and row.get(metric) is not None]
+            for label in labels
+        }
+        title = METRIC_TITLES[metric]
+        figure = distribution(values, title, bounds=BOUNDS.get(metric, (None, None)))
+        description = "A row a label: a box from quartile to quartile with a line at the median, and a point a case."
+        plots.append(write_figure(folder, metric, figure, title=f"{title} by label", description=description))
+    return plots
 
 
 def _failed_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each label of a case that has no scores."""
     return [
         {**failure, "label": label, "status": "failed"}
         for failure in summary["failed_cases"]

@@ -6,7 +6,10 @@ distances are undefined (None), and so is the one of precision and recall that w
 counted, because a mean over the rest would hide them.
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +74,30 @@ class FailedCase:
 
     case: str
     reason: str
+
+
+@dataclass(frozen=True)
+class ScoredCases:
+    """What came of a set of cases.
+
+    Attributes:
+        scores: of all cases and labels.
+        failed: the cases that have none.
+        reference_hashes: content hash of the reference by the name of each scored case.
+    """
+
+    scores: list[CaseScore] = field(default_factory=list)
+    failed: list[FailedCase] = field(default_factory=list)
+    reference_hashes: dict[str, str] = field(default_factory=dict)
+
+
+def cases_digest(reference_hashes: Mapping[str, str]) -> str:
+    """SHA-256 over cases and the content of their references: equal where two evaluations scored against the same.
+
+    Args:
+        reference_hashes: content hash of the reference (`Scan.content_hash`) by the case's name.
+    """
+    return hashlib.sha256(json.dumps(sorted(reference_hashes.items())).encode()).hexdigest()
 
 
 def score_case(

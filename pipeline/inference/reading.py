@@ -34,10 +34,19 @@ class ReadScan:
 
 @dataclass(frozen=True)
 class ReadCase:
-    """A case to score: the scan as the network sees it, and its mask."""
+    """A case to score.
+
+    Attributes:
+        prepared: the scan as the network sees it.
+        truth: its mask.
+        truth_hash: content hash of the mask.
+        scan: the scan as it was read, where it was asked for.
+    """
 
     prepared: Prepared
     truth: Scan
+    truth_hash: str
+    scan: Scan | None = None
 
 
 def read_and_prepare(path: Path, fitted: FittedPreprocessing) -> ReadScan:
@@ -65,8 +74,14 @@ def read_hash(case: Case) -> str:
     return nifti.read_scan(case.image).content_hash()
 
 
-def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int]) -> ReadCase:
+def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int], *, keep_scan: bool = False) -> ReadCase:
     """Read and prepare a case with its mask.
+
+    Args:
+        case: the files.
+        fitted: the model's preprocessing.
+        values: the labels that the mask may hold.
+        keep_scan: hand over the scan too, as pictures need it and scores do not.
 
     Raises:
         ScanError: a file cannot be read, the two grids differ, or the mask has labels that the model does not know.
@@ -76,4 +91,4 @@ def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int]) -
     problem = misplaced_mask(scan, truth) or unknown_labels(values_in(truth.array), values, FOREIGN_LABELS)
     if problem is not None:
         raise problem
-    return ReadCase(prepare(scan, fitted), truth)
+    return ReadCase(prepare(scan, fitted), truth, truth.content_hash(), scan if keep_scan else None)

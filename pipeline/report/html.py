@@ -1,5 +1,8 @@
 """Self-contained HTML pages from templates: no request to any other place, readable without JavaScript."""
 
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,21 +25,81 @@ METRIC_TITLES = {
 """Column headings; a metric that is not among them goes by its own name."""
 STATUSES = ("failed", "review", "ok", "skipped")
 """Of predicted cases, in the order of the table: those that need a person come first."""
+NO_METRICS = ("case", "label", "status", "reason")
+"""Columns of a row that are no numbers."""
 MISSING = "\N{EN DASH}"
 SMALL = 0.1
 
 
-def evaluation_report(summary: dict[str, Any], rows: list[dict[str, Any]], provenance: dict[str, Any]) -> str:
+@dataclass(frozen=True)
+class Plot:
+    """A figure of a page.
+
+    Attributes:
+        title: what it shows.
+        svg: the drawing, an SVG element.
+    """
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A picture of a case's masks, or why there is none.
+
+    Attributes:
+        role: what the case stands for: best, median, worst.
+        case: its name.
+        dice: its mean Dice over labels.
+        png: the picture, or None.
+        on_scan: whether it shows the scan too.
+        problem: why there is no picture.
+    """
+
+    role: str
+    case: str
+    dice: float
+    png: bytes | None = None
+    on_scan: bool = False
+    problem: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The picture as an address that holds all of it."""
+        return "data:image/png;base64," + base64.b64encode(self.png or b"").decode("ascii")
+
+
+def evaluation_report(
+    summary: dict[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    provenance: dict[str, Any],
+    *,
+    plots: Sequence[Plot] = (),
+    overlays: Sequence[Overlay] = (),
+) -> str:
     """A page of the scores of a set of cases.
 
     Args:
         summary: the content of metrics.json.
-        rows: one a case and label: ``case``, ``label``, then the metrics.
+        rows: one a case and label: ``case``, ``label``, ``status`` (ok or failed), then the metrics.
         provenance: where the numbers come from; nested mappings are shown under dotted names.
+        plots: the distribution of each metric.
+        overlays: pictures of some cases, to which their rows lead.
     """
-    columns = [name for name in rows[0] if name not in ("case", "label")] if rows else []
-    template = _environment().get_template("evaluation.html")
-    return template.render(summary=summary, rows=rows, columns=columns, provenance=_dotted(provenance))
+    return (
+        _environment()
+        .get_template("evaluation.html")
+        .render(
+            summary=summary,
+            rows=rows,
+            columns=list(dict.fromkeys(name for row in rows for name in row if name not in NO_METRICS)),
+            provenance=_dotted(provenance),
+            plots=plots,
+            overlays=overlays,
+            roles={overlay.case: overlay.role for overlay in overlays if overlay.png is not None},
+        )
+    )
 
 
 def prediction_report(rows: list[dict[str, Any]], labels: list[str], provenance: dict[str, Any]) -> str:

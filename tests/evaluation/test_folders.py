@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DatasetError
-from pipeline.evaluation.folders import labels_in, score_folders
+from pipeline.evaluation.examples import CaseMasks
+from pipeline.evaluation.folders import labels_in, read_masks, score_folders
 from pipeline.evaluation.scores import FailedCase
+from pipeline.formats import nifti
 from tests.evaluation.masks import AFFINE, CONFIG, row_of, save
 
 
@@ -16,17 +18,15 @@ def test_two_folders_are_matched_by_case(tmp_path: Path, name: str) -> None:
     for case, mask in {"a.1": row_of(1, 0), "b": row_of(1, 1)}.items():
         save(tmp_path / "predictions" / name.format(case), mask)
         save(tmp_path / "references" / f"{case}.nii.gz", row_of(1, 1))
-    scores, failures = score_folders(
-        tmp_path / "predictions", tmp_path / "references", labels={"heart": 1}, config=CONFIG
-    )
-    assert [(score.case, score.dice) for score in scores] == [("a.1", pytest.approx(2 / 3)), ("b", 1.0)]
-    assert failures == []
+    scored = score_folders(tmp_path / "predictions", tmp_path / "references", labels={"heart": 1}, config=CONFIG)
+    assert [(score.case, score.dice) for score in scored.scores] == [("a.1", pytest.approx(2 / 3)), ("b", 1.0)]
+    assert scored.failed == []
 
 
 def test_spacing_is_taken_from_the_masks(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a.nii.gz", row_of(1, 0, 0), np.diag([1.0, 1.0, 4.0, 1.0]))
     save(tmp_path / "r" / "a.nii.gz", row_of(0, 0, 1), np.diag([1.0, 1.0, 4.0, 1.0]))
-    scores, _ = score_folders(tmp_path / "p", tmp_path / "r", labels={"heart": 1}, config=CONFIG)
+    scores = score_folders(tmp_path / "p", tmp_path / "r", labels={"heart": 1}, config=CONFIG).scores
     assert scores[0].hd95_mm == pytest.approx(8.0)
 
 
@@ -43,7 +43,7 @@ def test_a_structure_that_the_predictions_alone_hold_scores_0(tmp_path: Path) ->
     save(tmp_path / "p" / "a.nii.gz", row_of(0, 3, 9))
     save(tmp_path / "r" / "a.nii.gz", row_of(0, 3, 0))
     labels = labels_in(tmp_path / "p", tmp_path / "r")
-    scores, _ = score_folders(tmp_path / "p", tmp_path / "r", labels=labels, config=CONFIG)
+    scores = score_folders(tmp_path / "p", tmp_path / "r", labels=labels, config=CONFIG).scores
     assert [(score.label, score.dice) for score in scores] == [("label_3", 1.0), ("label_9", 0.0)]
 
 
@@ -68,9 +68,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def only_failure(folders: tuple[Path, Path]) -> FailedCase:
     """The one failure among the folders' cases, after checking that the good case was scored."""
-    scores, failures = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
-    assert [(score.case, score.dice) for score in scores] == [("good", 1.0)]
-    (failure,) = failures
+    scored = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
+    assert [(score.case, score.dice) for score in scored.scores] == [("good", 1.0)]
+    (failure,) = scored.failed
     return failure
 
 
@@ -123,15 +123,15 @@ def test_a_prediction_without_a_reference_is_left_out_with_a_warning(
 ) -> None:
     save(folders[0] / "extra.nii.gz", row_of(1, 1))
     with caplog.at_level(logging.WARNING):
-        scores, failures = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
-    assert ([score.case for score in scores], failures) == (["good"], [])
+        scored = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
+    assert ([score.case for score in scored.scores], scored.failed) == (["good"], [])
     assert "1 of 2 predictions have no reference" in caplog.text
 
 
 def test_hidden_files_are_no_cases(folders: tuple[Path, Path]) -> None:
     (folders[1] / "._good.nii.gz").write_bytes(b"what macOS leaves beside a file")
-    scores, failures = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
-    assert ([score.case for score in scores], failures) == (["good"], [])
+    scored = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
+    assert ([score.case for score in scored.scores], scored.failed) == (["good"], [])
 
 
 def test_folders_without_a_common_case_are_refused(tmp_path: Path) -> None:
@@ -166,5 +166,24 @@ def test_references_may_be_called_as_the_masks_of_a_data_set_are(tmp_path: Path,
         save(tmp_path / "p" / f"{case}.nii.gz", row_of(1, 1))
     save(tmp_path / "r" / f"a{suffix}.nii.gz", row_of(1, 1))
     save(tmp_path / "r" / "b_seg.nii.gz", row_of(1, 1))
-    scores, failures = score_folders(tmp_path / "p", tmp_path / "r", labels={"heart": 1}, config=CONFIG)
-    assert ([score.case for score in scores], failures) == (["a", "b_seg"], [])
+    scored = score_folders(tmp_path / "p", tmp_path / "r", labels={"heart": 1}, config=CONFIG)
+    assert ([score.case for score in scored.scores], scored.failed) == (["a", "b_seg"], [])
+
+
+def test_the_content_of_each_scored_reference_is_known(folders: tuple[Path, Path]) -> None:
+    save(folders[1] / "bad.nii.gz", row_of(1, 1))
+    scored = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
+    assert scored.reference_hashes == {"good": nifti.read_mask(folders[1] / "good.nii.gz").content_hash()}
+
+
+def test_masks_are_read_again_and_one_that_is_gone_is_an_error_in_its_place(
+    folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    save(folders[0] / "extra.nii.gz", row_of(1, 1))
+    with caplog.at_level(logging.WARNING):
+        gone, good = read_masks(*folders, ["gone", "good"])
+    assert isinstance(gone, DatasetError)
+    assert str(gone).startswith("Expected one prediction of the case; found none.")
+    assert isinstance(good, CaseMasks)
+    assert (good.prediction.tolist(), good.scan) == (row_of(1, 1).tolist(), None)
+    assert caplog.text == ""  # what scoring has warned of is not said twice

@@ -1,11 +1,14 @@
 import csv
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.evaluation.record import write_evaluation
-from pipeline.evaluation.scores import FailedCase
+from pipeline.evaluation.scores import METRICS, FailedCase
+from pipeline.report.html import Overlay
 from tests.evaluation.masks import LABELS, row_of, scores_of, summary_of
 
 
@@ -40,6 +43,32 @@ def test_report_html_shows_the_cases(tmp_path: Path) -> None:
     assert "a&lt;b&gt;" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_nothing_but_the_three_files_is_written(tmp_path: Path) -> None:
-    write_evaluation(tmp_path, [], summary=summary_of([]), provenance={})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cases.csv", "metrics.json", "report.html"]
+def test_each_metric_is_drawn_in_the_report_and_as_svg_and_pdf_beside_it(tmp_path: Path) -> None:
+    scores = scores_of("a", row_of(1, 0), row_of(1, 1), LABELS)
+    write_evaluation(tmp_path, scores, summary=summary_of(scores, ("heart", "lung")), provenance={})
+    expected = sorted(f"{metric}.{ending}" for metric in METRICS for ending in ("svg", "pdf"))
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == expected
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg role") == len(METRICS)
+    dice = page[page.index("<svg role") : page.index("</svg>")]
+    assert re.findall(r">(heart|lung|n = .)</", dice) == ["heart", "n = 1", "lung", "n = 0"]
+
+
+def test_an_evaluation_without_any_score_has_its_files_too(tmp_path: Path) -> None:
+    failed = [FailedCase("a", "Expected a mask; found none.")]
+    write_evaluation(tmp_path, [], summary=summary_of([], failed=failed), provenance={})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cases.csv", "figures", "metrics.json", "report.html"]
+
+
+def test_the_numbers_are_written_before_the_first_picture_is_drawn(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Overlay]:
+        raise KeyboardInterrupt
+        yield
+
+    scores = scores_of("a", row_of(1, 0), row_of(1, 0), LABELS)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        write_evaluation(
+            tmp_path, scores, summary=summary_of(scores, ("heart", "lung")), provenance={}, overlays=interrupted()
+        )
+    assert (tmp_path / "metrics.json").is_file()
+    assert (tmp_path / "cases.csv").is_file()

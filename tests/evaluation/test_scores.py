@@ -1,7 +1,9 @@
+import hashlib
+
 import numpy as np
 import pytest
 
-from pipeline.evaluation.scores import METRICS
+from pipeline.evaluation.scores import METRICS, cases_digest
 from pipeline.metrics import surface
 from pipeline.metrics.overlap import Overlap
 from tests.evaluation.masks import LABELS, row_of, scores_of
@@ -67,3 +69,11 @@ def test_a_label_that_was_missed_scores_zero_and_has_no_distances() -> None:
     assert (score.precision, score.hd95_mm, score.asd_mm) == (None, None, None)
     assert score.volume_error_ml == pytest.approx(-0.004)
     assert (score.both_empty, score.one_empty) == (False, True)
+
+
+def test_the_digest_depends_on_names_and_references_and_not_on_their_order() -> None:
+    digest = cases_digest({"a": "1", "b": "2"})
+    assert digest == cases_digest({"b": "2", "a": "1"})
+    # sha256 of [["a", "1"], ["b", "2"]]
+    assert digest == hashlib.sha256(b'[["a", "1"], ["b", "2"]]').hexdigest()
+    assert len({digest, cases_digest({"a": "1", "b": "3"}), cases_digest({"a": "1", "c": "2"}), cases_digest({})}) == 4

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline import __version__
-from pipeline.report.html import evaluation_report, number, prediction_report
+from pipeline.report.html import Overlay, evaluation_report, number, prediction_report
 
 HOSTILE = '<script>alert("1")</script>'
 STATISTICS = {"mean": 0.75, "std": 0.354, "median": 0.7512, "ci95": [0.5, 1.0], "n": 2}
@@ -80,7 +80,40 @@ def test_an_evaluation_states_the_rule_for_empty_masks_with_its_counts_and_the_t
 def test_an_evaluation_has_a_row_for_every_case_and_label() -> None:
     shown = cells(evaluation_report(summary(), [score(), score(label="posterior", dice=0.5)], {}))
     first = shown.index("patient7")
-    assert shown[first : first + 8] == ["patient7", "anterior", "0.612", "–", "patient7", "posterior", "0.500", "–"]  # noqa: RUF001
+    second = first + 5
+    assert shown[first:second] == ["patient7", "anterior", "ok", "0.612", "–"]  # noqa: RUF001
+    assert shown[second : second + 5] == ["patient7", "posterior", "ok", "0.500", "–"]  # noqa: RUF001
+
+
+def test_a_failed_case_has_its_rows_among_the_others() -> None:
+    failed = {"case": "broken", "label": "anterior", "status": "failed", "reason": "Expected a mask; found none."}
+    shown = cells(evaluation_report(summary(), [score(), failed], {}))
+    first = shown.index("broken")
+    assert shown[first : first + 5] == ["broken", "anterior", "failed", "–", "–"]  # noqa: RUF001
+
+
+def test_a_case_with_a_picture_leads_to_it() -> None:
+    overlays = [Overlay("best", "patient7", 0.61234, png=b"PNG", on_scan=True), Overlay("worst", "x", 0.1, problem="!")]
+    page = evaluation_report(summary(), [score(), score(case="x")], {}, overlays=overlays)
+    assert '<a href="#overlay-best">patient7</a>' in page
+    assert 'id="overlay-best"' in page
+    assert 'src="data:image/png;base64,UE5H" alt="Sagittal, coronal and axial plane of case patient7: ' in page
+    assert '"#overlay-worst"' not in page
+
+
+def test_a_picture_that_could_not_be_drawn_is_told_of() -> None:
+    overlays = [Overlay("best", "x", 0.1, problem="Expected <this>; found that.")]
+    page = evaluation_report(summary(), [], {}, overlays=overlays)
+    assert "No picture could be drawn." in page
+    assert "Expected &lt;this&gt;; found that." in page
+    assert "<img" not in page
+
+
+def test_a_picture_of_masks_alone_says_so() -> None:
+    note = "Masks alone, because no scans were given"
+    assert note in evaluation_report(summary(), [], {}, overlays=[Overlay("best", "x", 0.1, png=b"PNG")])
+    overlay = Overlay("best", "x", 0.1, png=b"PNG", on_scan=True)
+    assert note not in evaluation_report(summary(), [], {}, overlays=[overlay])
 
 
 def test_failed_cases_are_listed_with_their_reason_and_only_where_there_are_any() -> None:
