@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +17,7 @@ from pipeline.errors import OutputError, UserError, reason_of
 from pipeline.wording import count_of
 
 if TYPE_CHECKING:
+    from pipeline.commands.compare import Compared
     from pipeline.commands.predict import Predictions
     from pipeline.commands.score import Evaluation
     from pipeline.commands.summary import DescribedNetwork
@@ -40,6 +42,8 @@ LEFT_OUT = {
     "unknown": "unknown to the model",
 }
 """Cases that `evaluate` does not score, by their part of the model's split."""
+SHOWN_METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD"}
+"""What a comparison prints of each label; its files have the rest."""
 DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the settings, KEY=VALUE with dotted keys.")]
@@ -50,7 +54,9 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; by default 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a .zip, runs:/ID/model or models:/NAME@ALIAS.")
 ]
-OutOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, cases.csv and report.html.")]
+OutOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for metrics.json, cases.csv, report.html and figures/.")
+]
 
 
 @app.callback()
@@ -141,6 +147,27 @@ def score(
     result = run_score(predictions, references, output, labels=labels, config=settings)
     _print_evaluation(result, output)
     _exit(result.summary["cases"], result.failed)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...", help="What evaluate or score wrote; the first is compared with each other."
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for comparison.json, comparison.csv and report.html.")
+    ] = None,
+) -> None:
+    """Say which of several evaluations of the same cases is better, or that it cannot be told."""
+    from pipeline.commands.compare import compare as run_compare
+    from pipeline.config.evaluation import EvaluationConfig
+
+    if len(runs) < 2:
+        raise typer.BadParameter("give two runs or more; the first one is compared with each other")
+    _print_comparison(run_compare(runs, output, config=EvaluationConfig()), output)
 
 
 @app.command()
@@ -312,6 +339,45 @@ def _print_evaluation(result: "Evaluation", folder: Path) -> None:
     out.print(f"evaluation   {folder / 'report.html'}")
     if result.failed:
         out.print(f"failed       {count_of(result.failed, 'case')}, named in the report")
+
+
+def _print_comparison(result: "Compared", folder: Path | None) -> None:
+    content = result.content
+    for pair in content["comparisons"]:
+        out.print(f"baseline     {content['baseline']['name']}")
+        out.print(f"other        {pair['other']['name']}")
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table.add_column("label", overflow="fold", min_width=9)
+        for heading in ("metric", "baseline", "other", "differs\nby", "95 % interval", "p", "wins/\nties/\nlosses"):
+            table.add_column(heading, no_wrap=True)
+        table.add_row("mean", "Dice", *_difference(pair["mean_dice"], "p_holm"))
+        for label, metrics in pair["labels"].items():
+            for metric, title in SHOWN_METRICS.items():
+                if metric in metrics:
+                    table.add_row(label, title, *_difference(metrics[metric], "p_holm" if metric == "dice" else "p"))
+        out.print(table)
+    if folder is not None:
+        out.print(f"comparison   {folder / 'report.html'}")
+    for pair in content["comparisons"]:
+        for sentence in pair["sentences"]:
+            out.print(sentence)
+
+
+def _difference(tested: dict[str, Any], p_key: str) -> list[str]:
+    """The cells of a paired difference; p is corrected for the number of tests where it is that of Dice."""
+    interval, p = tested["ci95"], tested[p_key]
+    shown = "-" if tested["mean_difference"] is None else f"{tested['mean_difference']:+.3f}"
+    return [
+        *(_short(tested[name]) for name in ("baseline_mean", "other_mean")),
+        shown,
+        f"{interval[0]:.3g} to {interval[1]:.3g}" if interval else "",
+        "-" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001",
+        f"{tested['wins']}/{tested['ties']}/{tested['losses']}",
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _print_summary(described: "DescribedNetwork") -> None:

@@ -19,6 +19,7 @@ METRIC_TITLES = {
     "asd_mm": "ASD (mm)",
     "nsd": "NSD",
     "volume_error_ml": "Volume error (ml)",
+    "absolute_volume_error_ml": "Absolute volume error (ml)",
     "reference_ml": "Reference (ml)",
     "predicted_ml": "Predicted (ml)",
 }
@@ -100,6 +101,20 @@ def evaluation_report(
             roles={overlay.case: overlay.role for overlay in overlays if overlay.png is not None},
         )
     )
+
+
+def comparison_report(
+    content: dict[str, Any], rows: Sequence[Mapping[str, Any]], plots: Sequence[Sequence[Plot]]
+) -> str:
+    """A page of evaluations that were compared with a baseline.
+
+    Args:
+        content: the content of comparison.json.
+        rows: of comparison.csv.
+        plots: of each comparison, the differences of its metrics.
+    """
+    template = _environment().get_template("comparison.html")
+    return template.render(content=content, rows=rows, plots=plots, provenance=_dotted(content["provenance"]))
 
 
 def prediction_report(rows: list[dict[str, Any]], labels: list[str], provenance: dict[str, Any]) -> str:

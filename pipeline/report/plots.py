@@ -28,6 +28,8 @@ from pipeline.files import atomic_path
 
 INK = "#1b2331"
 """Of lines and letters. In a page it becomes the page's own colour of text, which is light on dark."""
+NEUTRAL = "#808a98"
+"""Of points that are no label's; seen on light and on dark."""
 SOFT = 0.45
 """Opacity of what stands behind the data."""
 COLUMN_MM, TWO_COLUMNS_MM, ROW_MM, AXIS_MM, CURVES_MM = 85.0, 178.0, 9.0, 12.0, 95.0
@@ -260,7 +262,7 @@ def _spread(count: int) -> NDArray[np.float64]:
 
 def _colour(place: int | None) -> str | tuple[float, ...]:
     if place is None:
-        return INK
+        return NEUTRAL
     return tuple(level / 255 for level in COLOURS[place % len(COLOURS)])
 
 

@@ -1,0 +1,104 @@
+"""What `evaluate` and `score` wrote, read again."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DatasetError
+from pipeline.evaluation.record import METRICS_FILE, TABLE
+from pipeline.evaluation.scores import METRICS
+
+VOLUME = "reference_ml"
+NUMBERS = (*METRICS, VOLUME)
+REMEDY = (
+    "Give a folder that evaluate or score wrote, or a training run's folder with such a folder, evaluation/, in it."
+)
+
+
+@dataclass(frozen=True)
+class EvaluationFiles:
+    """The content of an evaluation's files.
+
+    Attributes:
+        name: what it is called in messages and tables.
+        summary: metrics.json.
+        scores: by case and label: every metric (None where it is undefined) and ``reference_ml``.
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    scores: Mapping[tuple[str, str], Mapping[str, float | None]]
+
+    @property
+    def labels(self) -> list[str]:
+        """The structures' names."""
+        return list(self.summary["labels"])
+
+    @cached_property
+    def cases(self) -> frozenset[str]:
+        """The cases that were scored."""
+        return frozenset(case for case, _ in self.scores)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The cases that failed, and why."""
+        return {failure["case"]: failure["reason"] for failure in self.summary["failed_cases"]}
+
+    @property
+    def nsd_tolerance_mm(self) -> float:
+        """Tolerance of the normalised surface Dice."""
+        return float(self.summary["nsd_tolerance_mm"])
+
+    @property
+    def cases_digest(self) -> str | None:
+        """Hash of the cases and their references; evaluations of older versions have none."""
+        digest = self.summary["provenance"].get("cases_digest")
+        return None if digest is None else str(digest)
+
+
+def holds_evaluation(folder: Path) -> bool:
+    """Whether a folder has the files of an evaluation."""
+    return (folder / METRICS_FILE).is_file() and (folder / TABLE).is_file()
+
+
+def read_evaluation(folder: Path, name: str) -> EvaluationFiles:
+    """Read metrics.json and cases.csv.
+
+    Raises:
+        DatasetError: they cannot be read, or are no evaluation's.
+    """
+    try:
+        summary = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        _check_summary(summary)
+        with (folder / TABLE).open(newline="", encoding="utf-8") as stream:
+            scores = {(row["case"], row["label"]): _numbers(row) for row in csv.DictReader(stream) if _is_scored(row)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        found = f"{folder}, which cannot be read as one ({type(error).__name__}: {error})"
+        raise DatasetError(f"an evaluation ({METRICS_FILE}, {TABLE})", found, REMEDY) from error
+    return EvaluationFiles(name, summary, scores)
+
+
+def _check_summary(summary: Mapping[str, Any]) -> None:
+    """What the properties above rely on is there; what is not raises here, and not in the middle of a comparison."""
+    summary["labels"].keys()
+    float(summary["nsd_tolerance_mm"])
+    for failure in summary["failed_cases"]:
+        str(failure["case"] + failure["reason"])
+    summary["provenance"].get("cases_digest")
+
+
+def _is_scored(row: Mapping[str, str]) -> bool:
+    return row["status"] == "ok"
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, float | None]:
+    values = {name: float(row[name]) if row[name] != "" else None for name in NUMBERS}
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} of {row['case']} is {value}")
+    return values
