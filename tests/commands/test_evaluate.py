@@ -1,8 +1,10 @@
 """`evaluate` and `score`: which cases count, and what the files say."""
 
 import csv
+import datetime
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pipeline import __version__
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.predict import predict
 from pipeline.commands.score import Evaluation, score
 from pipeline.commands.selection import SplitName
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.errors import DatasetError
+from pipeline.evaluation.scores import cases_digest
 from pipeline.formats import nifti
 from pipeline.inference.predictor import Predictor
 from pipeline.model import load_model
+from pipeline.provenance import code_commit
 
 WriteModel = Callable[..., Path]
 WriteVolume = Callable[..., Path]
@@ -262,3 +267,87 @@ def test_scoring_what_predict_wrote_gives_what_evaluate_gives(
     evaluated, scored = metrics(tmp_path / "evaluated"), metrics(tmp_path / "scored")
     assert scored["labels"] == evaluated["labels"]
     assert scored["mean_dice"] == evaluated["mean_dice"]
+
+
+# --- The report and what it rests on
+
+
+def test_both_commands_know_which_references_they_scored_and_which_code_did(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    model = load_model(write_model())
+    run(tmp_path / "model", dataset, tmp_path / "evaluated")
+    config = EvaluationConfig(bootstrap_samples=100)
+    labels = model.manifest.labels
+    score(dataset / "labelsTr", dataset / "labelsTr", tmp_path / "scored", labels=labels, config=config)
+    evaluated, scored = (metrics(tmp_path / name)["provenance"] for name in ("evaluated", "scored"))
+    hashes = {name: nifti.read_mask(dataset / "labelsTr" / f"{name}.nii.gz").content_hash() for name in NAMES}
+    assert evaluated["cases_digest"] == cases_digest(hashes)
+    assert scored["cases_digest"] == cases_digest(hashes)
+    for provenance in (evaluated, scored):
+        assert (provenance["medseg"], provenance["commit"]) == (__version__, code_commit())
+        created = datetime.datetime.fromisoformat(provenance["created"])
+        assert created.utcoffset() == datetime.timedelta(0)
+
+
+def test_the_best_the_median_and_the_worst_case_are_drawn_on_their_scans(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    run(write_model(), dataset, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    # a, b and c are perfect, d is not: by name a is the best, c the median (of four, the worse in the middle)
+    assert re.findall(r'<a href="#overlay-(\w+)">(\w)</a>', page) == [
+        pair for pair in (("best", "a"), ("median", "c"), ("worst", "d")) for _ in ("organ", "lesion")
+    ]
+    assert page.count('src="data:image/png;base64,') == 3
+    assert page.count("over the scan") == 3
+    assert "Masks alone" not in page
+
+
+def test_score_draws_masks_alone(dataset: Path, tmp_path: Path) -> None:
+    config = EvaluationConfig(bootstrap_samples=100)
+    score(dataset / "labelsTr", dataset / "labelsTr", tmp_path / "out", labels={"organ": 1}, config=config)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/png;base64,') == page.count("Masks alone") == 3
+    assert "over the scan" not in page
+
+
+def test_no_more_than_the_drawn_cases_are_predicted_twice(
+    write_model: WriteModel, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    predict_prepared = Predictor.predict_prepared
+
+    def predict(self: Predictor, prepared: Any) -> Any:
+        calls.append(prepared)
+        return predict_prepared(self, prepared)
+
+    monkeypatch.setattr(Predictor, "predict_prepared", predict)
+    run(write_model(), dataset, tmp_path / "out")
+    assert len(calls) == len(NAMES) + 3
+
+
+def test_a_picture_that_fails_costs_nothing_but_itself(
+    write_model: WriteModel,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls: list[Any] = []
+    predict_prepared = Predictor.predict_prepared
+
+    def predict(self: Predictor, prepared: Any) -> Any:
+        calls.append(prepared)
+        if len(calls) == len(NAMES) + 2:  # the second picture, of case c
+            raise MemoryError("no room")
+        return predict_prepared(self, prepared)
+
+    monkeypatch.setattr(Predictor, "predict_prepared", predict)
+    assert run(write_model(), dataset, tmp_path / "out").failed == 0
+    assert scored_cases(tmp_path / "out") == list(NAMES)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/png;base64,') == 2
+    assert "No picture could be drawn." in page
+    assert "MemoryError: no room" in page
+    assert "No picture of case c: MemoryError: no room" in caplog.text
