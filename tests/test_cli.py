@@ -110,6 +110,11 @@ def test_scans_that_are_all_done_are_exit_code_0(
         (["check", "{}/none"], r"found nothing at .*/none"),
         (["score", "{}", "{}/none", "-o", "{}/out"], r"Expected a folder of masks; found .*/none"),
         (["score", "{}", "{}", "-o", "{}/out", "--label", "organ"], r"expected NAME=VALUE .*, found 'organ'"),
+        (["compare", "{}/none"], r"give two runs or more"),
+        (
+            ["compare", "{}/none", "{}", "-o", "{}/out"],
+            r"Expected an evaluation \(metrics.json, cases.csv\); found none",
+        ),
         (["frobnicate"], r"No such command 'frobnicate'"),
     ],
 )
@@ -279,5 +284,5 @@ def test_the_cache_says_where_it_is_and_what_was_freed(tmp_path: Path) -> None:
 
 def test_the_help_names_every_command() -> None:
     shown = medseg("--help")
-    for name in ("check", "train", "evaluate", "score", "predict", "summary", "cache", "demo"):
+    for name in ("check", "train", "evaluate", "score", "compare", "predict", "summary", "cache", "demo"):
         assert re.search(rf"\b{name}\b", shown.stdout)

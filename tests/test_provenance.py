@@ -1,9 +1,10 @@
+import datetime
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pipeline import provenance
+from pipeline import __version__, provenance
 from pipeline.provenance import code_commit
 
 
@@ -63,3 +64,10 @@ def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pyte
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert code_commit() is None
+
+
+def test_results_say_which_code_made_them_and_when_in_utc() -> None:
+    made = provenance.made_by()
+    assert (made["medseg"], made["commit"]) == (__version__, provenance.code_commit())
+    created = datetime.datetime.fromisoformat(str(made["created"]))
+    assert abs(datetime.datetime.now(datetime.UTC) - created) < datetime.timedelta(minutes=1)

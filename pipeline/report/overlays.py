@@ -1,7 +1,7 @@
 """Pictures of a reference and a prediction in three planes, as outlines over the scan."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ EDGES = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))
 """Letters at the left, right, upper and lower edge of the sagittal, coronal and axial plane."""
 WIDTH, HEIGHT, GAP, TITLE, LEGEND_ROW = 7.0, 2.8, 0.12, 0.28, 0.2
 """Inches: the picture's width, a panel's height at most, between panels, above them, and a row of the legend."""
-LEGEND_COLUMNS = 4
+LEGEND_COLUMNS, LINE_WIDTH, LETTER_WIDTH = 4, 0.55, 0.07
+"""Of the legend at most; inches of a line and the room around it, and of a letter on average."""
 DPI = 144
 MARGIN_MM, MARGIN_SHARE = 12.0, 0.3
 """What is shown around the structures: so many mm, or that share of their size where it is more."""
@@ -68,13 +69,14 @@ def overlay_png(
         labels: name and value of each structure.
         scan: on the same grid; its first channel is shown. Without it, the reference is filled.
     """
-    volumes = _upright(prediction, reference, scan)
+    volumes, columns = _upright(prediction, reference, scan), _legend_columns(labels)
     with plot_style():
-        figure, panels = _panels([volumes.size_mm(axis) for axis in range(3)], legend=len(labels) + 2)
+        rows = -(-(len(labels) + 2) // columns)  # rounded up
+        figure, panels = _panels([volumes.size_mm(axis) for axis in range(3)], legend_rows=rows)
         for axis, panel in enumerate(panels):
             _draw_plane(panel, volumes, axis, values=list(labels.values()))
         _add_scale_bar(max(panels, key=lambda panel: panel.get_xlim()[1]))
-        _add_legend(figure, labels)
+        _add_legend(figure, labels, columns)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=DPI, metadata=METADATA[".png"])
     return stream.getvalue()
@@ -100,12 +102,12 @@ def _view(inside: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[sli
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
-def _panels(sizes_mm: Sequence[tuple[float, float]], *, legend: int) -> tuple[Figure, list[Axes]]:
-    """A black figure with a panel for each plane, all at one scale, and room for a legend of so many entries."""
+def _panels(sizes_mm: Sequence[tuple[float, float]], *, legend_rows: int) -> tuple[Figure, list[Axes]]:
+    """A black figure with a panel for each plane, all at one scale, and room for a legend."""
     across_mm, up_mm = sum(width for width, _ in sizes_mm), max(height for _, height in sizes_mm)
     gaps = GAP * (len(sizes_mm) - 1)
     scale = min((WIDTH - gaps - 2 * GAP) / across_mm, HEIGHT / up_mm)  # inches per mm
-    height = TITLE + scale * up_mm + GAP + LEGEND_ROW * -(-legend // LEGEND_COLUMNS)
+    height = TITLE + scale * up_mm + GAP + LEGEND_ROW * legend_rows
     figure = Figure(figsize=(WIDTH, height), facecolor="black")
     left, panels = (WIDTH - gaps - scale * across_mm) / 2, []
     for width_mm, height_mm in sizes_mm:
@@ -173,13 +175,19 @@ def round_length_mm(longest_mm: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= longest_mm))
 
 
-def _add_legend(figure: Figure, labels: dict[str, int]) -> None:
+def _legend_columns(names: Iterable[str]) -> int:
+    """As many as have room for the longest name."""
+    longest = max(len(cut_name(name)) for name in (*names, "prediction"))
+    return min(LEGEND_COLUMNS, int((WIDTH - 2 * GAP) / (LINE_WIDTH + LETTER_WIDTH * longest)))
+
+
+def _add_legend(figure: Figure, labels: Iterable[str], columns: int) -> None:
     handles = [
         Line2D([], [], color="0.6", linewidth=1.3, label="reference"),
         Line2D([], [], color="white", linewidth=1.1, linestyle=(0, (3, 2)), label="prediction"),
         *(Line2D([], [], color=_rgb(place), linewidth=5, label=cut_name(name)) for place, name in enumerate(labels)),
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=LEGEND_COLUMNS, labelcolor="white", borderaxespad=0.2)
+    figure.legend(handles=handles, loc="lower center", ncols=columns, labelcolor="white", borderaxespad=0.2)
 
 
 def _rgb(place: int, pale: float = 0.0) -> tuple[float, float, float]:

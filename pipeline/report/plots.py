@@ -35,7 +35,7 @@ SOFT = 0.45
 COLUMN_MM, TWO_COLUMNS_MM, ROW_MM, AXIS_MM, CURVES_MM = 85.0, 178.0, 9.0, 12.0, 95.0
 INCH_MM = 25.4
 LONG_NAME, SHOWN_NAME = 16, 40
-"""Letters of a label's name from which on a figure is two columns wide, and after which the name is cut."""
+"""Letters of a label's name from which on a figure is two columns wide, and after which its middle is left out."""
 BOX_HEIGHT, POINTS_BAND = 0.62, 0.5
 """Heights of a box and of the band of points in it, of a row's 1."""
 GOLDEN = (5**0.5 - 1) / 2
@@ -232,7 +232,7 @@ def _draw_box(axes: Axes, row: Sequence[float], place: int) -> None:
         return
     (box,) = boxplot_stats(row)
     low, high, half = box["q1"], box["q3"], BOX_HEIGHT / 2
-    line: dict[str, Any] = {"color": INK, "linewidth": 0.8, "solid_capstyle": "butt", "zorder": 2}
+    line: dict[str, Any] = {"color": INK, "linewidth": 0.8, "solid_capstyle": "butt", "zorder": 2, "clip_on": False}
     axes.plot((low, high, high, low, low), place + half * np.array((-1, -1, 1, 1, -1)), **line)
     axes.plot((box["whislo"], low), (place, place), **line)
     axes.plot((high, box["whishi"]), (place, place), **line)
@@ -241,7 +241,7 @@ def _draw_box(axes: Axes, row: Sequence[float], place: int) -> None:
 
 def _draw_points(axes: Axes, row: Sequence[float], place: int, *, colour: Any) -> None:
     heights = place + POINTS_BAND * _spread(len(row))
-    area = float(np.clip(400 / max(len(row), 1), 3, 12))  # in square points: smaller where there are many
+    area = float(np.clip(400 / max(len(row), 1), 4, 16))  # in square points: smaller where there are many
     axes.scatter(row, heights, s=area, color=colour, alpha=0.75, linewidths=0, zorder=3, clip_on=False)
 
 
@@ -267,8 +267,11 @@ def _colour(place: int | None) -> str | tuple[float, ...]:
 
 
 def cut_name(name: str) -> str:
-    """A label's name as a figure has room for it."""
-    return name if len(name) <= SHOWN_NAME else name[: SHOWN_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    """A label's name as a figure has room for it: long ones often differ in their last letters, so these stay."""
+    if len(name) <= SHOWN_NAME:
+        return name
+    half = SHOWN_NAME // 2
+    return f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
 def _curve(rows: Sequence[Mapping[str, Any]], column: str) -> tuple[list[float], list[float]]:
