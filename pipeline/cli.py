@@ -154,7 +154,7 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN...", help="What evaluate or score wrote; the first is compared with each other."
+            metavar="RUN", help="Two or more that evaluate or score wrote; the first is compared with each other."
         ),
     ],
     output: Annotated[

@@ -78,7 +78,7 @@ def draw_examples(
     """
     from pipeline.report.overlays import overlay_png  # matplotlib: not before the scores are there
 
-    for example, found in zip(examples, masks, strict=True):
+    for example, found in zip(examples, _with_its_end(masks), strict=False):
         try:
             if isinstance(found, Exception):
                 raise found
@@ -88,3 +88,12 @@ def draw_examples(
             yield Overlay(example.role, example.case, example.dice, problem=reason_of(error))
         else:
             yield Overlay(example.role, example.case, example.dice, png=png, on_scan=found.scan is not None)
+
+
+def _with_its_end(masks: Iterable[CaseMasks | Exception]) -> Iterator[CaseMasks | Exception]:
+    """The same; an error that ends the series stands for all that it still held."""
+    try:
+        yield from masks
+    except Exception as error:
+        while True:
+            yield error

@@ -1,12 +1,13 @@
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import ScanError
+from pipeline.errors import DatasetError, ScanError
 from pipeline.evaluation.examples import CaseMasks, Example, choose_examples, draw_examples, mean_dice_by_case
 from pipeline.scan import Scan
 from tests.evaluation.masks import AFFINE, row_of, scored
@@ -63,3 +64,15 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_others(caplog: pytest.LogCapt
     assert overlays[0].problem == "Expected a mask; found none. Draw it."
     assert "No picture of case a: Expected a mask; found none." in caplog.text
     assert "No picture of case b: " in caplog.text
+
+
+def test_an_error_that_ends_the_reading_costs_the_pictures_that_were_left(caplog: pytest.LogCaptureFixture) -> None:
+    def interrupted() -> Iterator[CaseMasks | Exception]:
+        yield CaseMasks(row_of(1, 0), Scan(row_of(1, 1)[None], AFFINE.copy(), Path("reference.nii.gz")), None)
+        raise DatasetError("a folder of masks", "none any more", "Put it back.")
+
+    examples = [Example("best", "a", 0.9), Example("median", "b", 0.5), Example("worst", "c", 0.1)]
+    overlays = list(draw_examples(examples, interrupted(), {"heart": 1}))
+    expected = "Expected a folder of masks; found none any more. Put it back."
+    assert [overlay.problem for overlay in overlays] == ["", expected, expected]
+    assert f"No picture of case c: {expected}" in caplog.text
