@@ -96,16 +96,16 @@ def train(
     resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with the run in this folder.")] = None,
 ) -> None:
     """Train a network; the last lines name the MLflow run and the model."""
+    from pipeline.commands.train import read_config
     from pipeline.commands.train import resume as run_resume
     from pipeline.commands.train import train as run_train
-    from pipeline.config.load import load_config
 
     if (config is None) == (resume is None) or (resume is not None and (overrides or output)):
         raise typer.BadParameter("give either CONFIG with its overrides, or --resume RUN_DIR alone")
     if resume is not None:
         _print_run(run_resume(resume, out))
     elif config is not None:
-        _print_run(run_train(load_config(config, overrides or []), output, out))
+        _print_run(run_train(read_config(config, overrides or []), output, out))
 
 
 @app.command()
@@ -118,13 +118,17 @@ def evaluate(
     ] = None,
     device: Device = None,
     tta: Tta = None,
+    track: Annotated[bool, typer.Option("--track/--no-track", help="Record it in MLflow.")] = True,
 ) -> None:
     """Predict the cases of a data set and score the masks against its own."""
-    from pipeline.commands.evaluate import evaluate as run_evaluate
     from pipeline.commands.models import open_model
 
     loaded = open_model(model)
     settings = _inference(loaded.manifest.inference, [], device=device, tta=tta)
+    if track:
+        from pipeline.commands.linked import evaluate_tracked as run_evaluate  # MLflow takes seconds to import
+    else:
+        from pipeline.commands.evaluate import evaluate as run_evaluate
     result = run_evaluate(loaded, dataset, output, part=split, config=settings, console=out)
     _print_evaluation(result, output)
     _exit(result.summary["cases"], result.failed)
@@ -182,17 +186,24 @@ def predict(
         bool, typer.Option("--overwrite", help="Do cases again that OUTPUT holds, and replace files of others.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
+    track: Annotated[
+        bool | None,
+        typer.Option("--track/--no-track", help="Record it in MLflow; by default where MLflow is in use."),
+    ] = None,
 ) -> None:
     """Write a mask, statistics and a picture for each scan, and a table of all."""
-    from pipeline.commands.models import open_model
+    from pipeline.commands.models import open_model, tracks_predictions
     from pipeline.commands.predict import plan_predictions
-    from pipeline.commands.predict import predict as run_predict
 
     loaded = open_model(model)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
     if dry_run:
         _print_plan(plan_predictions(loaded, source, output, config=settings, overwrite=overwrite))
         return
+    if track or (track is None and tracks_predictions(model)):
+        from pipeline.commands.linked import predict_tracked as run_predict  # MLflow takes seconds to import
+    else:
+        from pipeline.commands.predict import predict as run_predict
     result = run_predict(loaded, source, output, config=settings, overwrite=overwrite, console=out)
     report = f"{output / 'cases.csv'}, {output / 'report.html'}"
     out.print(f"{result.done} done, {result.failed} failed; {report}")
@@ -213,6 +224,23 @@ def summary(
     from pipeline.config.load import load_config
 
     _print_summary(summarise(load_config(config, overrides or []), channels=channels, classes=classes))
+
+
+@app.command()
+def sync(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of runs or of their results.")],
+    wait_seconds: Annotated[float, typer.Option(min=0, help="How long to try, for each folder.")] = 60.0,
+) -> None:
+    """Send MLflow what it could not be told of while its server was away."""
+    from pipeline.commands.sync import sync as run_sync
+
+    left = 0
+    for folder in folders:
+        records = run_sync(folder, wait_seconds)
+        left += records
+        out.print(f"{folder}: " + (f"{count_of(records, 'record')} not sent" if records else "MLflow has everything"))
+    if left:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -251,7 +279,8 @@ def demo(
 
 def main() -> None:
     """Run the command line; every error of a user's ends in one message and its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal has no letter for
@@ -319,7 +348,7 @@ def _label(item: str) -> tuple[str, int]:
 def _print_run(run: "TrainedRun") -> None:
     if run.validation_dice is not None:
         out.print(f"validation   mean Dice {run.validation_dice:.4f}")
-    out.print(f"MLflow run   {run.run_id}")
+    out.print(f"MLflow run   {run.run_id}{'' if run.is_recorded else ' (MLflow does not know it yet)'}")
     out.print(f"model        {run.model}")
 
 

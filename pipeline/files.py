@@ -12,6 +12,9 @@ from typing import Any
 
 from pipeline.errors import OutputError
 
+PARTIAL = ".partial-"
+"""What the names of files begin with that are being written."""
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -25,7 +28,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         ...     nibabel.save(image, path)
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + target.name, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix="-" + target.name, dir=target.parent)
     os.close(handle)
     path = Path(name)
     try:

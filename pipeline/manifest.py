@@ -34,6 +34,8 @@ class Provenance(Section):
     """MLflow run that trained it."""
     dataset: str
     """Name of the data set."""
+    names_cases: bool = False
+    """Whether the names of its cases may leave the machine, as tracking.log_case_names says."""
     dataset_labels: dict[str, int] = Field(default_factory=dict)
     """Labels that dataset.json named, empty where it named none; the model's differ where the settings name others."""
     dataset_modalities: tuple[str, ...] = ()

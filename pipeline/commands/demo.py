@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.commands.evaluate import evaluate
-from pipeline.commands.predict import Predictions, predict
+from pipeline.commands.linked import evaluate_tracked, predict_tracked
+from pipeline.commands.predict import Predictions
 from pipeline.commands.score import Evaluation
 from pipeline.commands.train import TrainedRun, train
 from pipeline.config.load import Config
@@ -47,8 +47,10 @@ def demo(config: Config, console: Console) -> Demo:
     model = load_model(run.model)
     console.rule("evaluate on cases that training did not see")
     evaluation_folder, settings = run.folder / "evaluation", model.manifest.inference
-    evaluation = evaluate(model, config.data.root, evaluation_folder, part="test", config=settings, console=console)
+    evaluation = evaluate_tracked(
+        model, config.data.root, evaluation_folder, part="test", config=settings, console=console
+    )
     console.rule("predict new scans")
     masks, again = run.folder / "predictions", load_model(run.model)
-    predictions = predict(again, new_scans, masks, config=settings, overwrite=False, console=console)
+    predictions = predict_tracked(again, new_scans, masks, config=settings, overwrite=False, console=console)
     return Demo(run, evaluation, evaluation_folder, predictions, masks)

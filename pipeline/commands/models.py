@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.errors import ModelError
 from pipeline.manifest import FILE_NAME
 from pipeline.model import WEIGHTS, Model, load_model
+from pipeline.tracking.address import is_in_use
 
 UNREADABLE_ZIP = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises: no archive, damaged or cut off, a compression that it does not know, encrypted."""
@@ -22,7 +23,7 @@ def open_model(given: str) -> Model:
     Raises:
         ModelError: there is no model there, or it cannot be loaded.
     """
-    if given.startswith(("runs:/", "models:/")):
+    if is_tracked(given):
         return _load_tracked(given)
     path = Path(given)
     if path.suffix.lower() == ".zip" and not path.is_dir():
@@ -30,8 +31,22 @@ def open_model(given: str) -> Model:
     return load_model(path)
 
 
+def is_tracked(given: str) -> bool:
+    """Whether it is one that MLflow keeps."""
+    return given.startswith(("runs:/", "models:/"))
+
+
+def tracks_predictions(given: str) -> bool:
+    """Whether predictions of a model are recorded unasked: where MLflow is in use, so that no clinic gets a database.
+
+    Args:
+        given: the model as the user named it.
+    """
+    return is_tracked(given) or is_in_use()
+
+
 def _load_tracked(uri: str) -> Model:
-    from pipeline.tracking import fetch_model  # mlflow takes seconds to import, and most models are folders
+    from pipeline.tracking.models import fetch_model  # mlflow takes seconds to import, and most models are folders
 
     with tempfile.TemporaryDirectory(prefix="medseg-model-") as folder:
         return load_model(fetch_model(uri, Path(folder)))

@@ -6,24 +6,31 @@ runs/<config name>/<MLflow run id>/
     split.json        who is trained, validated and tested on
     checks.txt        what the integrity check found
     history.csv       a row an epoch
-    last.ckpt         the state after the newest epoch
-    best.ckpt         the state after the epoch with the best validation Dice
+    validation.csv    a row an epoch, validation case and label
+    last.ckpt         the state after the newest epoch; last.previous.ckpt is the one before it
+    best.ckpt         the state after the epoch with the best validation Dice; best.previous.ckpt likewise
+    figures/          augmented patches, validation cases over time, learning curves
+    .tracking/        what has been recorded, and how much of it MLflow has
     model/            the model: model.json and weights.safetensors
     origin/           model.json of the model whose weights the run began with, where there is one
 """
 
 import csv
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipeline.config.load import Config, dump_yaml, load_config
 from pipeline.errors import ModelError
-from pipeline.files import write_csv, write_json, write_text
+from pipeline.files import PARTIAL, write_csv, write_text
+from pipeline.tracking.identity import Identity, Place, read_identity
 from pipeline.wording import enumerate_names
 
 HISTORY = ["epoch", "loss", "learning_rate", "dice", "seconds"]
+VALIDATION = ["epoch", "case", "label", "dice"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,22 @@ class RunFolder:
     @property
     def identity(self) -> Path:
         """The run in MLflow."""
-        return self.root / "run.json"
+        return self.place.identity
+
+    @property
+    def place(self) -> Place:
+        """Where the run's records are kept until MLflow has them."""
+        return Place.of_training(self.root)
+
+    @property
+    def figures(self) -> Path:
+        """The folder of pictures."""
+        return self.root / "figures"
+
+    @property
+    def validation(self) -> Path:
+        """A row an epoch, case and label."""
+        return self.root / "validation.csv"
 
     @property
     def split(self) -> Path:
@@ -78,20 +100,30 @@ class RunFolder:
         return self.root / "model"
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A run in MLflow.
+@contextmanager
+def locked(place: Place) -> Iterator[None]:
+    """Keep other processes from training in the same folder; whatever ends this process gives it free.
 
-    Attributes:
-        run_id: its id.
-        tracking_uri: the server or store that keeps it; None where that is not to be written down.
+    Raises:
+        ModelError: another process trains there.
     """
+    place.outbox.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.outbox / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ModelError(
+            "a run that no other process is training",
+            f"one that is being trained in {place.root}",
+            "Wait for it to end, or stop it.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
-    run_id: str
-    tracking_uri: str | None
 
-
-def begin(folder: RunFolder, config: Config, identity: Identity) -> None:
+def begin(folder: RunFolder, config: Config) -> None:
     """Write what a resumed run needs to find first.
 
     Raises:
@@ -105,7 +137,6 @@ def begin(folder: RunFolder, config: Config, identity: Identity) -> None:
             "Choose another -o, or continue the run with --resume.",
         )
     save_config(folder, config)
-    write_json(folder.identity, asdict(identity))
 
 
 def save_config(folder: RunFolder, config: Config) -> None:
@@ -119,20 +150,32 @@ def reopen(folder: RunFolder) -> tuple[Config, Identity]:
     Raises:
         ModelError: the folder holds no run.
     """
-    try:
-        written = json.loads(folder.identity.read_text(encoding="utf-8"))
-        identity = Identity(str(written["run_id"]), written.get("tracking_uri"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            "the folder of a run, with run.json", f"none in {folder.root}", "Give the RUN_DIR that training named."
-        ) from error
+    identity = read_identity(folder.identity)
     return load_config(folder.config, []), identity
 
 
-def append_history(folder: RunFolder, row: Mapping[str, float | None]) -> None:
-    """Add an epoch; its row and later ones of an earlier try, which a resumed run does again, are replaced."""
-    rows: list[Mapping[str, object]] = []
-    if folder.history.exists():
-        with folder.history.open(newline="", encoding="utf-8") as stream:
-            rows = [old for old in csv.DictReader(stream) if int(old["epoch"]) < int(row["epoch"] or 0)]
-    write_csv(folder.history, HISTORY, [*rows, row])
+def remove_partial(folder: RunFolder) -> None:
+    """Remove what was being written when the run was interrupted."""
+    for path in folder.root.rglob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)
+
+
+def append_rows(path: Path, columns: list[str], rows: Sequence[Mapping[str, object]], *, epoch: int) -> None:
+    """Add the rows of an epoch to a table; those of it and of later ones, which a resumed run does again, go first.
+
+    Args:
+        path: the table; it has a column ``epoch``.
+        columns: its columns.
+        rows: what is added.
+        epoch: which the rows belong to.
+    """
+    kept = [row for row in read_rows(path) if int(row["epoch"]) < epoch]
+    write_csv(path, columns, [*kept, *rows])
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table; none where there is none yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

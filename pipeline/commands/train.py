@@ -3,20 +3,25 @@
 import datetime
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.commands import machine, run_folder
+from pipeline.augmentation.volumes import Sample
+from pipeline.commands import machine, run_folder, tracked_files
 from pipeline.commands.dataset import CheckedDataset, check_for_training
 from pipeline.commands.preparation import PreparedDataset, prepare_dataset
 from pipeline.commands.progress import progress_line
-from pipeline.commands.run_folder import Identity, RunFolder
-from pipeline.config.load import Config
-from pipeline.errors import DatasetError
+from pipeline.commands.run_folder import RunFolder
+from pipeline.commands.surroundings import describe_code_and_machine
+from pipeline.config.load import Config, load_config
+from pipeline.errors import DatasetError, UserError
+from pipeline.files import writing_to
 from pipeline.inference.precision import Compute
 from pipeline.layouts.split import write_split
 from pipeline.manifest import Manifest, Part, Provenance, read_manifest, write_manifest
@@ -24,13 +29,14 @@ from pipeline.model import initial_weights, save_model
 from pipeline.networks.unet import UNet
 from pipeline.provenance import code_commit
 from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
-from pipeline.tracking import TrackedRun, track
+from pipeline.tracking.run import TrackedRun, now_ms, record_failed_start, track
 from pipeline.training.loop import EpochResult, Task, ensure_validated, fit, share_done
 from pipeline.training.schedule import Clock
 from pipeline.training.state import (
     Counters,
     TrainingState,
     average_weights,
+    has_checkpoint,
     load_checkpoint,
     new_network,
     new_state,
@@ -47,13 +53,15 @@ class TrainedRun:
     """What training leaves.
 
     Attributes:
-        run_id: the MLflow run.
+        run_id: the run's id in MLflow, or its own while no server has given it one.
+        is_recorded: whether MLflow knows the run.
         folder: the run's folder.
         model: the model's folder.
         validation_dice: mean Dice of the exported weights, None without validation cases.
     """
 
     run_id: str
+    is_recorded: bool
     folder: Path
     model: Path
     validation_dice: float | None
@@ -132,13 +140,13 @@ def train(config: Config, output: Path | None, console: Console) -> TrainedRun:
     Raises:
         ConfigError, DatasetError, ModelError, ScanError: see their messages; the run is then FAILED in MLflow.
     """
-    clock, commit = Clock.start(), code_commit()
-    with track(config.tracking, config.name) as run:
-        folder = RunFolder(output or Path("runs") / config.name / run.run_id)
-        resolved = config.model_copy(update={"training": machine.settle(config.training, config.network)})
-        run_folder.begin(folder, resolved, Identity(run.run_id, run.uri))
-        run.log_settings(resolved.model_dump(mode="json"))
-        return _carry_out(Job(resolved, folder, run, clock, console, commit))
+    clock, commit, tells = Clock.start(), code_commit(), may_log_case_names(config)
+    with ExitStack() as held, track(config.tracking, config.name, tells_errors=tells) as run:
+        folder = RunFolder(output or Path("runs") / config.name / run.identity.any_id)
+        held.enter_context(run_folder.locked(folder.place))
+        run_folder.begin(folder, config)
+        run.keep_in(folder.place)
+        return _carry_out(Job(config, folder, run, clock, console, commit))
 
 
 def resume(root: Path, console: Console) -> TrainedRun:
@@ -146,27 +154,59 @@ def resume(root: Path, console: Console) -> TrainedRun:
 
     Raises:
         ConfigError: the run was begun on a GPU, and this machine has none.
-        ModelError: the folder holds no run, MLflow does not know it, or its checkpoint cannot be read.
+        ModelError: the folder holds no run, another process trains it, MLflow does not know it, or its checkpoints
+            cannot be read.
     """
     clock, commit = Clock.start(), code_commit()
     folder = RunFolder(root)
     config, identity = run_folder.reopen(folder)
     machine.check_device(config.training)  # before MLflow hears of it: a run that cannot go on here has not failed
-    with track(config.tracking, config.name, run_id=identity.run_id, uri=identity.tracking_uri) as run:
+    tells = may_log_case_names(config)
+    with (
+        run_folder.locked(folder.place),
+        track(config.tracking, config.name, continues=identity, place=folder.place, tells_errors=tells) as run,
+    ):
+        run_folder.remove_partial(folder)
         return _carry_out(Job(config, folder, run, clock, console, commit))
 
 
+def read_config(path: Path, overrides: list[str]) -> Config:
+    """Read a configuration; where it cannot be used, the run that it was to be has failed, and MLflow says why.
+
+    Raises:
+        ConfigError: every problem of the file and the overrides.
+    """
+    try:
+        return load_config(path, overrides)
+    except UserError as error:
+        record_failed_start(path.stem, error)
+        raise
+
+
 def _carry_out(job: Job) -> TrainedRun:
-    assert job.config.training.threads is not None
-    torch.set_num_threads(job.config.training.threads)
-    data = _read_data(job)
-    state = _starting_state(job, data)
-    task = _task(job, data, state.counters)
-    _run_epochs(job, task, state, labels=list(data.labels))
-    if job.config.training.export == "best" and job.folder.best.exists():
-        load_checkpoint(job.folder.best, state)
-    ensure_validated(state, task)
-    return _export(job, data, state)
+    with writing_to(job.folder.root):
+        job = _settle(job)
+        data = _read_data(job)
+        state = _starting_state(job, data)
+        task = _task(job, data, state.counters)
+        job.run.sample_system()
+        _run_epochs(job, task, state, data=data)
+        if job.config.training.export == "best" and has_checkpoint(job.folder.best):
+            load_checkpoint(job.folder.best, state)
+        ensure_validated(state, task)
+        return _export(job, data, state)
+
+
+def _settle(job: Job) -> Job:
+    """Choose what depends on the machine, once; a resumed run finds it in its configuration."""
+    config = job.config
+    settled = config.model_copy(update={"training": machine.settle(config.training, config.network)})
+    run_folder.save_config(job.folder, settled)
+    job.run.log_settings(settled.model_dump(mode="json"))
+    job.run.set_tags(describe_code_and_machine("train", job.commit))
+    assert settled.training.threads is not None
+    torch.set_num_threads(settled.training.threads)
+    return replace(job, config=settled)
 
 
 def _read_data(job: Job) -> Data:
@@ -219,7 +259,8 @@ def _record_data(job: Job, checked: CheckedDataset) -> None:
     """Write down what is trained on; files that name cases leave this machine only where they may."""
     folder, parts = job.folder, checked.split
     write_split(folder.split, parts, checked.split_config)
-    job.run.set_tags({"commit": job.commit or "unknown", "dataset": checked.dataset.name})
+    job.run.set_tags({"dataset": checked.dataset.name})
+    job.run.log_datasets(tracked_files.used_datasets(checked))
     for path in (folder.config, *((folder.split, folder.checks) if may_log_case_names(job.config) else ())):
         job.run.log_file(path)
     job.console.print(
@@ -241,13 +282,15 @@ def may_log_case_names(config: Config) -> bool:
 
 def _starting_state(job: Job, data: Data) -> TrainingState:
     """The state to go on from: the last checkpoint, or else new weights or those of network.init_from."""
-    config, resumed = job.config, job.folder.last.exists()
+    config, resumed = job.config, has_checkpoint(job.folder.last)
+    torch.manual_seed(config.training.seed)
     network = new_network(config.network, channels=data.channels, classes=data.classes, seed=config.training.seed)
     if config.network.init_from is not None and data.origin is not None and not resumed:
         _take_over(config.network.init_from, data.origin, network)
     state = new_state(network, config.training.optimiser, job.compute, dimensions=config.network.dimensions)
     if resumed:
         load_checkpoint(job.folder.last, state)
+        _write_down(job, state.record)  # what the interruption may have come before
     return state
 
 
@@ -276,21 +319,54 @@ def _task(job: Job, data: Data, counters: Counters) -> Task:
     )
 
 
-def _run_epochs(job: Job, task: Task, state: TrainingState, *, labels: list[str]) -> None:
+def _run_epochs(job: Job, task: Task, state: TrainingState, *, data: Data) -> None:
+    """Train; an epoch is done once its checkpoint is there, which holds what is then written down of it."""
     counters = state.counters
+    pictures = tracked_files.Pictures(job.folder, job.run, list(data.labels), data.prepared.fitted.spacing_mm)
+    if counters.step == 0:
+        pictures.draw_patches(_first_batch(job, data))
     with progress_line(job.console, "training", done=share_done(counters, task)) as progress:
         for result in fit(state, task):
-            _record_epoch(job, result, labels)
+            state.record = _record(result, data)
+            if result.cases is not None and pictures.is_due(counters.validations, finished=result.finished):
+                pictures.draw_validation(state.average, task, result.epoch)
             _save(job.folder, state, is_best=result.is_best)
+            _write_down(job, state.record)
             progress.update(result.share, _progress_text(result, counters), important=result.finished)
+    pictures.draw_curves()
 
 
-def _record_epoch(job: Job, result: EpochResult, labels: list[str]) -> None:
+def _record(result: EpochResult, data: Data) -> dict[str, Any]:
+    """What an epoch came to, in plain values."""
     mean = mean_dice(result.dice) if result.dice else None
     metrics = {"loss": result.loss, "learning_rate": result.learning_rate, "dice": mean, "seconds": result.seconds}
-    by_label = dict(zip(labels, result.dice, strict=True)) if result.dice else {}
-    run_folder.append_history(job.folder, {"epoch": result.epoch, **metrics})
-    job.run.log_metrics(metrics | {f"dice_{name}": dice for name, dice in by_label.items()}, result.epoch)
+    by_label = dict(zip(data.labels, result.dice, strict=True)) if result.dice else {}
+    return {
+        "epoch": result.epoch,
+        "time_ms": now_ms(),
+        "metrics": metrics,
+        "labels": {f"dice_{name}": dice for name, dice in by_label.items()},
+        "cases": _case_rows(result, data),
+    }
+
+
+def _case_rows(result: EpochResult, data: Data) -> list[dict[str, Any]]:
+    names = [case.stored.name for case in data.prepared.validation]
+    return [
+        {"epoch": result.epoch, "case": name, "label": label, "dice": dice}
+        for name, row in zip(names, result.cases or [], strict=False)
+        for label, dice in zip(data.labels, row, strict=True)
+    ]
+
+
+def _write_down(job: Job, record: dict[str, Any]) -> None:
+    """Write the record of an epoch to the tables and to MLflow; what is there already is not written twice."""
+    folder, epoch, metrics = job.folder, record["epoch"], record["metrics"]
+    row = {"epoch": epoch, **metrics}
+    run_folder.append_rows(folder.history, run_folder.HISTORY, [row], epoch=epoch)
+    if record["cases"]:
+        run_folder.append_rows(folder.validation, run_folder.VALIDATION, record["cases"], epoch=epoch)
+    job.run.log_metrics(metrics | record["labels"], epoch, time_ms=record["time_ms"])
 
 
 def _save(folder: RunFolder, state: TrainingState, *, is_best: bool) -> None:
@@ -306,12 +382,20 @@ def _progress_text(result: EpochResult, counters: Counters) -> str:
     return f"epoch {result.epoch}  loss {result.loss:.3f}{shown}"
 
 
+def _first_batch(job: Job, data: Data) -> list[Sample]:
+    """The patches of the first batch, as the network sees them."""
+    patches = PatchDataset(data.prepared.train, job.config.training, job.config.augmentation)
+    keys = next(iter(BatchPlan(len(data.prepared.train), job.config.training, 0)))
+    return [patches[key] for key in keys[: tracked_files.SHOWN]]
+
+
 def _export(job: Job, data: Data, state: TrainingState) -> TrainedRun:
     folder = job.folder
     save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
-    job.run.log_model(folder.model)
-    job.run.log_file(folder.history)
-    return TrainedRun(job.run.run_id, folder.root, folder.model, state.counters.last_dice)
+    tracked_files.log_results(folder, job.run, job.config.tracking, names_cases=may_log_case_names(job.config))
+    identity = job.run.identity
+    known = identity.run_id is not None
+    return TrainedRun(identity.any_id, known, folder.root, folder.model, state.counters.last_dice)
 
 
 def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:
@@ -340,6 +424,7 @@ def _provenance(job: Job, data: Data, counters: Counters) -> Provenance:
         commit=job.commit,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         run_id=job.run.run_id,
+        names_cases=may_log_case_names(job.config),
         dataset=dataset.name,
         dataset_labels=dataset.own_labels,
         dataset_modalities=dataset.own_modalities,

@@ -16,7 +16,7 @@ from pipeline.inference.precision import Compute
 from pipeline.losses import SegmentationLoss
 from pipeline.training.schedule import Clock, learning_rate, time_share
 from pipeline.training.state import Counters, TrainingState, update_average
-from pipeline.training.validation import Validation, mean_dice, validate
+from pipeline.training.validation import CaseDice, Validation, mean_by_class, mean_dice, validate
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class EpochResult:
         epoch: number of the epoch, from 1.
         loss: mean training loss.
         learning_rate: of the last step.
-        dice: validation Dice of each class above 0, or None where this epoch was not validated.
+        cases: validation Dice of each case and class above 0, or None where this epoch was not validated.
         is_best: whether its mean Dice is the best so far.
         share: share of the training that is done.
         seconds: time trained so far.
@@ -63,11 +63,16 @@ class EpochResult:
     epoch: int
     loss: float
     learning_rate: float
-    dice: list[float | None] | None
+    cases: list[CaseDice] | None
     is_best: bool
     share: float
     seconds: float
     finished: bool
+
+    @property
+    def dice(self) -> CaseDice | None:
+        """Mean validation Dice of each class above 0."""
+        return None if self.cases is None else mean_by_class(self.cases)
 
 
 class OutOfTimeError(ConfigError):
@@ -99,12 +104,12 @@ def fit(state: TrainingState, task: Task) -> Iterator[EpochResult]:
         counters.epoch += 1
         over = bound_reached(counters, task)
         due = over or counters.epoch % task.config.validate_every == 0
-        dice = validate(state.average, task.validation, task.compute) if due and task.validation.cases else None
-        best = dice is not None and counters.note_validation(mean_dice(dice))
+        cases = validate(state.average, task.validation, task.compute) if due and task.validation.cases else None
+        best = cases is not None and counters.note_validation(mean_dice(mean_by_class(cases)))
         over = over or is_stale(counters, task.config)
         counters.seconds = task.clock.seconds
         share = share_done(counters, task)
-        yield EpochResult(counters.epoch, mean_loss, rate, dice, best, share, counters.seconds, over)
+        yield EpochResult(counters.epoch, mean_loss, rate, cases, best, share, counters.seconds, over)
 
 
 def ensure_validated(state: TrainingState, task: Task) -> None:
@@ -114,7 +119,8 @@ def ensure_validated(state: TrainingState, task: Task) -> None:
     """
     counters = state.counters
     if task.validation.cases and counters.validated_epoch != counters.epoch:
-        counters.note_validation(mean_dice(validate(state.average, task.validation, task.compute)))
+        rows = validate(state.average, task.validation, task.compute)
+        counters.note_validation(mean_dice(mean_by_class(rows)))
 
 
 def begin(counters: Counters, task: Task) -> None:

@@ -1,8 +1,10 @@
 """Everything that training changes, and its checkpoint: one file, written whole or not at all."""
 
 import copy
+import logging
 import pickle
-from dataclasses import asdict, dataclass
+import zipfile
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from pipeline.files import atomic_path
 from pipeline.inference.precision import Compute
 from pipeline.networks.unet import UNet
 
-FORMAT = 3
+log = logging.getLogger(__name__)
+FORMAT = 4
 """Of checkpoints: counted up whenever an older one could not be gone on from."""
 
 
@@ -29,6 +32,7 @@ class Counters:
         step: optimiser steps done.
         seconds: time spent until the last checkpoint.
         setup_seconds: the part of it before the first step, in which data was read and prepared.
+        validations: how many have been made.
         validated_epoch: the epoch after which the newest validation was made; 0 before the first.
         last_dice: mean Dice of that validation; None where no structure was there to find.
         best_dice: the best mean Dice so far.
@@ -39,6 +43,7 @@ class Counters:
     step: int = 0
     seconds: float = 0.0
     setup_seconds: float = 0.0
+    validations: int = 0
     validated_epoch: int = 0
     last_dice: float | None = None
     best_dice: float | None = None
@@ -46,6 +51,7 @@ class Counters:
 
     def note_validation(self, dice: float | None) -> bool:
         """Take down the mean Dice of the weights as they are; returns whether it is the best so far."""
+        self.validations += 1
         self.validated_epoch, self.last_dice = self.epoch, dice
         if dice is None:
             return False
@@ -65,6 +71,7 @@ class TrainingState:
         optimiser: with its moments.
         scaler: loss scaling, in use for fp16 only.
         counters: how far it is.
+        record: what the newest epoch came to, in plain values; whoever resumes can write it down again.
     """
 
     network: UNet
@@ -72,6 +79,7 @@ class TrainingState:
     optimiser: optim.Optimizer
     scaler: torch.amp.GradScaler
     counters: Counters
+    record: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers only, so that loading needs no code."""
@@ -82,6 +90,8 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "counters": asdict(self.counters),
+            "record": self.record,
+            "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -90,7 +100,10 @@ class TrainingState:
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.scaler.load_state_dict(saved["scaler"])
-        self.counters = Counters(**saved["counters"])
+        self.counters, self.record = Counters(**saved["counters"]), saved["record"]
+        torch.set_rng_state(saved["random"]["cpu"])
+        if len(saved["random"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(saved["random"]["cuda"])
 
 
 def new_network(config: NetworkConfig, *, channels: int, classes: int, seed: int) -> UNet:
@@ -122,26 +135,65 @@ def update_average(state: TrainingState, decay: float) -> None:
 
 
 def save_checkpoint(path: Path, state: TrainingState) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, whole or not at all; the file that was there before is kept as `previous`.
+
+    Raises:
+        OSError: it cannot be written; the file that was there is as it was.
+    """
     with atomic_path(path) as partial:
         torch.save(state.to_dict(), partial)
+        if path.exists():
+            path.replace(previous(path))
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one at ``path`` is."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether there is one at ``path``, or the one before it."""
+    return path.exists() or previous(path).exists()
 
 
 def load_checkpoint(path: Path, state: TrainingState) -> None:
-    """Go on from a checkpoint.
+    """Go on from a checkpoint, or from the one before it where it is damaged or was never finished.
 
     Raises:
-        ModelError: the file is damaged, or belongs to another network or another version.
+        ModelError: both are damaged, or belong to another network or another version.
     """
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        _load(path, state)
+    except ModelError as error:
+        if not previous(path).exists():
+            raise
+        log.warning("%s cannot be read (%s); the run goes on from the one before it", path.name, error.found)
+        _load(previous(path), state)
+
+
+def _load(path: Path, state: TrainingState) -> None:
+    try:
+        saved = torch.load(_intact(path), map_location="cpu", weights_only=True)
         if not isinstance(saved, dict) or saved.get("format") != FORMAT:
             raise _not_loaded(f"{path}: another version of medseg wrote it")
         state.restore(saved)
-    except (pickle.UnpicklingError, EOFError) as error:  # their messages are empty, or advise to load it unsafely
+    except (pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as error:  # their messages are no help
         raise _not_loaded(f"{path}: it is damaged, or something else") from error
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise _not_loaded(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _intact(path: Path) -> Path:
+    """The path, once every byte of the archive has been compared with its checksum, which torch does not do.
+
+    Raises:
+        BadZipFile: one differs.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
+    return path
 
 
 def _not_loaded(found: str) -> ModelError:

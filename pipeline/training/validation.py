@@ -6,6 +6,7 @@ times as long, and `keep_largest`. The overlap is that of the inference settings
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,20 +46,32 @@ class Validation:
     overlap: float
 
 
-def validate(network: UNet, validation: Validation, compute: Compute) -> list[float | None]:
-    """Mean Dice of each class above 0.
+CaseDice = list[float | None]
+"""Dice of each class above 0 in one case; None where truth and prediction both lack the class."""
 
-    A case where truth and prediction both lack a class does not count for it; None where no case counts.
-    """
-    run = network_function(network, compute)
+
+def validate(network: UNet, validation: Validation, compute: Compute) -> list[CaseDice]:
+    """Dice of each case, in the order of the cases."""
     rows = []
+    for case in validation.cases:
+        mask = restore(predict_scores(network, case.stored, validation, compute=compute), case.stored.trail)
+        rows.append([Overlap.of(mask == value, case.truth == value).dice for value in range(1, validation.classes)])
+    return rows
+
+
+def predict_scores(
+    network: UNet, case: StoredCase, validation: Validation, *, compute: Compute
+) -> NDArray[np.floating[Any]]:
+    """Logits of a prepared case (classes, I, J, K), on the grid that it was prepared to."""
     with torch.inference_mode():
-        for case in validation.cases:
-            image = torch.from_numpy(case.stored.image())
-            scores = sliding_window(run, image, validation.patch_size, overlap=validation.overlap)
-            mask = restore(scores.numpy(), case.stored.trail)
-            rows.append([Overlap.of(mask == value, case.truth == value).dice for value in range(1, validation.classes)])
-    return [mean_dice([row[index] for row in rows]) for index in range(validation.classes - 1)]
+        image = torch.from_numpy(case.image())
+        run = network_function(network, compute)
+        return sliding_window(run, image, validation.patch_size, overlap=validation.overlap).numpy()
+
+
+def mean_by_class(rows: Sequence[CaseDice]) -> CaseDice:
+    """Mean over cases of each class above 0; a case does not count for a class that it has no Dice of."""
+    return [mean_dice(column) for column in zip(*rows, strict=True)]
 
 
 def mean_dice(values: Sequence[float | None]) -> float | None:

@@ -12,7 +12,9 @@ from pipeline.commands.models import open_model
 from pipeline.config.tracking import TrackingConfig
 from pipeline.errors import ModelError
 from pipeline.manifest import read_manifest
-from pipeline.tracking import track
+from pipeline.tracking.identity import Place
+from pipeline.tracking.run import track
+from pipeline.tracking.sending import MODEL
 
 WriteModel = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated")  # what MLflow asks of SQLAlchemy
@@ -43,7 +45,9 @@ def run_id(
     else:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
     with track(TrackingConfig(), "threshold") as run:
-        run.log_model(write_model())
+        run.keep_in(Place.of_training(tmp_path))
+        run.log_file(write_model(), MODEL)
+    assert run.run_id is not None
     return run.run_id
 
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,19 @@ from rich.console import Console
 
 from pipeline.commands import dataset as preliminaries
 from pipeline.commands import run_folder
+from pipeline.commands import train as train_module
 from pipeline.commands.evaluate import evaluate
-from pipeline.commands.run_folder import Identity, RunFolder
-from pipeline.commands.train import TrainedRun, may_log_case_names, resume, train
+from pipeline.commands.run_folder import RunFolder
+from pipeline.commands.train import TrainedRun, may_log_case_names, read_config, resume, train
 from pipeline.errors import ConfigError, DatasetError, ModelError
 from pipeline.files import file_sha256
 from pipeline.losses import SegmentationLoss
 from pipeline.manifest import read_manifest
 from pipeline.model import load_model
-from pipeline.tracking import TrackedRun
+from pipeline.tracking.identity import Identity, write_identity
+from pipeline.tracking.run import TrackedRun
 from pipeline.training import loop
+from pipeline.training.state import TrainingState
 from tests.commands.conftest import SAMPLES, TINY, settings
 from tests.conftest import Planted
 
@@ -80,7 +83,7 @@ def test_a_run_leaves_its_folder_its_model_and_its_record(dataset: Path) -> None
         assert [metric.step for metric in client.get_metric_history(run.run_id, name)] == [1, 2], name
     assert {item.path for item in client.list_artifacts(run.run_id)} >= {"model", "split.json", "config.yaml"}
     logged = {item.path for item in client.list_artifacts(run.run_id, "model")}
-    assert logged == {"model/model.json", "model/weights.safetensors"}
+    assert logged >= {"model/model.json", "model/weights.safetensors", "model/MLmodel", "model/requirements.txt"}
     rows = history(run.folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[-1]["dice"]) == pytest.approx(run.validation_dice)
@@ -100,14 +103,30 @@ def test_another_seed_gives_other_weights(dataset: Path) -> None:
 
 
 @contextmanager
+def interrupted_before_checkpoint(epoch: int) -> Iterator[None]:
+    """Training in which an interrupt arrives before the checkpoint of an epoch."""
+    save = train_module._save
+
+    def interrupt(folder: RunFolder, state: TrainingState, *, is_best: bool) -> None:
+        if state.counters.epoch == epoch:
+            raise KeyboardInterrupt("of a test")
+        save(folder, state, is_best=is_best)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "_save", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="of a test"):
+            yield
+
+
+@contextmanager
 def interrupted(epoch: int) -> Iterator[None]:
-    """Training in which an interrupt arrives before an epoch is recorded in MLflow."""
+    """Training in which an interrupt arrives after the checkpoint of an epoch, before MLflow hears of the epoch."""
     record = TrackedRun.log_metrics
 
-    def interrupt(run: TrackedRun, metrics: dict[str, float | None], step: int) -> None:
+    def interrupt(run: TrackedRun, metrics: dict[str, float | None], step: int, *, time_ms: int) -> None:
         if step == epoch:
             raise KeyboardInterrupt("of a test")
-        record(run, metrics, step)
+        record(run, metrics, step, time_ms=time_ms)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrackedRun, "log_metrics", interrupt)
@@ -127,12 +146,13 @@ def averages(checkpoint: Path) -> dict[str, Any]:
     return weights
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])  # before any checkpoint, in the middle, and in the last epoch
+@pytest.mark.parametrize("moment", [interrupted_before_checkpoint, interrupted])
+@pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_run_that_was_interrupted_and_resumed_ends_with_the_weights_of_an_undisturbed_one(
-    dataset: Path, tmp_path: Path, epoch: int
+    dataset: Path, tmp_path: Path, epoch: int, moment: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     whole = train(settings(dataset, "training.max_epochs=3"), tmp_path / "whole", QUIET)
-    with interrupted(epoch):
+    with moment(epoch):
         train(settings(dataset, "training.max_epochs=3"), tmp_path / "cut", QUIET)
     run_id = identity(tmp_path / "cut")["run_id"]
     assert recorded(run_id)[1].info.status == "KILLED"
@@ -181,9 +201,9 @@ def test_a_run_that_mlflow_does_not_know_is_not_resumed(
 def test_a_run_resumed_with_its_minutes_used_up_tells_the_dice_of_the_weights_that_it_exports(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([0.9, 0.8, 0.4])  # of epochs 2 and 4, and of what is exported
-    monkeypatch.setattr(loop, "validate", lambda *_: [next(scores)] * 2)
-    with interrupted(4):  # the last checkpoint is that of epoch 3, which was not validated
+    scores = iter([0.9, 0.4])  # of epoch 2, and of what is exported
+    monkeypatch.setattr(loop, "validate", lambda *_: [[next(scores)] * 2])
+    with interrupted(3):  # the last checkpoint is that of epoch 3, which was not validated
         train(settings(dataset, "training.max_epochs=9", "training.validate_every=2"), tmp_path / "cut", QUIET)
     config = tmp_path / "cut" / "config.yaml"
     config.write_text(config.read_text().replace("max_minutes: null", "max_minutes: 0.000001"))
@@ -195,7 +215,7 @@ def test_the_weights_with_the_best_dice_are_exported_where_that_is_asked_for(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.25, 0.75, 0.5])
-    monkeypatch.setattr(loop, "validate", lambda *_: [next(scores)] * 2)
+    monkeypatch.setattr(loop, "validate", lambda *_: [[next(scores)] * 2])
     run = train(settings(dataset, "training.max_epochs=3", "training.export=best"), None, QUIET)
     best, last = averages(run.folder / "best.ckpt"), averages(run.folder / "last.ckpt")
     exported = load_model(run.model).network.state_dict()
@@ -231,7 +251,8 @@ def test_a_damaged_data_set_fails_the_run_with_all_findings_in_one_message(
     assert "3 errors" in (tmp_path / "run" / "checks.txt").read_text()
     _, record = recorded()
     assert record.info.status == "FAILED"
-    assert record.data.tags["error"] == "DatasetError; the output of the command has its message"  # no case, no path
+    assert record.data.tags["error"].startswith("Expected a data set without errors")
+    assert "shapes_002" in record.data.tags["mlflow.note.content"]  # what MLflow's page of the run shows first
 
 
 def test_hundreds_of_equal_findings_are_one_paragraph_of_the_message(dataset: Path, tmp_path: Path) -> None:
@@ -250,16 +271,47 @@ def test_an_error_in_training_fails_the_run_and_says_why(dataset: Path, monkeypa
     monkeypatch.setattr(SegmentationLoss, "forward", diverge)
     with pytest.raises(ConfigError, match=r"Expected a finite loss; found nan at step 0\. Lower training\.optimiser"):
         train(settings(dataset), None, QUIET)
-    _, record = recorded()
+    client, record = recorded()
     assert record.info.status == "FAILED"
-    assert record.data.tags["error"] == "DivergedError; the output of the command has its message"
+    message = "Expected a finite loss; found nan at step 0. Lower training.optimiser.learning_rate."
+    assert record.data.tags["error"] == message
+    assert record.data.tags["mlflow.note.content"] == f"**Failed.** {message}"
+    assert "traceback.txt" in {item.path for item in client.list_artifacts(record.info.run_id)}
+
+
+def test_the_text_of_an_error_stays_here_where_cases_are_not_to_be_named(
+    dataset: Path, tmp_path: Path, write_volume: WriteVolume
+) -> None:
+    write_volume(min((dataset / "labelsTr").iterdir()), np.ones((4, 4, 4), np.uint8))
+    with pytest.raises(DatasetError, match="shapes_001"):
+        train(settings(dataset, "tracking.log_case_names=false"), tmp_path / "run", QUIET)
+    client, record = recorded()
+    assert record.data.tags["error"] == "DatasetError; the output of the command has its message"
+    assert not any("shapes_001" in value for value in record.data.tags.values())
+    assert {item.path for item in client.list_artifacts(record.info.run_id)} == set()
+
+
+def test_what_an_error_said_is_gone_once_the_run_goes_on(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationLoss, "forward", lambda *_: torch.tensor(torch.nan))
+        with pytest.raises(ConfigError, match="a finite loss"):
+            train(settings(dataset), Path("run"), QUIET)
+    run = resume(Path("run"), QUIET)
+    _, record = recorded(run.run_id)
+    assert record.info.status == "FINISHED"
+    assert not {"error", "mlflow.note.content"} & record.data.tags.keys()
 
 
 def test_the_files_that_name_cases_stay_in_the_folder_of_the_run_where_that_is_asked_for(dataset: Path) -> None:
     run = train(settings(dataset, "training.max_epochs=1", "tracking.log_case_names=false"), None, QUIET)
     client, _ = recorded(run.run_id)
-    assert {item.path for item in client.list_artifacts(run.run_id)} == {"config.yaml", "history.csv", "model"}
+    logged = {item.path for item in client.list_artifacts(run.run_id)}
+    unnamed = {"config.yaml", "history.csv", "model", "packages.txt", "figures", "images", "validation_cases.json"}
+    assert logged == unnamed
     assert (run.folder / "split.json").is_file()
+    table = Path(client.download_artifacts(run.run_id, "validation_cases.json")).read_text()
+    assert "case 0" in table
+    assert "shapes" not in table
 
 
 def test_labels_of_two_sides_are_not_trained_with_left_and_right_mirrored(
@@ -302,7 +354,8 @@ def test_a_run_of_a_gpu_is_not_resumed_without_one(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     begun = settings(dataset, "training.device=cuda")
-    run_folder.begin(RunFolder(tmp_path / "run"), begun, Identity("no run of MLflow", None))
+    run_folder.begin(RunFolder(tmp_path / "run"), begun)
+    write_identity(tmp_path / "run" / "run.json", Identity("sqlite:///none.db", "no run of MLflow"), keep_uri=True)
     with pytest.raises(
         ConfigError, match=r"none on this machine\. Resume it where there is one, or set training\.device"
     ):
@@ -323,7 +376,7 @@ def test_faults_of_a_data_set_end_the_command_with_code_2_and_each_of_them_named
     assert not (tmp_path / "run" / "model").exists()
     _, record = recorded()
     assert record.info.status == "FAILED"
-    assert not any(case in value for case, _ in planted.faults for value in record.data.tags.values())
+    assert all(case in record.data.tags["error"] for case, _ in planted.faults)
 
 
 def test_labels_that_the_settings_rename_are_kept_under_both_names_and_the_data_set_can_be_evaluated(
@@ -414,3 +467,45 @@ def test_case_names_that_tell_patients_apart_are_not_recorded_unless_that_is_ask
     dataset: Path, overrides: list[str], may: bool
 ) -> None:
     assert may_log_case_names(settings(dataset, *overrides)) == may
+
+
+def test_two_processes_do_not_train_in_one_folder(dataset: Path, tmp_path: Path) -> None:
+    with interrupted(1):
+        train(settings(dataset), tmp_path / "cut", QUIET)
+    message = r"a run that no other process is training; found one that is"
+    with run_folder.locked(RunFolder(tmp_path / "cut").place), pytest.raises(ModelError, match=message):
+        resume(tmp_path / "cut", QUIET)
+    assert resume(tmp_path / "cut", QUIET).run_id == identity(tmp_path / "cut")["run_id"]
+
+
+def test_mlflow_knows_the_data_the_machine_the_packages_and_the_pictures_of_a_run(dataset: Path) -> None:
+    run = train(settings(dataset), None, QUIET)
+    client, record = recorded(run.run_id)
+    assert record.inputs is not None
+    used = {each.tags[0].value: each.dataset for each in record.inputs.dataset_inputs}
+    assert used.keys() == {"training", "validation", "testing"}
+    assert used["training"].name == "Shapes"
+    assert len({each.digest for each in used.values()}) == 3
+    assert json.loads(used["training"].profile or "") == {"cases": 3}
+    for tag in ("commit", "git.dirty", "hardware.cores", "hardware.gpus", "version.torch", "mlflow.source.name"):
+        assert record.data.tags[tag], tag
+    figures = {Path(item.path).name for item in client.list_artifacts(run.run_id, "figures")}
+    assert figures == {"patch_0.png", "patch_1.png", "learning_curves.png", "learning_curves.svg"}
+    pictures = [item.path for item in client.list_artifacts(run.run_id, "images") if item.path.endswith(".png")]
+    assert len(pictures) == 2  # of the one validation case, in both epochs
+    table = json.loads(Path(client.download_artifacts(run.run_id, "validation_cases.json")).read_text())
+    assert table["columns"] == ["epoch", "case", "label", "dice"]
+    assert [row[0] for row in table["data"]] == [1, 1, 2, 2]
+    packages = Path(client.download_artifacts(run.run_id, "packages.txt")).read_text().splitlines()
+    assert any(line.startswith("torch==") for line in packages)
+
+
+def test_a_configuration_that_cannot_be_used_is_a_failed_run_that_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: broken\ntraining: {max_epoch: 3}\n")
+    with pytest.raises(ConfigError, match="max_epoch"):
+        read_config(broken, [])
+    client = MlflowClient()
+    (record,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert (record.info.status, record.info.run_name) == ("FAILED", "broken")
+    assert "max_epoch" in record.data.tags["mlflow.note.content"]

@@ -35,7 +35,7 @@ from pipeline.training.state import (
     new_state,
     save_checkpoint,
 )
-from pipeline.training.validation import Validation, ValidationCase, mean_dice, validate
+from pipeline.training.validation import Validation, ValidationCase, mean_by_class, mean_dice, validate
 
 CPU = Compute(torch.device("cpu"), "fp32")
 NETWORK = NetworkConfig(features=(4, 8, 8), deep_supervision=1)
@@ -200,7 +200,7 @@ def test_weights_that_were_not_validated_are_validated_before_their_dice_is_told
     next(epochs)
     assert (state.counters.validated_epoch, state.counters.last_dice) == (0, None)
     ensure_validated(state, todo)
-    expected = mean_dice(validate(state.average, todo.validation, CPU))
+    expected = mean_dice(mean_by_class(validate(state.average, todo.validation, CPU)))
     assert (state.counters.validated_epoch, state.counters.last_dice) == (1, expected)
     ensure_validated(state, replace(todo, validation=validation(cases[:1])))
     assert state.counters.last_dice == expected  # nothing is validated twice
@@ -296,9 +296,11 @@ def test_validation_scores_each_case_on_its_own_grid(cases: list[ValidationCase]
         def forward(self, x: Tensor) -> list[Tensor]:
             return [torch.cat([torch.zeros_like(x), 10 * (x - 0.7)], 1)]
 
-    (dice,) = validate(Threshold(), validation(cases), CPU)  # type: ignore[arg-type]
-    assert dice is not None
-    assert 0.8 < dice < 1.0
+    rows = validate(Threshold(), validation(cases), CPU)  # type: ignore[arg-type]
+    assert len(rows) == len(cases)
+    for (dice,) in rows:
+        assert dice is not None
+        assert 0.8 < dice < 1.0
 
 
 def test_a_class_that_no_case_has_is_left_out_of_the_mean(cases: list[ValidationCase]) -> None:
@@ -308,8 +310,9 @@ def test_a_class_that_no_case_has_is_left_out_of_the_mean(cases: list[Validation
         def forward(self, x: Tensor) -> list[Tensor]:
             return [torch.cat([x * 0 + 1, x * 0, x * 0], 1)]
 
-    dice = validate(Nothing(), validation(cases, classes=3), CPU)  # type: ignore[arg-type]
+    dice = mean_by_class(validate(Nothing(), validation(cases, classes=3), CPU))  # type: ignore[arg-type]
     assert dice == [0.0, None]
+    assert mean_by_class([[0.5, 1.0], [None, 0.5]]) == [0.5, 0.75]
     assert mean_dice(dice) == 0.0
     assert mean_dice([0.5, None, 1.0]) == 0.75
     assert mean_dice([None]) is None

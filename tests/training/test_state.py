@@ -1,5 +1,6 @@
 import itertools
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.training.state import (
     Counters,
     TrainingState,
     average_weights,
+    has_checkpoint,
     load_checkpoint,
     new_network,
     new_state,
@@ -131,6 +133,69 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: Callable[[bytes
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelError, match=r"a checkpoint of this run's network; found .*last\.ckpt: .*Start the run"):
         load_checkpoint(path, make())
+
+
+def test_a_checkpoint_that_is_damaged_in_one_byte_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    save_checkpoint(path, trained())
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        weights = max(archive.infolist(), key=lambda item: item.file_size)
+    content[weights.header_offset + 200 + weights.file_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"last\.ckpt: it is damaged"):
+        load_checkpoint(path, make())
+
+
+@pytest.mark.parametrize("ending", ["damaged", "never finished"])
+def test_where_the_newest_checkpoint_cannot_be_read_the_one_before_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str
+) -> None:
+    path, state, other = tmp_path / "last.ckpt", trained(), make(seed=9)
+    state.counters.epoch = 1
+    save_checkpoint(path, state)
+    state.counters.epoch = 2
+    save_checkpoint(path, state)
+    load_checkpoint(path, other)
+    assert other.counters.epoch == 2
+    path.write_bytes(path.read_bytes()[:1000]) if ending == "damaged" else path.unlink()
+    assert has_checkpoint(path)
+    load_checkpoint(path, other)
+    assert other.counters.epoch == 1
+    assert "the run goes on from the one before it" in caplog.text
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, state = tmp_path / "last.ckpt", trained()
+    for state.counters.epoch in (1, 2):
+        save_checkpoint(path, state)
+
+    def full(_: object, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    state.counters.epoch = 3
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            save_checkpoint(path, state)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["last.ckpt", "last.previous.ckpt"]
+    other = make(seed=9)
+    load_checkpoint(path, other)
+    assert other.counters.epoch == 2
+
+
+def test_a_checkpoint_brings_back_the_random_states_and_the_record_of_its_epoch(tmp_path: Path) -> None:
+    state = trained()
+    state.record = {"epoch": 3, "metrics": {"loss": 0.5, "dice": None}}
+    save_checkpoint(tmp_path / "last.ckpt", state)
+    expected = torch.rand(3)
+    other = make(seed=9)
+    load_checkpoint(tmp_path / "last.ckpt", other)
+    assert torch.equal(torch.rand(3), expected)
+    assert other.record == state.record
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:

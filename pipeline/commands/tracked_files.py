@@ -1,0 +1,164 @@
+"""What MLflow gets of a training run beside its settings and metrics: its data, pictures, tables and model."""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.augmentation.volumes import Sample
+from pipeline.commands import run_folder
+from pipeline.commands.dataset import CheckedDataset
+from pipeline.commands.run_folder import RunFolder
+from pipeline.config.tracking import TrackingConfig
+from pipeline.errors import reason_of
+from pipeline.figures import write_preview
+from pipeline.files import atomic_path, write_json, write_text
+from pipeline.manifest import Part
+from pipeline.networks.unet import UNet
+from pipeline.report.overlays import overlay_png
+from pipeline.report.plots import learning_curves, save_figure
+from pipeline.samples.cache import StoredCase
+from pipeline.scan import Scan
+from pipeline.tracking.models import HISTORY, write_pyfunc
+from pipeline.tracking.records import UsedDataset
+from pipeline.tracking.run import TrackedRun
+from pipeline.tracking.sending import MODEL
+from pipeline.training.loop import Task
+from pipeline.training.validation import predict_scores
+
+log = logging.getLogger(__name__)
+SHOWN = 4
+"""Patches and validation cases that are drawn."""
+CONTEXTS: dict[Part, str] = {"train": "training", "validation": "validation", "test": "testing"}
+TABLE = "validation_cases.json"
+
+
+def used_datasets(checked: CheckedDataset) -> list[UsedDataset]:
+    """The cases of each part as MLflow data sets; the digest is of their content."""
+    used = []
+    for part, context in CONTEXTS.items():
+        names = checked.split.parts[part]
+        if names:
+            digest = hashlib.sha256("\n".join(sorted(checked.hashes[name] for name in names)).encode()).hexdigest()
+            name, source = checked.dataset.name, str(checked.dataset.root.resolve())
+            used.append(UsedDataset(name=name, digest=digest[:32], source=source, context=context, cases=len(names)))
+    return used
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a run as it goes on; they name no case, and none that cannot be drawn ends the run.
+
+    Attributes:
+        folder: the run's.
+        run: in MLflow.
+        labels: the structures' names, in the order of the classes above 0.
+        spacing_mm: of prepared cases, in RAS order; None where each has its own.
+    """
+
+    folder: RunFolder
+    run: TrackedRun
+    labels: list[str]
+    spacing_mm: tuple[float, ...] | None
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Class of each structure."""
+        return {name: number for number, name in enumerate(self.labels, 1)}
+
+    def is_due(self, validations: int, *, finished: bool) -> bool:
+        """After 1, 2, 4, 8 ... validations and the last, so that a long run has few pictures and a short one some."""
+        return finished or validations & (validations - 1) == 0
+
+    def draw_patches(self, samples: list[Sample]) -> None:
+        """Augmented patches as the network sees them, with the outlines of the mask."""
+        for place, sample in enumerate(samples):
+            path = self.folder.figures / f"patch_{place}.png"
+            with _decoration():
+                scan = self._scan(sample["image"].numpy(), self.spacing_mm)
+                write_preview(path, scan, sample["labels"][0].numpy().astype(np.uint8), labels=self.classes)
+                self.run.log_file(path, "figures")
+
+    def draw_validation(self, network: UNet, task: Task, epoch: int) -> None:
+        """The same validation cases each time, with their masks and what the network makes of them now."""
+        for place, case in enumerate(task.validation.cases[:SHOWN]):
+            path = self.folder.figures / "validation" / f"case_{place}_epoch_{epoch:04d}.png"
+            with _decoration():
+                scores = predict_scores(network, case.stored, task.validation, compute=task.compute)
+                self._draw_overlay(path, case.stored, scores.argmax(0).astype(np.uint8))
+                self.run.log_picture(path, f"validation case {place}", epoch)
+
+    def draw_curves(self) -> None:
+        """Loss and Dice over the epochs."""
+        rows = run_folder.read_rows(self.folder.history)
+        for suffix in (".png", ".svg"):
+            path = self.folder.figures / f"learning_curves{suffix}"
+            with _decoration():
+                save_figure(learning_curves(rows), path)
+                self.run.log_file(path, "figures")
+
+    def _draw_overlay(self, path: Path, case: StoredCase, predicted: NDArray[np.uint8]) -> None:
+        spacing_mm = self.spacing_mm or case.trail.spacing_mm
+        image, truth = self._scan(case.image(), spacing_mm), self._scan(case.labels()[None], spacing_mm)
+        with atomic_path(path) as partial:
+            partial.write_bytes(overlay_png(predicted, truth, labels=self.classes, scan=image))
+
+    def _scan(self, array: NDArray, spacing_mm: tuple[float, ...] | None) -> Scan:
+        """An array on a prepared grid, which is upright."""
+        return Scan(np.array(array), np.diag([*(spacing_mm or (1.0, 1.0, 1.0)), 1.0]), Path())
+
+
+@contextmanager
+def _decoration() -> Iterator[None]:
+    """A picture that cannot be drawn is a warning, but a full disk is not the picture's fault."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        log.warning("a picture of the run could not be drawn: %s", reason_of(error))
+
+
+def log_results(folder: RunFolder, run: TrackedRun, config: TrackingConfig, *, names_cases: bool) -> None:
+    """The model, which MLflow can load and register, and the tables."""
+    extras = folder.place.outbox / "pyfunc"
+    shutil.rmtree(extras, ignore_errors=True)
+    history = write_pyfunc(extras, run.run_id)
+    for path in (folder.model, extras):
+        run.log_file(path, MODEL)
+    packages = folder.place.outbox / "packages.txt"
+    write_text(packages, "\n".join(_packages()) + "\n")
+    table = _write_case_table(folder, names_cases=names_cases)
+    for path in (folder.history, packages, table):
+        run.log_file(path)
+    tables = [{"path": table.name, "type": "table"}]
+    run.set_tags({HISTORY: history, "mlflow.loggedArtifacts": json.dumps(tables)})
+    if config.register_as is not None:
+        run.register_model(config.register_as, config.alias)
+
+
+def _packages() -> list[str]:
+    found = {f"{each.metadata['Name']}=={each.version}" for each in importlib.metadata.distributions()}
+    return sorted(found, key=str.lower)
+
+
+def _write_case_table(folder: RunFolder, *, names_cases: bool) -> Path:
+    """Dice of each validation case over the epochs, as a table of MLflow; by number where names are not to be told."""
+    rows = run_folder.read_rows(folder.validation)
+    names = list(dict.fromkeys(row["case"] for row in rows))
+    shown = {name: name if names_cases else f"case {number}" for number, name in enumerate(names)}
+    data = [
+        [int(row["epoch"]), shown[row["case"]], row["label"], float(row["dice"]) if row["dice"] else None]
+        for row in rows
+    ]
+    path = folder.place.outbox / TABLE
+    write_json(path, {"columns": run_folder.VALIDATION, "data": data})
+    return path

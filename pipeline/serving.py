@@ -1,0 +1,59 @@
+"""The trained model behind ``mlflow.pyfunc.load_model``; MLflow finds it by the name of this module.
+
+Scans are read in this process: MLflow's servers and a user's script may not be able to start others. A file that makes
+its decoder crash ends the process here, unlike in ``medseg predict``, which reads in processes of their own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame
+
+from pipeline.errors import reason_of
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.reading import read_and_prepare
+from pipeline.model import load_model
+
+PATH = "path"
+
+
+class PyfuncModel:
+    """Masks for scans, by their paths.
+
+    Args:
+        predictor: the model, run with its own inference settings.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def predict(self, model_input: DataFrame, params: dict[str, Any] | None = None) -> DataFrame:  # noqa: ARG002
+        """Predict scans.
+
+        Args:
+            model_input: a column ``path`` of files.
+            params: none is known; MLflow hands it over.
+
+        Returns:
+            A row a scan with its ``path``; ``mask``, label values (I, J, K) on the scan's own grid, as `medseg predict`
+            writes them, or None where there is none; and ``reason``, why there is none, or "".
+        """
+        return DataFrame([self._predict(str(path)) for path in model_input[PATH]], columns=[PATH, "mask", "reason"])
+
+    def _predict(self, path: str) -> dict[str, Any]:
+        try:
+            prepared = read_and_prepare(Path(path), self._predictor.manifest.preprocessing).prepared
+            return {PATH: path, "mask": self._predictor.predict_prepared(prepared), "reason": ""}
+        except Exception as error:  # whatever it is, the other scans get their masks
+            return {PATH: path, "mask": None, "reason": reason_of(error)}
+
+
+def _load_pyfunc(path: str) -> PyfuncModel:
+    """Load the model of a folder; MLflow's entry point.
+
+    Raises:
+        ModelError: it is no model, or a damaged one.
+        ConfigError: its device or number format is not there.
+    """
+    model = load_model(Path(path))
+    return PyfuncModel(Predictor(model, model.manifest.inference))

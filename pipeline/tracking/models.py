@@ -1,0 +1,104 @@
+"""Models that MLflow keeps."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from pandas import DataFrame
+
+from pipeline import __version__
+from pipeline.errors import ModelError
+from pipeline.tracking import store
+from pipeline.tracking.address import is_missing, tracking_uri
+from pipeline.tracking.sending import MODEL
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+REGISTERED = "models:/"
+LOADER = "pipeline.serving"
+"""Module whose ``_load_pyfunc`` MLflow calls; named here and imported by MLflow alone."""
+HISTORY = "mlflow.log-model.history"
+"""Tag from which MLflow's pages know that a run has a model."""
+
+
+def fetch_model(uri: str, folder: Path) -> Path:
+    """Download a model that MLflow knows by ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Returns:
+        The model's folder, inside ``folder``.
+
+    Raises:
+        ModelError: MLflow does not know it.
+    """
+    address = tracking_uri()
+    if is_missing(address):
+        found = f"{uri}: there is no {address}"
+        raise ModelError("a model that MLflow knows", found, "Check the id and MLFLOW_TRACKING_URI.")
+    try:
+        client = store.connect(address)
+        source = _registered_source(client, uri) if uri.startswith(REGISTERED) else uri
+        return Path(download_artifacts(source, dst_path=str(folder), tracking_uri=address))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            "a model that MLflow knows", f"{uri}: {reason}", "Check the id and MLFLOW_TRACKING_URI."
+        ) from error
+
+
+def _registered_source(client: MlflowClient, uri: str) -> str:
+    """Where a registered model lies; asked of this client, because MLflow itself would ask its global registry."""
+    name, alias_given, alias = uri.removeprefix(REGISTERED).partition("@")
+    if alias_given:
+        version = client.get_model_version_by_alias(name, alias).version
+    else:
+        name, _, version = name.rpartition("/")
+    return str(client.get_model_version_download_uri(name, version))
+
+
+def write_pyfunc(folder: Path, run_id: str | None) -> str:
+    """Write what makes a model's folder one that ``mlflow.pyfunc.load_model`` takes: MLmodel, requirements, example.
+
+    The model's own two files are not among it, and neither is any code: loading it imports this package, which must be
+    installed there.
+
+    Args:
+        folder: a new folder, whose files go beside model.json.
+        run_id: the run that trained the model.
+
+    Returns:
+        The value of the tag `HISTORY`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own, about its own type hints and its own use of pandas
+        import mlflow.pyfunc  # seconds to import
+        from mlflow.models import Model
+
+        model = Model(artifact_path=MODEL, run_id=run_id)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            loader_module=LOADER,
+            mlflow_model=model,
+            signature=_signature(),
+            input_example=DataFrame({"path": ["scan.nii.gz"]}),
+            pip_requirements=[f"medseg-pipeline=={__version__}"],
+        )
+    return json.dumps([model.to_dict()])
+
+
+def _signature() -> "ModelSignature":
+    """Paths go in; masks come out, (I, J, K) as nested lists where they travel as JSON."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema, TensorSpec
+
+    mask = Array(Array(Array(DataType.long)))
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string, "path"),
+        ColSpec(mask, "mask"),
+        ColSpec(DataType.string, "reason"),
+    ]
+    return ModelSignature(Schema([ColSpec(DataType.string, "path")]), Schema(outputs))

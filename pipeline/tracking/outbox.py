@@ -1,0 +1,148 @@
+"""What has been recorded of a run and is on its way to MLflow.
+
+The file ``outbox.jsonl`` is only ever added to, a record a line; ``sent.json`` says how many of its lines have arrived.
+A record is on disk before the caller goes on, so that neither a server that is away nor the end of the process loses
+it. A record may be sent twice, where the process ends between the sending and the note of it; MLflow takes metrics of
+the same time and step, parameters and tags of the same value, and files of the same name as one.
+"""
+
+import json
+import logging
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.files import write_json
+from pipeline.tracking.records import AnyRecord, Tags, parse_record
+
+log = logging.getLogger(__name__)
+FILE, SENT = "outbox.jsonl", "sent.json"
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    record: AnyRecord
+    on_disk: bool
+
+
+class Outbox:
+    """Records in the order in which they are to be sent; in memory alone until `keep_in` gives them a folder.
+
+    Any thread may use it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._waiting: deque[_Waiting] = deque()
+        self._once: set[str] = set()
+        self._folder: Path | None = None
+        self._size = self._sent = 0
+        self.last_steps: dict[str, int] = {}
+
+    def keep_in(self, folder: Path) -> None:
+        """Go on from what a folder holds, and keep everything there from now on.
+
+        What was added before and has not been sent comes after what the folder holds.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        with self._lock:
+            before, self._waiting = self._waiting, deque()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folder, self._sent = folder, _read_sent(folder / SENT)
+            lines = _whole_lines(folder / FILE)
+            self._size = sum(len(line) for line in lines)
+            for number, record in enumerate(map(_parse, lines)):
+                self._note(record)
+                if number >= self._sent:
+                    self._waiting.append(_Waiting(record, on_disk=True))
+            for each in before:
+                self._append(each.record)
+
+    def add(self, record: AnyRecord, *, volatile: bool = False) -> bool:
+        """Add a record, unless its ``once`` says that it is there already; returns whether it was added.
+
+        Args:
+            record: what is to be sent.
+            volatile: where it cannot be kept on disk, keep it in memory.
+
+        Raises:
+            OSError: it cannot be kept on disk; nothing has been added then.
+        """
+        with self._lock:
+            if record.once is not None and record.once in self._once:
+                return False
+            self._append(record, volatile=volatile)
+            self._note(record)
+            return True
+
+    def next(self, count: int) -> list[AnyRecord]:
+        """The first records that wait to be sent; they go on waiting."""
+        with self._lock:
+            return [self._waiting[index].record for index in range(min(count, len(self._waiting)))]
+
+    def sent(self, count: int) -> None:
+        """The first ``count`` records have arrived, or will never be taken."""
+        with self._lock:
+            on_disk = sum(self._waiting.popleft().on_disk for _ in range(count))
+            self._sent += on_disk
+            if self._folder is not None and on_disk:
+                write_json(self._folder / SENT, {"records": self._sent})
+
+    def __len__(self) -> int:
+        """How many records wait to be sent."""
+        with self._lock:
+            return len(self._waiting)
+
+    def _note(self, record: AnyRecord) -> None:
+        if record.once is not None:
+            self._once.add(record.once)
+        if record.kind == "metrics":
+            for name in record.values:
+                self.last_steps[name] = record.step
+
+    def _append(self, record: AnyRecord, *, volatile: bool = False) -> None:
+        on_disk = self._folder is not None
+        if self._folder is not None:
+            try:
+                self._write(self._folder / FILE, record.model_dump_json().encode() + b"\n")
+            except OSError:
+                if not volatile:
+                    raise
+                on_disk = False
+        self._waiting.append(_Waiting(record, on_disk))
+
+    def _write(self, path: Path, line: bytes) -> None:
+        """Add a line after those that are whole: what an interruption or a full disk left of one is cut off first."""
+        with path.open("ab") as stream:
+            stream.truncate(self._size)
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._size += len(line)
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file but for what follows the last line end."""
+    if not path.exists():
+        return []
+    return [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def _parse(line: bytes) -> AnyRecord:
+    """A record; nothing to be sent in place of one that is damaged, because a run does not end for its tracking."""
+    try:
+        return parse_record(line)
+    except ValueError:
+        log.warning("a line of %s is damaged and is not sent", FILE)
+        return Tags(values={})
+
+
+def _read_sent(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["records"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # all are sent again, and taken as those that are there

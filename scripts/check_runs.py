@@ -1,0 +1,308 @@
+"""What must be true of runs whatever ends them; each check writes a dated JSON file under docs/acceptance/.
+
+resume     four epochs of the hippocampus, killed ten times with -9 and resumed, against the undisturbed run
+parallel   eight runs started at once on a new SQLite file, one with a broken configuration, one interrupted, one ended
+server     a tracking server that is stopped in the middle of a run and started again
+
+    python scripts/check_runs.py [--data FOLDER] [resume] [parallel] [server]
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.config.load import load_config
+from pipeline.files import write_json
+from pipeline.manifest import read_manifest
+from pipeline.provenance import code_commit
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS, RECORDS = ROOT / "configs", ROOT / "docs" / "acceptance"
+KILLS, KILLS_IN_CHECKPOINTS, EPOCHS = 10, 3, 4
+SHORT = ["training.max_minutes=null", "training.validate_every=1"]
+QUICK = [
+    *SHORT,
+    "training.max_epochs=3",
+    "training.iterations_per_epoch=4",
+    "training.threads=1",
+    "training.precision=fp32",
+]
+
+
+def medseg(folder: Path, *arguments: str, uri: str | None = None) -> subprocess.Popen[str]:
+    """Start a command in a folder, with its own cache and, unless told otherwise, its own mlflow.db."""
+    environment = os.environ | {"MEDSEG_CACHE": str(folder / "cache")}
+    environment |= {"MLFLOW_TRACKING_URI": uri} if uri is not None else {}
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a command printed.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    printed, _ = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(printed)
+    return printed
+
+
+def runs_of(uri: str) -> list[Run]:
+    """All runs of a store."""
+    client = MlflowClient(uri)
+    return list(client.search_runs([each.experiment_id for each in client.search_experiments()]))
+
+
+def curve(uri: str, run_id: str, metric: str = "loss") -> list[int]:
+    """The steps at which a metric was recorded, in order of time."""
+    history = MlflowClient(uri).get_metric_history(run_id, metric)
+    return [each.step for each in sorted(history, key=lambda each: (each.timestamp, each.step))]
+
+
+def check_resume(folder: Path, data: Path | None) -> dict[str, Any]:
+    """Kill a run ten times, and compare it with one that nobody touched."""
+    if data is None:
+        raise SystemExit("resume needs --data with a folder hippocampus")
+    settings = [str(CONFIGS / "hippocampus.yaml"), *SHORT, f"training.max_epochs={EPOCHS}"]
+    settings += [f"data.root={data / 'hippocampus'}"]
+    print("undisturbed", flush=True)
+    finish(medseg(folder, "train", *settings, "-o", "whole"))
+    history = rows(folder / "whole")
+    epoch_seconds = float(history[1]["seconds"]) - float(history[0]["seconds"])
+    setup_seconds = float(history[0]["seconds"]) - epoch_seconds
+    chosen = load_config(folder / "whole" / "config.yaml", []).training
+    settings.append(f"training.precision={chosen.precision}")  # by timing, which the kills must not change
+    uri = f"sqlite:///{folder}/killed.db"
+    moments, chance = [], random.Random(0)
+    process = medseg(folder, "train", *settings, "-o", "killed", uri=uri)
+    for number in range(KILLS):
+        moments.append(
+            kill(
+                process,
+                folder / "killed",
+                chance,
+                in_checkpoint=number % 3 == 2,
+                setup=setup_seconds,
+                epoch=epoch_seconds,
+            )
+        )
+        print(f"kill {number + 1}: {moments[-1]}", flush=True)
+        begun = (folder / "killed" / "run.json").exists()
+        arguments = ["train", "--resume", "killed"] if begun else ["train", *settings, "-o", "killed"]
+        process = medseg(folder, *arguments, uri=uri)
+    finish(process)
+    hashes = [read_manifest(folder / name / "model").weights_sha256 for name in ("whole", "killed")]
+    found = runs_of(uri)
+    run_id = json.loads((folder / "killed" / "run.json").read_text())["run_id"]
+    return {
+        "weights_sha256": dict(zip(("undisturbed", "killed"), hashes, strict=True)),
+        "kills": moments,
+        "mlflow_runs": [each.info.status for each in found],
+        "steps_of_the_loss": curve(uri, run_id),
+        "steps_of_the_dice": curve(uri, run_id, "dice"),
+        "seconds_rise": rising(uri, run_id),
+        "reached": hashes[0] == hashes[1]
+        and [each.info.status for each in found] == ["FINISHED"]
+        and curve(uri, run_id) == curve(uri, run_id, "dice") == list(range(1, EPOCHS + 1)),
+    }
+
+
+def kill(
+    process: subprocess.Popen[str],
+    folder: Path,
+    chance: random.Random,
+    *,
+    in_checkpoint: bool,
+    setup: float,
+    epoch: float,
+) -> dict[str, Any]:
+    """Send SIGKILL at a random moment, or while a checkpoint is being written; says when, and what was done by then."""
+    started = time.monotonic()
+    done = len(rows(folder))
+    after = chance.uniform(0.5, setup + (1.5 if done < EPOCHS - 2 else 0.8) * epoch)
+    while process.poll() is None:
+        if in_checkpoint and list(folder.glob(".partial-*.ckpt")):
+            break
+        if not in_checkpoint and time.monotonic() - started > after:
+            break
+        time.sleep(0.001 if in_checkpoint else 0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return {
+        "after_seconds": round(time.monotonic() - started, 2),
+        "in_checkpoint": bool(list(folder.glob(".partial-*.ckpt"))),
+        "epochs_written": len(rows(folder)),
+        "code": process.returncode,
+    }
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of history.csv so far."""
+    path = folder / "history.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def rising(uri: str, run_id: str) -> bool:
+    """Whether the time trained rises from epoch to epoch."""
+    history = sorted(MlflowClient(uri).get_metric_history(run_id, "seconds"), key=lambda each: each.step)
+    values = [each.value for each in history]
+    return values == sorted(values)
+
+
+def check_parallel(folder: Path, _data: Path | None) -> dict[str, Any]:
+    """Start runs at once on a file that does not exist yet."""
+    uri = f"sqlite:///{folder}/fresh.db"
+    demo = str(CONFIGS / "demo.yaml")
+    (folder / "broken.yaml").write_text("name: broken\ntraining: {max_epoch: 3}\n")
+    started = [
+        medseg(folder, "train", demo, *QUICK, f"training.seed={seed}", f"name=seed{seed}", uri=uri) for seed in range(8)
+    ]
+    broken = medseg(folder, "train", "broken.yaml", uri=uri)
+    for process in started:
+        finish(process)
+    broken.communicate()
+    ended = {}
+    for name, number in (("ctrl-c", signal.SIGINT), ("sigterm", signal.SIGTERM)):
+        long = [argument.replace("max_epochs=3", "max_epochs=999") for argument in QUICK]
+        process = medseg(folder, "train", demo, *long, f"name={name}", "-o", name, uri=uri)
+        while len(rows(folder / name)) < 2 and process.poll() is None:
+            time.sleep(0.2)
+        process.send_signal(number)
+        process.communicate()
+        ended[name] = process.returncode
+    found = {str(each.info.run_name): each for each in runs_of(uri)}
+    curves = {name: curve(uri, found[name].info.run_id) for name in (f"seed{seed}" for seed in range(8))}
+    losses = {name: found[name].data.metrics["loss"] for name in curves}
+    statuses = {name: each.info.status for name, each in sorted(found.items())}
+    expected = dict.fromkeys(curves, "FINISHED") | {"broken": "FAILED", "ctrl-c": "KILLED", "sigterm": "KILLED"}
+    return {
+        "statuses": statuses,
+        "steps": curves,
+        "last_losses": losses,
+        "broken_says": found["broken"].data.tags["mlflow.note.content"],
+        "codes": ended | {"broken": broken.returncode},
+        "reached": statuses == expected
+        and all(steps == [1, 2, 3] for steps in curves.values())
+        and len(set(losses.values())) == 8,
+    }
+
+
+def check_server(folder: Path, _data: Path | None) -> dict[str, Any]:
+    """Stop a server in the middle of a run, train on, start it again."""
+    port = free_port()
+    uri, epochs = f"http://127.0.0.1:{port}", 40
+    steps_quick = [argument.replace("max_epochs=3", f"max_epochs={epochs}") for argument in QUICK]
+    with server(folder, port):
+        process = medseg(folder, "train", str(CONFIGS / "demo.yaml"), *steps_quick, "-o", "run", uri=uri)
+        wait_for_epochs(folder / "run", 5, process)
+        before = len(curve(uri, json.loads((folder / "run" / "run.json").read_text())["run_id"]))
+    wait_for_epochs(folder / "run", 20, process)
+    while_away = len(rows(folder / "run"))
+    with server(folder, port):
+        printed = finish(process)
+        run_id = json.loads((folder / "run" / "run.json").read_text())["run_id"]
+        names = ("loss", "learning_rate", "dice", "dice_anterior", "dice_posterior", "seconds")
+        curves = {name: curve(uri, run_id, name) for name in names}
+        status = MlflowClient(uri).get_run(run_id).info.status
+        files = sorted(item.path for item in MlflowClient(uri).list_artifacts(run_id))
+    return {
+        "epochs_when_stopped": before,
+        "epochs_when_started_again": while_away,
+        "status": status,
+        "points_a_metric": {name: len(steps) for name, steps in curves.items()},
+        "artifacts": files,
+        "printed": [line for line in printed.splitlines() if "MLflow" in line],
+        "reached": status == "FINISHED" and all(steps == list(range(1, epochs + 1)) for steps in curves.values()),
+    }
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[None]:
+    """A tracking server while the block runs, on the same files each time."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "server.log").open("a") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.2)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_epochs(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until so many epochs are written down."""
+    while len(rows(folder)) < count:
+        if process.poll() is not None:
+            raise RuntimeError(process.communicate()[0])
+        time.sleep(0.1)
+
+
+CHECKS: dict[str, Callable[[Path, Path | None], dict[str, Any]]] = {
+    "resume": check_resume,
+    "parallel": check_parallel,
+    "server": check_server,
+}
+
+
+def main() -> int:
+    """Make the checks that were asked for; 1 where one of them does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checks", nargs="*", help=", ".join(CHECKS))
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("MEDSEG_TEST_DATA"), help="folder of real data sets"
+    )
+    parser.add_argument("--output", type=Path, default=RECORDS)
+    arguments = parser.parse_args()
+    held, commit = True, code_commit()
+    for name in arguments.checks or CHECKS:
+        with tempfile.TemporaryDirectory(prefix="medseg-check-") as folder:
+            data = Path(arguments.data).resolve() if arguments.data is not None else None
+            results = CHECKS[name](Path(folder), data)
+        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        path = arguments.output / f"{day}-runs-{name}.json"
+        write_json(path, {"date": day, "commit": commit, "check": name, "results": results})
+        print(f"{name}: {'holds' if results['reached'] else 'does NOT hold'}; {path}", flush=True)
+        held &= results["reached"]
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
