@@ -100,7 +100,7 @@ def _list_in_words(schema: dict[str, Any]) -> str:
 
 
 def _simple_in_words(schema: dict[str, Any]) -> str:
-    name = "path" if schema.get("format") == "path" else NAMES.get(schema["type"], schema["type"])
+    name = schema["format"] if schema.get("format") in ("path", "model") else NAMES.get(schema["type"], schema["type"])
     bounds = ", ".join(f"{sign} {schema[bound]:.10g}" for bound, sign in BOUNDS.items() if bound in schema)
     return f"{name} {bounds}".strip()
 

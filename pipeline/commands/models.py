@@ -3,8 +3,11 @@
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.config.overrides import is_tracked
 from pipeline.errors import ModelError
 from pipeline.manifest import FILE_NAME
 from pipeline.model import WEIGHTS, Model, load_model
@@ -23,17 +26,24 @@ def open_model(given: str) -> Model:
     Raises:
         ModelError: there is no model there, or it cannot be loaded.
     """
-    if is_tracked(given):
-        return _load_tracked(given)
+    with local_model(given) as folder:
+        return load_model(folder)
+
+
+@contextmanager
+def local_model(given: str) -> Iterator[Path]:
+    """The folder of a model while the block runs; what is no folder is brought into a temporary one.
+
+    Raises:
+        ModelError: there is no model there.
+    """
     path = Path(given)
-    if path.suffix.lower() == ".zip" and not path.is_dir():
-        return _load_zip(path)
-    return load_model(path)
-
-
-def is_tracked(given: str) -> bool:
-    """Whether it is one that MLflow keeps."""
-    return given.startswith(("runs:/", "models:/"))
+    is_zip = path.suffix.lower() == ".zip" and not path.is_dir()
+    if not is_zip and not is_tracked(given):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="medseg-model-") as folder:
+        yield _unpack(path, Path(folder)) if is_zip else _fetch(given, Path(folder))
 
 
 def tracks_predictions(given: str) -> bool:
@@ -45,22 +55,20 @@ def tracks_predictions(given: str) -> bool:
     return is_tracked(given) or is_in_use()
 
 
-def _load_tracked(uri: str) -> Model:
+def _fetch(uri: str, folder: Path) -> Path:
     from pipeline.tracking.models import fetch_model  # mlflow takes seconds to import, and most models are folders
 
-    with tempfile.TemporaryDirectory(prefix="medseg-model-") as folder:
-        return load_model(fetch_model(uri, Path(folder)))
+    return fetch_model(uri, folder)
 
 
-def _load_zip(path: Path) -> Model:
-    with tempfile.TemporaryDirectory(prefix="medseg-model-") as folder:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in _members(archive, path):
-                    (Path(folder) / Path(name).name).write_bytes(archive.read(name))
-        except UNREADABLE_ZIP as error:
-            raise ModelError("a .zip of a model's folder", f"{path}: {error}", "Export the model again.") from error
-        return load_model(Path(folder))
+def _unpack(path: Path, folder: Path) -> Path:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in _members(archive, path):
+                (folder / Path(name).name).write_bytes(archive.read(name))
+    except UNREADABLE_ZIP as error:
+        raise ModelError("a .zip of a model's folder", f"{path}: {error}", "Export the model again.") from error
+    return folder
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:

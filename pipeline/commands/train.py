@@ -15,6 +15,7 @@ from pipeline import __version__
 from pipeline.augmentation.volumes import Sample
 from pipeline.commands import machine, run_folder, tracked_files
 from pipeline.commands.dataset import CheckedDataset, check_for_training
+from pipeline.commands.models import local_model
 from pipeline.commands.preparation import PreparedDataset, prepare_dataset
 from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import RunFolder
@@ -227,12 +228,13 @@ def _read_data(job: Job) -> Data:
     return Data(checked, prepared, origin)
 
 
-def _read_origin(source: Path | None, folder: RunFolder) -> Manifest | None:
+def _read_origin(source: str | None, folder: RunFolder) -> Manifest | None:
     """The manifest of network.init_from; a copy is kept, so that a resumed run does not need the model any more."""
     if source is None:
         return None
     if not folder.origin.exists():
-        write_manifest(folder.origin, read_manifest(source))
+        with local_model(source) as model:
+            write_manifest(folder.origin, read_manifest(model))
     return read_manifest(folder.origin)
 
 
@@ -294,9 +296,10 @@ def _starting_state(job: Job, data: Data) -> TrainingState:
     return state
 
 
-def _take_over(source: Path, origin: Manifest, network: UNet) -> None:
+def _take_over(source: str, origin: Manifest, network: UNet) -> None:
     total = len(network.state_dict())
-    new = initial_weights(source, origin.weights_sha256, network)
+    with local_model(source) as model:
+        new = initial_weights(model, origin.weights_sha256, network)
     without = f"; new ones are {enumerate_names(new)}" if new else ""
     log.info("network.init_from: %d of %d tensors taken over from %s%s", total - len(new), total, source, without)
 

@@ -21,6 +21,9 @@ AboveZero = Annotated[FiniteFloat, Field(gt=0)]
 Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_ordered)]
 PositiveRange = Annotated[tuple[AboveZero, AboveZero], AfterValidator(_ordered)]
 
+ModelReference = Annotated[str, Field(json_schema_extra={"format": "model"})]
+"""A folder, a .zip of one, ``runs:/ID/model`` or ``models:/NAME@ALIAS``."""
+
 
 class Section(BaseModel):
     """A frozen group of settings; a key that it does not know is an error, not a guess."""

@@ -1,11 +1,10 @@
 """The U-Net's shape, per stage and per axis."""
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Section, refuse
+from pipeline.config.base import ModelReference, Section, refuse
 from pipeline.sizes import Size, Window
 
 
@@ -37,8 +36,9 @@ class NetworkConfig(Section):
     """Whether each decoder stage, finest first, receives the encoder's features; by default all do."""
     deep_supervision: int = Field(2, ge=0)
     """How many coarser decoder stages have a loss of their own, weighted 1/2, 1/4, ..."""
-    init_from: Path | None = None
-    """A trained model whose weights this network starts from, where names and shapes agree."""
+    init_from: ModelReference | None = None
+    """A trained model whose weights this network starts from, where names and shapes agree: a folder, a .zip of one,
+    ``runs:/ID/model`` or ``models:/NAME@ALIAS``."""
 
     @property
     def stages(self) -> int:

@@ -8,6 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 from yaml import YAMLError
 
+from pipeline.config.base import ModelReference
 from pipeline.errors import ConfigError
 
 Kind = type[BaseModel]
@@ -29,14 +30,25 @@ def apply_override(override: str, settings: dict[str, Any], section: Kind) -> No
     _merge(change, settings, section, keys=override.partition("=")[0].count(".") + 1)
 
 
+def is_tracked(model: str) -> bool:
+    """Whether a model is named as one that MLflow keeps."""
+    return model.startswith(("runs:/", "models:/"))
+
+
 def anchor_paths(settings: dict[str, Any], section: Kind, base: Path) -> None:
     """Make the relative paths in a section's settings relative to a folder."""
     for name, field in section.model_fields.items():
         value, inner = settings.get(name), _section(section, name)
         if isinstance(value, dict) and inner is not None:
             anchor_paths(value, inner, base)
-        elif isinstance(value, str) and Path in (field.annotation, *get_args(field.annotation)):
+        elif isinstance(value, str) and _is_path(value, field.annotation):
             settings[name] = str(base / Path(value).expanduser())
+
+
+def _is_path(value: str, annotation: Any) -> bool:
+    """Whether a setting's value is a path: a model may also be one that MLflow keeps."""
+    kinds = (annotation, *get_args(annotation))
+    return Path in kinds or (ModelReference in kinds and not is_tracked(value))
 
 
 def _parse(override: str) -> dict[str, Any]:

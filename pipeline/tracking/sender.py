@@ -155,4 +155,4 @@ class Sender(threading.Thread):
 
 def _without_address(reason: str) -> str:
     """The end of a chain of network errors says what is wrong; what comes before repeats the address."""
-    return reason.rsplit("]", 1)[-1].strip(" :')") if "Max retries" in reason else reason
+    return reason.rsplit("]", 1)[-1].strip(" :')\"") if "Max retries" in reason else reason

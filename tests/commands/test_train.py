@@ -402,6 +402,16 @@ def test_a_network_can_start_from_the_weights_of_a_model(dataset: Path, caplog: 
         train(settings(dataset, "network.init_from=nowhere"), None, QUIET)
 
 
+def test_a_network_can_start_from_a_model_that_mlflow_keeps(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    registered = ["tracking.register_as=first", "tracking.alias=best"]
+    first = train(settings(dataset, "training.max_epochs=1", *registered), None, QUIET)
+    for reference in (f"runs:/{first.run_id}/model", "models:/first@best"):
+        with caplog.at_level("INFO", "pipeline"):
+            again = train(settings(dataset, "training.max_epochs=1", f"network.init_from={reference}"), None, QUIET)
+        assert read_manifest(again.model).provenance.init_from == weights(first)
+        assert f"taken over from {reference}" in caplog.text
+
+
 def test_weights_that_have_seen_what_is_tested_on_are_refused(dataset: Path) -> None:
     first = train(settings(dataset, "training.max_epochs=1"), None, QUIET)
     names = json.loads((first.folder / "split.json").read_text())
