@@ -42,7 +42,7 @@ class Sender(threading.Thread):
         self._client: MlflowClient | None = None
         self._known = threading.Event()  # the run is established, or cannot be
         self._wake = threading.Event()
-        self._closing = False
+        self._closing = self._given_up = False
 
     def wait_for_run(self, seconds: float) -> bool:
         """Wait until MLflow knows the run; returns whether it does.
@@ -64,12 +64,13 @@ class Sender(threading.Thread):
         self._closing = True
         self._wake.set()
         self.join(seconds)
+        self._given_up = True  # nothing is sent any more behind the back of whoever goes on with the run
         return not self.is_alive() and len(self._outbox) == 0 and self.error is None
 
     def run(self) -> None:
         """Send until closed; the thread's own function."""
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not self._given_up:
             self._wake.clear()
             try:
                 self._establish()
@@ -107,7 +108,7 @@ class Sender(threading.Thread):
         self._known.set()
 
     def _send_waiting(self) -> None:
-        while records := self._outbox.next(RECORDS_A_LOOK):
+        while not self._given_up and (records := self._outbox.next(RECORDS_A_LOOK)):
             metrics = leading_metrics(records)
             together = len(metrics) if len(metrics) > 1 and self._send_together(metrics) else 0
             if not together:
