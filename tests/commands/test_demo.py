@@ -14,10 +14,7 @@ from pipeline.errors import ConfigError
 from pipeline.figures import write_preview
 from tests.commands.conftest import SAMPLES, TINY, settings
 
-pytestmark = [
-    pytest.mark.usefixtures("tracked_here"),
-    pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated"),  # what MLflow asks of SQLAlchemy
-]
+pytestmark = pytest.mark.usefixtures("tracked_here")
 
 
 @pytest.fixture

@@ -13,10 +13,7 @@ from pipeline import cli
 from pipeline.commands.train import TrainedRun, train
 from tests.commands.conftest import SAMPLES, settings
 
-pytestmark = [
-    pytest.mark.usefixtures("tracked_here"),
-    pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated"),  # what MLflow asks of SQLAlchemy
-]
+pytestmark = pytest.mark.usefixtures("tracked_here")
 
 
 def trained(dataset: Path, *overrides: str) -> TrainedRun:

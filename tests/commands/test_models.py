@@ -17,7 +17,6 @@ from pipeline.tracking.run import track
 from pipeline.tracking.sending import MODEL
 
 WriteModel = Callable[..., Path]
-pytestmark = pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated")  # what MLflow asks of SQLAlchemy
 
 
 @pytest.fixture(autouse=True)

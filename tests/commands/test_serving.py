@@ -17,10 +17,7 @@ from pipeline.commands.train import train
 from pipeline.model import load_model
 from tests.commands.conftest import SAMPLES, settings
 
-pytestmark = [
-    pytest.mark.usefixtures("tracked_here"),
-    pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated"),  # what MLflow asks of SQLAlchemy
-]
+pytestmark = pytest.mark.usefixtures("tracked_here")
 SCRIPT = """
 import json, sys
 import mlflow

@@ -38,10 +38,7 @@ from tests.commands.conftest import SAMPLES, TINY, settings
 from tests.conftest import Planted
 
 WriteVolume = Callable[..., Path]
-pytestmark = [
-    pytest.mark.usefixtures("tracked_here"),
-    pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated"),  # what MLflow asks of SQLAlchemy
-]
+pytestmark = pytest.mark.usefixtures("tracked_here")
 QUIET = Console(quiet=True)
 
 

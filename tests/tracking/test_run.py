@@ -22,7 +22,6 @@ from pipeline.tracking.records import Metrics, Params
 from pipeline.tracking.run import TrackedRun, record_failed_start, track
 from pipeline.tracking.system import MARKER
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*loader strategy is deprecated")  # what MLflow asks of SQLAlchemy
 HERE = TrackingConfig()
 
 
