@@ -1,5 +1,6 @@
 """``medseg compare``: which of several evaluations of the same cases is better, and whether that can be told."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.files import make_writable, writing_to
 from pipeline.provenance import made_by
 from pipeline.wording import printable
 
+RUNS = "runs:/"
 NESTED = "evaluation"
 """Folder of an evaluation inside a training run's, as the demo makes it."""
 
@@ -53,12 +55,24 @@ def open_evaluation(given: str) -> EvaluationFiles:
     """Read an evaluation.
 
     Args:
-        given: a folder that `evaluate` or `score` wrote, or a training run's folder with such a folder, ``evaluation``.
+        given: a folder that `evaluate` or `score` wrote, a training run's folder with such a folder, ``evaluation``, or
+            ``runs:/ID`` of an evaluation in MLflow.
 
     Raises:
         DatasetError: there is none, or it cannot be read.
+        ModelError: MLflow does not know the run, or has no table of its cases.
     """
+    if given.startswith(RUNS):
+        return _open_tracked(given)
     for folder in (Path(given), Path(given) / NESTED):
         if holds_evaluation(folder):
             return read_evaluation(folder, printable(given))
     raise DatasetError(f"an evaluation ({METRICS_FILE}, {TABLE})", f"none in {printable(given)}", REMEDY)
+
+
+def _open_tracked(given: str) -> EvaluationFiles:
+    from pipeline.tracking.models import fetch_files  # mlflow takes seconds to import
+
+    with tempfile.TemporaryDirectory(prefix="medseg-evaluation-") as folder:
+        fetch_files(given.removeprefix(RUNS).strip("/"), (METRICS_FILE, TABLE), Path(folder))
+        return read_evaluation(Path(folder), printable(given))

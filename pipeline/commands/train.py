@@ -30,7 +30,8 @@ from pipeline.model import initial_weights, save_model
 from pipeline.networks.unet import UNet
 from pipeline.provenance import code_commit
 from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
-from pipeline.tracking.run import TrackedRun, now_ms, record_failed_start, track
+from pipeline.tracking.identity import read_identity
+from pipeline.tracking.run import TrackedRun, has_finished, now_ms, record_failed_start, sync, track
 from pipeline.training.loop import EpochResult, Task, ensure_validated, fit, share_done
 from pipeline.training.schedule import Clock
 from pipeline.training.state import (
@@ -151,7 +152,7 @@ def train(config: Config, output: Path | None, console: Console) -> TrainedRun:
 
 
 def resume(root: Path, console: Console) -> TrainedRun:
-    """Go on with a run from its last checkpoint, or from the start where it has none.
+    """Go on with a run from its last checkpoint, or from the start where it has none; one that has finished stays so.
 
     Raises:
         ConfigError: the run was begun on a GPU, and this machine has none.
@@ -161,6 +162,8 @@ def resume(root: Path, console: Console) -> TrainedRun:
     clock, commit = Clock.start(), code_commit()
     folder = RunFolder(root)
     config, identity = run_folder.reopen(folder)
+    if has_finished(folder.place) and folder.model.is_dir():
+        return _finished(folder, config)
     machine.check_device(config.training)  # before MLflow hears of it: a run that cannot go on here has not failed
     tells = may_log_case_names(config)
     with (
@@ -169,6 +172,16 @@ def resume(root: Path, console: Console) -> TrainedRun:
     ):
         run_folder.remove_partial(folder)
         return _carry_out(Job(config, folder, run, clock, console, commit))
+
+
+def _finished(folder: RunFolder, config: Config) -> TrainedRun:
+    """A run that is done: nothing is trained, and MLflow gets what it may lack."""
+    log.info("the run in %s has finished; there is nothing left to train", folder.root)
+    with run_folder.locked(folder.place):
+        sync(folder.place, config.tracking.wait_seconds)
+    identity, manifest = read_identity(folder.identity), read_manifest(folder.model)
+    known = identity.run_id is not None
+    return TrainedRun(identity.any_id, known, folder.root, folder.model, manifest.validation_dice)
 
 
 def read_config(path: Path, overrides: list[str]) -> Config:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,27 @@ def fetch_model(uri: str, folder: Path) -> Path:
         raise ModelError(
             "a model that MLflow knows", f"{uri}: {reason}", "Check the id and MLFLOW_TRACKING_URI."
         ) from error
+
+
+def fetch_files(run_id: str, names: Iterable[str], folder: Path) -> None:
+    """Download files of a run.
+
+    Raises:
+        ModelError: MLflow does not know the run, or has not all of the files.
+    """
+    address, remedy = tracking_uri(), "Check the id and MLFLOW_TRACKING_URI, or give a folder."
+    if is_missing(address):
+        raise ModelError("a run that MLflow knows", f"{run_id}: there is no {address}", remedy)
+    try:
+        client = store.connect(address)
+        has = {item.path for item in client.list_artifacts(run_id)}
+        for name in names:
+            if name not in has:
+                found = f"none in the run {run_id}: it is no evaluation, or one whose cases were not to be named"
+                raise ModelError(f"{name} of an evaluation", found, remedy)
+            client.download_artifacts(run_id, name, str(folder))
+    except (MlflowException, OSError) as error:
+        raise ModelError("a run that MLflow knows", f"{run_id}: {str(error).splitlines()[0]}", remedy) from error
 
 
 def _registered_source(client: MlflowClient, uri: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.files import write_json
-from pipeline.tracking.records import AnyRecord, Tags, parse_record
+from pipeline.tracking.records import AnyRecord, RunStatus, Tags, parse_record
 
 log = logging.getLogger(__name__)
 FILE, SENT = "outbox.jsonl", "sent.json"
@@ -31,6 +31,10 @@ class Outbox:
     """Records in the order in which they are to be sent; in memory alone until `keep_in` gives them a folder.
 
     Any thread may use it.
+
+    Attributes:
+        last_steps: the newest step of each metric.
+        last_status: the newest status of the run.
     """
 
     def __init__(self) -> None:
@@ -40,6 +44,7 @@ class Outbox:
         self._folder: Path | None = None
         self._size = self._sent = 0
         self.last_steps: dict[str, int] = {}
+        self.last_status: RunStatus | None = None
 
     def keep_in(self, folder: Path) -> None:
         """Go on from what a folder holds, and keep everything there from now on.
@@ -100,6 +105,8 @@ class Outbox:
     def _note(self, record: AnyRecord) -> None:
         if record.once is not None:
             self._once.add(record.once)
+        if record.kind == "status":
+            self.last_status = record.status
         if record.kind == "metrics":
             for name in record.values:
                 self.last_steps[name] = record.step

@@ -250,6 +250,13 @@ def sync(place: Place, wait_seconds: float) -> int:
     return run.send_rest(wait_seconds)
 
 
+def has_finished(place: Place) -> bool:
+    """Whether a run has come to its end, so that nothing is left of it but what may not have been sent."""
+    outbox = Outbox()
+    outbox.keep_in(place.outbox)
+    return outbox.last_status == "FINISHED"
+
+
 def record_failed_start(name: str, error: Exception) -> None:
     """Record a run that ended before it began, such as one whose configuration cannot be used.
 

@@ -10,7 +10,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from pipeline import cli
+from pipeline.commands.compare import open_evaluation
 from pipeline.commands.train import TrainedRun, train
+from pipeline.errors import ModelError
 from tests.commands.conftest import SAMPLES, settings
 
 pytestmark = pytest.mark.usefixtures("tracked_here")
@@ -46,6 +48,20 @@ def test_an_evaluation_is_a_run_below_the_training_with_its_metrics_and_files(da
     (used,) = found.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("Shapes", written["provenance"]["cases_digest"][:32])
     assert not Path("out/.tracking").exists()
+
+
+def test_evaluations_that_mlflow_keeps_are_compared(dataset: Path) -> None:
+    run = trained(dataset)
+    assert medseg("evaluate", str(run.model), str(dataset), "-o", "out", "--split", "all") == 0
+    _, found = other_run(run)
+    kept = f"runs:/{found.info.run_id}"
+    shown = CliRunner().invoke(cli.app, ["compare", "out", kept])
+    assert shown.exit_code == 0, shown.output
+    assert "the same on every case" in shown.output
+    with pytest.raises(ModelError, match=r"metrics\.json of an evaluation; found none in the run"):
+        open_evaluation(f"runs:/{run.run_id}")
+    with pytest.raises(ModelError, match="a run that MLflow knows; found 123: "):
+        open_evaluation("runs:/123")
 
 
 def test_an_evaluation_names_no_case_where_training_was_told_not_to(dataset: Path) -> None:

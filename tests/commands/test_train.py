@@ -476,6 +476,17 @@ def test_case_names_that_tell_patients_apart_are_not_recorded_unless_that_is_ask
     assert may_log_case_names(settings(dataset, *overrides)) == may
 
 
+def test_a_run_that_has_finished_is_not_trained_again(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = train(settings(dataset), None, QUIET)
+    written = {path: path.stat().st_mtime_ns for path in run.folder.glob("*.*")}
+    with caplog.at_level("INFO", "pipeline"):
+        again = resume(run.folder, QUIET)
+    assert again == run
+    assert "has finished; there is nothing left to train" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in run.folder.glob("*.ckpt")}.items() <= written.items()
+    assert recorded(run.run_id)[1].info.status == "FINISHED"
+
+
 def test_two_processes_do_not_train_in_one_folder(dataset: Path, tmp_path: Path) -> None:
     with interrupted(1):
         train(settings(dataset), tmp_path / "cut", QUIET)
