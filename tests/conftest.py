@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ WriteVolume = Callable[..., Path]
 WriteModel = Callable[..., Path]
 ORGAN, LESION = 0.5, 100.5
 """Intensities above which a voxel is organ and lesion."""
+
+
+def pytest_configure() -> None:
+    """Let SIGINT reach the commands that tests start, also where a shell started the tests in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
