@@ -2,6 +2,8 @@
 
 import io
 import logging
+import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -272,9 +274,18 @@ def demo(
     out.print(f"masks        {done.predictions_folder} ({count_of(done.predictions.done, 'scan')})")
     out.print(f"report       {done.predictions_folder / 'report.html'}")
     _print_run(done.run)
-    out.print("All runs:    .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db")
+    if not os.environ.get("MLFLOW_TRACKING_URI"):  # whoever set it knows where the runs are
+        out.print(f"all runs     {_mlflow_here()} ui --backend-store-uri sqlite:///mlflow.db")
     scored, predicted = done.evaluation, done.predictions
     _exit(scored.summary["cases"] + predicted.done, scored.failed + predicted.failed)
+
+
+def _mlflow_here() -> str:
+    """MLflow's command as it can be typed, whether its environment is active or not."""
+    if shutil.which("mlflow"):
+        return "mlflow"
+    beside = Path(sys.executable).with_name("mlflow")
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def main() -> None:

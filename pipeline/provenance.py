@@ -1,10 +1,14 @@
 """Which code is running, and when."""
 
 import datetime
+import os
 import subprocess
 from pathlib import Path
 
 from pipeline import __version__
+
+BUILT_FROM = "MEDSEG_COMMIT"
+"""Environment variable by which an image says what commit the package in it was built from."""
 
 
 def made_by() -> dict[str, str | None]:
@@ -14,11 +18,14 @@ def made_by() -> dict[str, str | None]:
 
 
 def code_commit() -> str | None:
-    """The git commit of this package's checkout, "+changes" added where files differ; None outside a checkout."""
+    """The git commit of this package's checkout, "+changes" added where files differ.
+
+    Outside a checkout it is what MEDSEG_COMMIT says, as it does in an image; None where that says nothing.
+    """
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit or _git(folder, "ls-files", "--error-unmatch", "provenance.py") is None:
-        return None
+        return os.environ.get(BUILT_FROM, "").strip() or None
     return f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
 
 

@@ -42,6 +42,8 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def check_medseg(arguments: list[str]) -> None:
     """Parse the arguments as the command line does; a command that is only named has to exist."""
+    if not arguments:  # the program is only named
+        return
     group: Any = typer.main.get_command(app)
     name, *rest = arguments
     assert name in group.commands, f"there is no command {name}"
@@ -58,7 +60,8 @@ def check_mlflow(arguments: list[str]) -> None:
     """An entry point and its parameters; other commands of MLflow are not ours."""
     if arguments[0] != "run":
         return
-    entry_point = yaml.safe_load(read("MLproject"))["entry_points"][arguments[arguments.index("-e") + 1]]
+    project = yaml.safe_load(read(f"{arguments[1]}/MLproject"))
+    entry_point = project["entry_points"][arguments[arguments.index("-e") + 1]]
     given = {word.partition("=")[0] for flag, word in pairwise(arguments) if flag == "-P"}
     required = {name for name, kind in entry_point["parameters"].items() if "default" not in kind}
     assert required <= given <= set(entry_point["parameters"])

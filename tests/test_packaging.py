@@ -39,6 +39,16 @@ def arguments(entry_point: str, values: dict[str, str]) -> list[str]:
     return rest
 
 
+def arguments_in_docker(entry_point: str, values: dict[str, str]) -> list[str]:
+    """What the entry point of the image receives, in the shell that MLflow starts Docker in."""
+    command = load_project(str(ROOT / "docker")).get_entry_point(entry_point).compute_command(values, storage_dir=None)
+    stand_in = 'docker() { shift 2; printf "%s\\n" "$@"; }\n'
+    result = subprocess.run(
+        ["bash", "-c", f"{stand_in}docker run medseg {command}"], capture_output=True, text=True, check=True
+    )
+    return result.stdout.splitlines()
+
+
 @pytest.fixture(scope="module")
 def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -107,3 +117,41 @@ def test_mlflow_trains_the_demo_by_default() -> None:
 def test_mlflow_evaluates_a_model_on_a_data_set() -> None:
     values = {"model": "m", "dataset": "d", "out": "o"}
     assert arguments("evaluate", values) == ["evaluate", "m", "d", "-o", "o"]
+
+
+def test_both_mlflow_projects_have_the_same_entry_points() -> None:
+    here, docker = (yaml.safe_load(path.read_text()) for path in (ROOT / "MLproject", ROOT / "docker" / "MLproject"))
+    parameters = [
+        {name: point["parameters"] for name, point in project["entry_points"].items()} for project in (here, docker)
+    ]
+    assert parameters[0] == parameters[1]
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "values"),
+    [
+        ("main", {"config": "a b.yaml", "overrides": "training.seed=1 tracking.tags=[*] $(exit)"}),
+        ("train", {}),
+        ("evaluate", {"model": "m", "dataset": "d e", "out": "o"}),
+        ("predict", {"model": "m", "input": "in", "output": "out", "overrides": "inference.tta=false"}),
+    ],
+)
+def test_the_image_is_asked_for_what_the_environment_is_asked_for(entry_point: str, values: dict[str, str]) -> None:
+    assert arguments_in_docker(entry_point, values) == arguments(entry_point, values)
+
+
+def test_the_docker_project_names_the_image_that_the_readme_builds() -> None:
+    image = load_project(str(ROOT / "docker")).docker_env["image"]
+    assert f"docker build -t {image} " in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_image_is_made_from_what_its_dockerfile_copies_and_no_more() -> None:
+    copied = set()
+    for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            copied |= set(line.split()[1:-1])
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    allowed = {line.removeprefix("!/") for line in lines if line.startswith("!/")}
+    assert "*" in lines
+    assert {name.split("/")[0] for name in allowed} == copied
+    assert all((ROOT / name).exists() for name in allowed)

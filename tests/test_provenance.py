@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import __version__, provenance
-from pipeline.provenance import code_commit
+from pipeline.provenance import BUILT_FROM, code_commit
+
+
+@pytest.fixture(autouse=True)
+def _no_commit_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BUILT_FROM, raising=False)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -64,6 +69,32 @@ def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pyte
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert code_commit() is None
+
+
+@pytest.mark.parametrize(
+    ("said", "commit"), [("0123abc", "0123abc"), ("0123abc+changes\n", "0123abc+changes"), ("", None), (" ", None)]
+)
+def test_an_installed_package_has_the_commit_that_its_image_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, commit: str | None
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    monkeypatch.setenv(BUILT_FROM, said)
+    assert code_commit() == commit
+
+
+@pytest.mark.usefixtures("checkout")
+def test_without_git_the_commit_is_the_one_that_the_image_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv(BUILT_FROM, "0123abc")
+    assert code_commit() == "0123abc"
+
+
+def test_a_checkout_knows_its_commit_better_than_the_environment(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BUILT_FROM, "0123abc")
+    assert code_commit() == git(checkout, "rev-parse", "HEAD")
 
 
 def test_results_say_which_code_made_them_and_when_in_utc() -> None:
