@@ -54,8 +54,8 @@ RUN python3 -m pip --python /opt/medseg install --no-cache-dir --no-index --no-d
 
 FROM python
 # Numbers, because Kubernetes asks for one, and above those that a base may have given away. The folders are open to every
-# user, so that `--user` may name whoever owns the mounted data. MLflow puts a project's
-# files into the last one and starts jobs there.
+# user, so that `--user` may name whoever owns the mounted data. MLflow puts a project's files into the last one and starts
+# jobs there.
 RUN groupadd --gid 10001 medseg \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /home/medseg --shell /usr/sbin/nologin medseg \
     && install -d -m 0777 /home/medseg /cache /work /work/runs /mlflow /mlflow/tmp /mlflow/projects /mlflow/projects/code \

@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -160,7 +159,8 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN", help="Two or more that evaluate or score wrote; the first is compared with each other."
+            metavar="RUN",
+            help="Two or more that evaluate or score wrote, or runs:/ID; the first is compared with each other.",
         ),
     ],
     output: Annotated[
@@ -281,9 +281,7 @@ def demo(
 
 
 def _mlflow_here() -> str:
-    """MLflow's command as it can be typed, whether its environment is active or not."""
-    if shutil.which("mlflow"):
-        return "mlflow"
+    """MLflow's command in this environment, which need not be active."""
     beside = Path(sys.executable).with_name("mlflow")
     return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 

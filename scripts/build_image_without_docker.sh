@@ -11,6 +11,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 record=${1:?"usage: $0 RECORD.json [--wheels FOLDER] [--certificates FILE]"}
 shift
+for tool in buildah debootstrap unshare; do
+  command -v "$tool" >/dev/null && [ "$(id -u)" = 0 ] && continue
+  echo "Expected to run as root, with buildah, debootstrap and unshare; found user $(id -un)$(command -v "$tool" >/dev/null ||
+    echo " and no $tool"). Run it with sudo, after: apt-get install buildah debootstrap" >&2
+  exit 2
+done
 scratch=$(mktemp -d)
 mkdir "$scratch/wheels"
 wheels=$scratch/wheels certificates=

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.evaluation import EvaluationConfig
+from pipeline.config.overrides import is_tracked
 from pipeline.errors import DatasetError
 from pipeline.evaluation.comparison import compare_evaluations
 from pipeline.evaluation.comparison_record import comparison_content, write_comparison
@@ -16,7 +17,6 @@ from pipeline.files import make_writable, writing_to
 from pipeline.provenance import made_by
 from pipeline.wording import printable
 
-RUNS = "runs:/"
 NESTED = "evaluation"
 """Folder of an evaluation inside a training run's, as the demo makes it."""
 
@@ -38,6 +38,7 @@ def compare(runs: Sequence[str], output: Path | None, *, config: EvaluationConfi
 
     Raises:
         DatasetError: a run has no evaluation, or two of them cannot be compared.
+        ModelError: MLflow does not know a run, or has no table of its cases.
         OutputError: ``output`` cannot be written to.
     """
     assert len(runs) > 1, runs
@@ -62,7 +63,7 @@ def open_evaluation(given: str) -> EvaluationFiles:
         DatasetError: there is none, or it cannot be read.
         ModelError: MLflow does not know the run, or has no table of its cases.
     """
-    if given.startswith(RUNS):
+    if is_tracked(given):
         return _open_tracked(given)
     for folder in (Path(given), Path(given) / NESTED):
         if holds_evaluation(folder):
@@ -74,5 +75,5 @@ def _open_tracked(given: str) -> EvaluationFiles:
     from pipeline.tracking.models import fetch_files  # mlflow takes seconds to import
 
     with tempfile.TemporaryDirectory(prefix="medseg-evaluation-") as folder:
-        fetch_files(given.removeprefix(RUNS).strip("/"), (METRICS_FILE, TABLE), Path(folder))
+        fetch_files(given, (METRICS_FILE, TABLE), Path(folder))
         return read_evaluation(Path(folder), printable(given))

@@ -162,23 +162,21 @@ def resume(root: Path, console: Console) -> TrainedRun:
     clock, commit = Clock.start(), code_commit()
     folder = RunFolder(root)
     config, identity = run_folder.reopen(folder)
-    if has_finished(folder.place) and folder.model.is_dir():
-        return _finished(folder, config)
-    machine.check_device(config.training)  # before MLflow hears of it: a run that cannot go on here has not failed
-    tells = may_log_case_names(config)
-    with (
-        run_folder.locked(folder.place),
-        track(config.tracking, config.name, continues=identity, place=folder.place, tells_errors=tells) as run,
-    ):
-        run_folder.remove_partial(folder)
-        return _carry_out(Job(config, folder, run, clock, console, commit))
+    with run_folder.locked(folder.place):
+        if has_finished(folder.place) and folder.model.is_dir():
+            return _finished(folder, config)
+        machine.check_device(config.training)  # before MLflow hears of it: a run that cannot go on here has not failed
+        tells = may_log_case_names(config)
+        with track(config.tracking, config.name, continues=identity, place=folder.place, tells_errors=tells) as run:
+            run_folder.remove_partial(folder)
+            return _carry_out(Job(config, folder, run, clock, console, commit))
 
 
 def _finished(folder: RunFolder, config: Config) -> TrainedRun:
     """A run that is done: nothing is trained, and MLflow gets what it may lack."""
     log.info("the run in %s has finished; there is nothing left to train", folder.root)
-    with run_folder.locked(folder.place):
-        sync(folder.place, config.tracking.wait_seconds)
+    if sync(folder.place, config.tracking.wait_seconds) > 0:
+        log.warning("MLflow has not got everything; `medseg sync %s` sends it", folder.root)
     identity, manifest = read_identity(folder.identity), read_manifest(folder.model)
     known = identity.run_id is not None
     return TrainedRun(identity.any_id, known, folder.root, folder.model, manifest.validation_dice)

@@ -30,9 +30,9 @@ def apply_override(override: str, settings: dict[str, Any], section: Kind) -> No
     _merge(change, settings, section, keys=override.partition("=")[0].count(".") + 1)
 
 
-def is_tracked(model: str) -> bool:
-    """Whether a model is named as one that MLflow keeps."""
-    return model.startswith(("runs:/", "models:/"))
+def is_tracked(given: str) -> bool:
+    """Whether a model or a run is named as one that MLflow keeps."""
+    return given.startswith(("runs:/", "models:/"))
 
 
 def anchor_paths(settings: dict[str, Any], section: Kind, base: Path) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from pipeline.tracking.sending import MODEL
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-REGISTERED = "models:/"
+RUNS, REGISTERED = "runs:/", "models:/"
 LOADER = "pipeline.serving"
 """Module whose ``_load_pyfunc`` MLflow calls; named here and imported by MLflow alone."""
 HISTORY = "mlflow.log-model.history"
@@ -36,40 +37,38 @@ def fetch_model(uri: str, folder: Path) -> Path:
     Raises:
         ModelError: MLflow does not know it.
     """
-    address = tracking_uri()
-    if is_missing(address):
-        found = f"{uri}: there is no {address}"
-        raise ModelError("a model that MLflow knows", found, "Check the id and MLFLOW_TRACKING_URI.")
-    try:
-        client = store.connect(address)
+    with _asking("a model that MLflow knows", uri) as client:
         source = _registered_source(client, uri) if uri.startswith(REGISTERED) else uri
-        return Path(download_artifacts(source, dst_path=str(folder), tracking_uri=address))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            "a model that MLflow knows", f"{uri}: {reason}", "Check the id and MLFLOW_TRACKING_URI."
-        ) from error
+        return Path(download_artifacts(source, dst_path=str(folder), tracking_uri=client.tracking_uri))
 
 
-def fetch_files(run_id: str, names: Iterable[str], folder: Path) -> None:
-    """Download files of a run.
+def fetch_files(uri: str, names: Iterable[str], folder: Path) -> None:
+    """Download files of an evaluation that MLflow knows by ``runs:/ID``.
 
     Raises:
         ModelError: MLflow does not know the run, or has not all of the files.
     """
-    address, remedy = tracking_uri(), "Check the id and MLFLOW_TRACKING_URI, or give a folder."
-    if is_missing(address):
-        raise ModelError("a run that MLflow knows", f"{run_id}: there is no {address}", remedy)
-    try:
-        client = store.connect(address)
+    run_id = uri.removeprefix(RUNS).strip("/")
+    with _asking("an evaluation that MLflow knows by runs:/ID", uri) as client:
         has = {item.path for item in client.list_artifacts(run_id)}
         for name in names:
             if name not in has:
-                found = f"none in the run {run_id}: it is no evaluation, or one whose cases were not to be named"
-                raise ModelError(f"{name} of an evaluation", found, remedy)
+                found = f"none in {uri}: it is no evaluation, or one whose cases were not to be named"
+                raise ModelError(f"{name} of an evaluation", found, "Give the run of an evaluation, or its folder.")
             client.download_artifacts(run_id, name, str(folder))
+
+
+@contextmanager
+def _asking(expected: str, uri: str) -> Iterator[MlflowClient]:
+    """Ask MLflow for something; what it does not know is the user's error."""
+    address, remedy = tracking_uri(), "Check the id and MLFLOW_TRACKING_URI."
+    if is_missing(address):
+        raise ModelError(expected, f"{uri}: there is no {address}", remedy)
+    try:
+        yield store.connect(address)
     except (MlflowException, OSError) as error:
-        raise ModelError("a run that MLflow knows", f"{run_id}: {str(error).splitlines()[0]}", remedy) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(expected, f"{uri}: {reason}", remedy) from error
 
 
 def _registered_source(client: MlflowClient, uri: str) -> str:

@@ -58,9 +58,9 @@ def test_evaluations_that_mlflow_keeps_are_compared(dataset: Path) -> None:
     shown = CliRunner().invoke(cli.app, ["compare", "out", kept])
     assert shown.exit_code == 0, shown.output
     assert "the same on every case" in shown.output
-    with pytest.raises(ModelError, match=r"metrics\.json of an evaluation; found none in the run"):
+    with pytest.raises(ModelError, match=r"metrics\.json of an evaluation; found none in runs:/"):
         open_evaluation(f"runs:/{run.run_id}")
-    with pytest.raises(ModelError, match="a run that MLflow knows; found 123: "):
+    with pytest.raises(ModelError, match="an evaluation that MLflow knows by runs:/ID; found runs:/123: "):
         open_evaluation("runs:/123")
 
 
