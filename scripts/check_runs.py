@@ -1,6 +1,6 @@
 """What must be true of runs whatever ends them; each check writes a dated JSON file under docs/acceptance/.
 
-resume     four epochs of the hippocampus, killed ten times with -9 and resumed, against the undisturbed run
+resume     four epochs of the hippocampus, killed ten times with -9 and in each epoch, against the undisturbed run
 parallel   eight runs started at once on a new SQLite file, one with a broken configuration, one interrupted, one ended
 server     a tracking server that is stopped in the middle of a run and started again
 
@@ -36,7 +36,20 @@ from pipeline.provenance import code_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS, RECORDS = ROOT / "configs", ROOT / "docs" / "acceptance"
-KILLS, EPOCHS = 10, 4
+EPOCHS = 4
+KILLS = (
+    (0, False),
+    (0, True),
+    (0, False),
+    (1, False),
+    (1, True),
+    (1, False),
+    (2, True),
+    (2, False),
+    (3, False),
+    (3, False),
+)
+"""After how many epochs each kill comes at the earliest, and whether it waits for a checkpoint to be half written."""
 SHORT = ["training.max_minutes=null", "training.validate_every=1"]
 QUICK = [
     *SHORT,
@@ -96,18 +109,13 @@ def check_resume(folder: Path, data: Path | None) -> dict[str, Any]:
     uri = f"sqlite:///{folder}/killed.db"
     moments, chance = [], random.Random(0)
     process = medseg(folder, "train", *settings, "-o", "killed", uri=uri)
-    for number in range(KILLS):
-        moments.append(
-            kill(
-                process,
-                folder / "killed",
-                chance,
-                in_checkpoint=number in (2, 4),
-                setup=setup_seconds,
-                epoch=epoch_seconds,
-            )
-        )
-        print(f"kill {number + 1}: {moments[-1]}", flush=True)
+    for epochs, in_checkpoint in KILLS:
+        started, known = time.monotonic(), len(rows(folder / "killed"))
+        wait_until(process, lambda: len(rows(folder / "killed")) >= epochs)  # noqa: B023 - called at once
+        longest = 0.7 * (setup_seconds if known >= epochs else epoch_seconds)  # or the last would come after the end
+        moment = time.monotonic() + chance.uniform(0.0, longest)
+        moments.append(kill(process, folder / "killed", None if in_checkpoint else moment, started=started))
+        print(f"kill {len(moments)}: {moments[-1]}", flush=True)
         begun = (folder / "killed" / "run.json").exists()
         arguments = ["train", "--resume", "killed"] if begun else ["train", *settings, "-o", "killed"]
         process = medseg(folder, *arguments, uri=uri)
@@ -124,36 +132,35 @@ def check_resume(folder: Path, data: Path | None) -> dict[str, Any]:
         "seconds_rise": rising(uri, run_id),
         "reached": hashes[0] == hashes[1]
         and all(each["code"] == -signal.SIGKILL for each in moments)
-        and sum(each["in_checkpoint"] for each in moments) >= 1
+        and any(each["in_checkpoint"] and each["epochs_written"] for each in moments)
+        and {each["epochs_written"] for each in moments} == set(range(EPOCHS))
         and [each.info.status for each in found] == ["FINISHED"]
         and curve(uri, run_id) == curve(uri, run_id, "dice") == list(range(1, EPOCHS + 1)),
     }
 
 
-def kill(
-    process: subprocess.Popen[str],
-    folder: Path,
-    chance: random.Random,
-    *,
-    in_checkpoint: bool,
-    setup: float,
-    epoch: float,
-) -> dict[str, Any]:
-    """Send SIGKILL at a random moment, or while a checkpoint is being written; says when, and what was done by then."""
-    started = time.monotonic()
-    done = len(rows(folder))
-    after = chance.uniform(0.5, setup + epoch if done < EPOCHS - 2 else 0.7 * setup)  # or it would end before its time
-    while process.poll() is None:
-        if in_checkpoint and list(folder.glob(".partial-*.ckpt")):
-            break
-        if not in_checkpoint and time.monotonic() - started > after:
-            break
-        time.sleep(0.001 if in_checkpoint else 0.05)
+def wait_until(process: subprocess.Popen[str], holds: Callable[[], bool], every: float = 0.05) -> None:
+    """Wait until something holds, or the process has ended."""
+    while process.poll() is None and not holds():
+        time.sleep(every)
+
+
+def kill(process: subprocess.Popen[str], folder: Path, moment: float | None, *, started: float) -> dict[str, Any]:
+    """Send SIGKILL at a moment, or while a checkpoint is being written; says when, and what was done by then."""
+    left = set(folder.glob(".partial-*.ckpt"))
+
+    def partial() -> bool:
+        return any(path not in left for path in folder.glob(".partial-*.ckpt"))
+
+    if moment is None:
+        wait_until(process, partial, every=0.001)
+    else:
+        wait_until(process, lambda: time.monotonic() >= moment)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     return {
         "after_seconds": round(time.monotonic() - started, 2),
-        "in_checkpoint": bool(list(folder.glob(".partial-*.ckpt"))),
+        "in_checkpoint": partial(),
         "epochs_written": len(rows(folder)),
         "code": process.returncode,
     }
