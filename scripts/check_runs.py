@@ -3,8 +3,9 @@
 resume     four epochs of the hippocampus, killed ten times with -9 and in each epoch, against the undisturbed run
 parallel   eight runs started at once on a new SQLite file, one with a broken configuration, one interrupted, one ended
 server     a tracking server that is stopped in the middle of a run and started again
+serving    masks of every hippocampus scan through mlflow.pyfunc, in a process of its own, against those of predict
 
-    python scripts/check_runs.py [--data FOLDER] [resume] [parallel] [server]
+    python scripts/check_runs.py [--data FOLDER] [resume] [parallel] [server] [serving]
 """
 
 import argparse
@@ -58,6 +59,30 @@ QUICK = [
     "training.threads=1",
     "training.precision=fp32",
 ]
+
+SERVE = """
+import json, sys
+from pathlib import Path
+import mlflow, numpy, SimpleITK
+model, scans, masks = mlflow.pyfunc.load_model(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+equal, different, labels = 0, [], set()
+for scan in sorted(scans.glob("[!.]*.nii.gz")):
+    (mask,) = model.predict([{"path": str(scan)}])["mask"]
+    written = SimpleITK.ReadImage(str(masks / scan.name.removesuffix(".nii.gz") / "mask.nii.gz"))
+    if mask is not None and numpy.array_equal(mask, SimpleITK.GetArrayFromImage(written).T):
+        equal += 1
+        labels |= set(numpy.unique(mask).tolist())
+    else:
+        different.append(scan.name)
+training = ("pipeline.training", "pipeline.samples", "pipeline.augmentation", "pipeline.commands", "monai")
+print(json.dumps({
+    "equal": equal,
+    "different": different,
+    "labels": sorted(labels),
+    "training_code": [name for name in sys.modules if name.startswith(training)],
+}))
+"""
+"""Compares the masks of a model of MLflow with those that predict wrote."""
 
 
 def medseg(folder: Path, *arguments: str, uri: str | None = None) -> subprocess.Popen[str]:
@@ -249,6 +274,33 @@ def check_server(folder: Path, _data: Path | None) -> dict[str, Any]:
     }
 
 
+def check_serving(folder: Path, data: Path | None) -> dict[str, Any]:
+    """Load one model by its run and by its alias, without any code of the training, and compare every voxel."""
+    assert data is not None
+    uri, scans = f"sqlite:///{folder}/serving.db", data / "hippocampus" / "imagesTr"
+    settings = [str(CONFIGS / "hippocampus.yaml"), *SHORT, "training.max_epochs=2"]
+    settings += [f"data.root={data / 'hippocampus'}", "tracking.register_as=hippocampus", "tracking.alias=best"]
+    finish(medseg(folder, "train", *settings, "-o", "run", uri=uri))
+    finish(medseg(folder, "predict", str(folder / "run" / "model"), str(scans), "masks"))
+    run_id = json.loads((folder / "run" / "run.json").read_text())["run_id"]
+    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_TRACKING_URI": uri}
+    found = {}
+    for model in (f"runs:/{run_id}/model", "models:/hippocampus@best"):
+        command = [sys.executable, "-c", SERVE, model, str(scans), str(folder / "masks")]
+        done = subprocess.run(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, check=True)
+        found[model.replace(run_id, "ID")] = json.loads(done.stdout.splitlines()[-1])
+    scan_count = len(list(scans.glob("[!.]*.nii.gz")))
+    return {
+        "scans": scan_count,
+        "models": found,
+        "reached": all(
+            each == {"equal": scan_count, "different": [], "training_code": [], "labels": each["labels"]}
+            and len(each["labels"]) > 1
+            for each in found.values()
+        ),
+    }
+
+
 @contextmanager
 def server(folder: Path, port: int) -> Iterator[None]:
     """A tracking server while the block runs, on the same files each time."""
@@ -287,7 +339,9 @@ CHECKS: dict[str, Callable[[Path, Path | None], dict[str, Any]]] = {
     "resume": check_resume,
     "parallel": check_parallel,
     "server": check_server,
+    "serving": check_serving,
 }
+NEEDS_DATA = ("resume", "serving")
 
 
 def main() -> int:
@@ -302,8 +356,8 @@ def main() -> int:
     held, commit = True, code_commit()
     data = Path(arguments.data).resolve() if arguments.data is not None else None
     for name in arguments.checks or CHECKS:
-        if name == "resume" and (data is None or not (data / "hippocampus").is_dir()):
-            print("resume: skipped, no folder hippocampus below --data or MEDSEG_TEST_DATA", flush=True)
+        if name in NEEDS_DATA and (data is None or not (data / "hippocampus").is_dir()):
+            print(f"{name}: skipped, no folder hippocampus below --data or MEDSEG_TEST_DATA", flush=True)
             continue
         with tempfile.TemporaryDirectory(prefix="medseg-check-") as folder:
             results = CHECKS[name](Path(folder), data)
