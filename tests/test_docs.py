@@ -19,7 +19,8 @@ from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/DESIGN.md", "docs/predicting.md", "docs/evaluating.md", "docs/configuration.md"]
+GUIDES = ("DESIGN", "configuration", "evaluating", "predicting", "tracking")
+PAGES = ["README.md", *(f"docs/{name}.md" for name in GUIDES)]
 CONFIGURATION = runpy.run_path(str(ROOT / "scripts" / "write_configuration_docs.py"))
 KEYS = {setting.key for group in CONFIGURATION["groups"]() for setting in group.settings}
 SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}

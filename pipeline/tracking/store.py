@@ -5,7 +5,6 @@ The client is used with an explicit run id and no global state, so that runs sta
 
 import logging
 import os
-from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -17,6 +16,7 @@ from pipeline.tracking.address import SQLITE, database, is_missing, without_logi
 from pipeline.tracking.identity import Identity, Wanted
 
 ARTIFACTS = "mlartifacts"
+"""Folder beside a SQLite file that holds the files of its runs."""
 OWN_ID = "medseg.run"
 """Tag by which a run is found again whose id in MLflow was never written down."""
 CLAIM = "medseg.process"
@@ -141,7 +141,7 @@ def _experiment_id(client: MlflowClient, wanted: Wanted, uri: str) -> str:
     found = client.get_experiment_by_name(wanted.experiment)
     if found is not None:
         return str(found.experiment_id)
-    local = (Path.cwd() / ARTIFACTS).as_uri() if uri.startswith(SQLITE) else None
+    local = (database(uri).parent / ARTIFACTS).as_uri() if uri.startswith(SQLITE) else None
     try:
         return str(client.create_experiment(wanted.experiment, artifact_location=local))
     except MlflowException:

@@ -99,6 +99,8 @@ def test_where_a_run_is_recorded_does_not_depend_on_the_working_directory(
     with track(HERE, "begun") as begun:
         pass
     assert begun.identity.uri == f"sqlite:///{tmp_path}/store/runs.db"
+    files = client("store/runs.db").get_run(str(begun.run_id)).info.artifact_uri
+    assert files == f"file://{tmp_path}/store/mlartifacts/{begun.run_id}/artifacts"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
