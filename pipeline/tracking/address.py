@@ -1,6 +1,7 @@
 """Where runs are kept: addresses of tracking servers and stores."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,6 +36,11 @@ def is_missing(uri: str) -> bool:
 def without_login(uri: str) -> str:
     """The address as it may be shown: of one with a login, the host alone."""
     return (urlsplit(uri).hostname or "a server") if has_login(uri) else uri
+
+
+def without_logins(text: str) -> str:
+    """A text in which no address has a login: messages of MLflow and of the network repeat the address."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def has_login(uri: str) -> bool:

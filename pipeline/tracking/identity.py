@@ -1,9 +1,10 @@
 """Which run it is, in MLflow and on disk."""
 
 import json
+import os
 import time
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import ModelError
@@ -23,12 +24,16 @@ class Wanted:
         experiment: its experiment, where no parent has one.
         name: its name.
         parent_id: the run that it hangs on, where that is known to the same store.
+        experiment_id: the experiment by its id, which counts for more than the name.
+        handed_over: the run that ``mlflow run`` made for it.
         begun_ms: when it began.
     """
 
     experiment: str
     name: str
     parent_id: str | None = None
+    experiment_id: str | None = field(default_factory=lambda: os.environ.get("MLFLOW_EXPERIMENT_ID"))
+    handed_over: str | None = field(default_factory=lambda: os.environ.get("MLFLOW_RUN_ID"))
     begun_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
 
@@ -38,11 +43,13 @@ class Identity:
 
     Attributes:
         uri: the tracking server or store, independent of the working directory.
+        wanted: what it is to be, where MLflow does not know it yet.
         run_id: its id in MLflow; None until a server has given it one.
         own_id: its id before that, by which it is found again there.
     """
 
     uri: str
+    wanted: Wanted
     run_id: str | None = None
     own_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -92,8 +99,9 @@ class Place:
 
 def write_identity(path: Path, identity: Identity, *, keep_uri: bool) -> None:
     """Write it down; an address with a login is left out."""
-    uri = identity.uri if keep_uri else None
-    write_json(path, {"run_id": identity.run_id, "own_id": identity.own_id, "tracking_uri": uri})
+    uri, wanted = identity.uri if keep_uri else None, asdict(identity.wanted)
+    content = {"run_id": identity.run_id, "own_id": identity.own_id, "tracking_uri": uri, "wanted": wanted}
+    write_json(path, content)
 
 
 def read_identity(path: Path) -> Identity:
@@ -104,8 +112,8 @@ def read_identity(path: Path) -> Identity:
     """
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
-        run_id, own_id = written["run_id"], str(written.get("own_id") or written["run_id"])
-        return Identity(tracking_uri(written.get("tracking_uri")), run_id, own_id)
+        uri, wanted = tracking_uri(written["tracking_uri"]), Wanted(**written["wanted"])
+        return Identity(uri, wanted, written["run_id"], str(written["own_id"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         found, remedy = f"none in {path.parent}", "Give the RUN_DIR that training named."
         raise ModelError(f"the folder of a run, with {path.name}", found, remedy) from error

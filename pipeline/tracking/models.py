@@ -15,7 +15,7 @@ from pandas import DataFrame
 from pipeline import __version__
 from pipeline.errors import ModelError
 from pipeline.tracking import store
-from pipeline.tracking.address import is_missing, tracking_uri
+from pipeline.tracking.address import is_missing, tracking_uri, without_logins
 from pipeline.tracking.sending import MODEL
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _asking(expected: str, uri: str) -> Iterator[MlflowClient]:
     try:
         yield store.connect(address)
     except (MlflowException, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = without_logins(next(iter(str(error).splitlines()), type(error).__name__))
         raise ModelError(expected, f"{uri}: {reason}", remedy) from error
 
 

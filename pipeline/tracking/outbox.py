@@ -1,7 +1,8 @@
 """What has been recorded of a run and is on its way to MLflow.
 
-The file ``outbox.jsonl`` is only ever added to, a record a line; ``sent.json`` says how many of its lines have arrived.
-A record is on disk before the caller goes on, so that neither a server that is away nor the end of the process loses
+The file ``outbox.jsonl`` is only ever added to, a record a line; ``sent.json`` says how many of its lines are done
+with, and which of these are late: put aside because they could not be sent, so that others need not wait for them. A
+record is on disk before the caller goes on, so that neither a server that is away nor the end of the process loses
 it. A record may be sent twice, where the process ends between the sending and the note of it; MLflow takes metrics of
 the same time and step, parameters and tags of the same value, and files of the same name as one.
 """
@@ -21,10 +22,17 @@ log = logging.getLogger(__name__)
 FILE, SENT = "outbox.jsonl", "sent.json"
 
 
-@dataclass(frozen=True)
-class _Waiting:
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """A record that has not arrived.
+
+    Attributes:
+        record: what is to be sent.
+        line: its place in the file, from 0; None where it is in memory alone.
+    """
+
     record: AnyRecord
-    on_disk: bool
+    line: int | None
 
 
 class Outbox:
@@ -39,10 +47,11 @@ class Outbox:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
+        self._late: list[Waiting] = []
         self._once: set[str] = set()
         self._folder: Path | None = None
-        self._size = self._sent = 0
+        self._size = self._lines = self._done = 0
         self.last_steps: dict[str, int] = {}
         self.last_status: RunStatus | None = None
 
@@ -55,15 +64,16 @@ class Outbox:
             OSError: the folder cannot be written to.
         """
         with self._lock:
-            before, self._waiting = self._waiting, deque()
+            before, self._waiting, self._late = [*self._late, *self._waiting], deque(), []
             folder.mkdir(parents=True, exist_ok=True)
-            self._folder, self._sent = folder, _read_sent(folder / SENT)
+            self._folder = folder
+            self._done, late = _read_sent(folder / SENT)
             lines = _whole_lines(folder / FILE)
-            self._size = sum(len(line) for line in lines)
+            self._size, self._lines = sum(len(line) for line in lines), len(lines)
             for number, record in enumerate(map(_parse, lines)):
                 self._note(record)
-                if number >= self._sent:
-                    self._waiting.append(_Waiting(record, on_disk=True))
+                if number >= self._done or number in late:
+                    (self._late if number < self._done else self._waiting).append(Waiting(record, number))
             for each in before:
                 self._append(each.record)
 
@@ -92,15 +102,30 @@ class Outbox:
     def sent(self, count: int) -> None:
         """The first ``count`` records have arrived, or will never be taken."""
         with self._lock:
-            on_disk = sum(self._waiting.popleft().on_disk for _ in range(count))
-            self._sent += on_disk
-            if self._folder is not None and on_disk:
-                write_json(self._folder / SENT, {"records": self._sent})
+            self._done += sum(self._waiting.popleft().line is not None for _ in range(count))
+            self._write_sent()
+
+    def put_aside(self) -> None:
+        """The first record is late: those behind it come first."""
+        with self._lock:
+            self._late.append(self._waiting[0])
+            self.sent(1)
+
+    def late(self) -> list[Waiting]:
+        """The records that were put aside, in order."""
+        with self._lock:
+            return list(self._late)
+
+    def late_sent(self, each: Waiting) -> None:
+        """A record that was put aside has arrived, or will never be taken."""
+        with self._lock:
+            self._late.remove(each)
+            self._write_sent()
 
     def __len__(self) -> int:
-        """How many records wait to be sent."""
+        """How many records wait to be sent, late ones included."""
         with self._lock:
-            return len(self._waiting)
+            return len(self._waiting) + len(self._late)
 
     def _note(self, record: AnyRecord) -> None:
         if record.once is not None:
@@ -112,17 +137,16 @@ class Outbox:
                 self.last_steps[name] = record.step
 
     def _append(self, record: AnyRecord, *, volatile: bool = False) -> None:
-        on_disk = self._folder is not None
+        line = None
         if self._folder is not None:
             try:
-                self._write(self._folder / FILE, record.model_dump_json().encode() + b"\n")
+                line = self._write(self._folder / FILE, record.model_dump_json().encode() + b"\n")
             except OSError:
                 if not volatile:
                     raise
-                on_disk = False
-        self._waiting.append(_Waiting(record, on_disk))
+        self._waiting.append(Waiting(record, line))
 
-    def _write(self, path: Path, line: bytes) -> None:
+    def _write(self, path: Path, line: bytes) -> int:
         """Add a line after those that are whole: what an interruption or a full disk left of one is cut off first."""
         with path.open("ab") as stream:
             stream.truncate(self._size)
@@ -130,6 +154,13 @@ class Outbox:
             stream.flush()
             os.fsync(stream.fileno())
         self._size += len(line)
+        self._lines += 1
+        return self._lines - 1
+
+    def _write_sent(self) -> None:
+        if self._folder is not None:
+            late = [each.line for each in self._late if each.line is not None]
+            write_json(self._folder / SENT, {"records": self._done, "late": late})
 
 
 def _whole_lines(path: Path) -> list[bytes]:
@@ -148,8 +179,10 @@ def _parse(line: bytes) -> AnyRecord:
         return Tags(values={})
 
 
-def _read_sent(path: Path) -> int:
+def _read_sent(path: Path) -> tuple[int, frozenset[int]]:
+    """How many lines are done with, and which of them are late."""
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["records"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # all are sent again, and taken as those that are there
+        written = json.loads(path.read_text(encoding="utf-8"))
+        return int(written["records"]), frozenset(written.get("late", []))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0, frozenset()  # all are sent again, and taken as those that are there

@@ -40,6 +40,13 @@ class Tags(Record):
     values: dict[str, str | None]
 
 
+class Failure(Record):
+    """Why the run has failed, or None for a run that goes on. A description that somebody gave the run stays."""
+
+    kind: Literal["failure"] = "failure"
+    reason: str | None
+
+
 class Metrics(Record):
     """Numbers at a step, with the time at which they were measured."""
 
@@ -112,7 +119,8 @@ class Registration(Record):
 
 
 AnyRecord = Annotated[
-    Status | Params | Tags | Metrics | File | Picture | UsedDataset | Registration, Field(discriminator="kind")
+    Status | Params | Tags | Failure | Metrics | File | Picture | UsedDataset | Registration,
+    Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(AnyRecord)
 

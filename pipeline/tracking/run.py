@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from pipeline.tracking.names import flat_settings, legal_names
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.records import (
     AnyRecord,
+    Failure,
     File,
     Metrics,
     Params,
@@ -33,8 +35,8 @@ from pipeline.tracking.system import MARKER, SystemSampler
 
 KILLED_WAIT_SECONDS = 8.0
 """How long an interrupted run goes on sending; whoever stops a container waits ten seconds before the harder way."""
-NOTE = "mlflow.note.content"
-"""Tag of a run's description, which MLflow's pages show first."""
+FAILED_START_WAIT_SECONDS = 5.0
+"""How long a run that could not begin waits for a server, once for its id and once for its end."""
 log = logging.getLogger(__name__)
 
 
@@ -43,19 +45,16 @@ class TrackedRun:
 
     Args:
         config: how it is recorded.
-        continues: the run to go on with, or None for a new one.
-        wanted: what a new run is to be.
+        identity: the run to go on with, or a new one.
         tells_errors: whether the texts of errors, which can name cases and paths, may leave this machine.
     """
 
-    def __init__(
-        self, config: TrackingConfig, continues: Identity | None, wanted: Wanted, *, tells_errors: bool = True
-    ) -> None:
+    def __init__(self, config: TrackingConfig, identity: Identity, *, tells_errors: bool = True) -> None:
         self.config = config
         self.tells_errors = tells_errors
-        identity = continues or Identity(address.tracking_uri())
         self._outbox = Outbox()
-        self._sender = Sender(self._outbox, identity, wanted, on_id=lambda _: self._write_identity())
+        self._sender = Sender(self._outbox, identity, on_id=lambda _: self._write_identity())
+        self._writing = threading.Lock()
         self._place: Place | None = None
         self._sampler: SystemSampler | None = None
 
@@ -129,7 +128,7 @@ class TrackedRun:
     def go_on(self) -> None:
         """Say that it is running, whatever it was before."""
         self._add(Status(status="RUNNING", time_ms=now_ms()))
-        self.set_tags({"error": None, NOTE: None})
+        self._add(Failure(reason=None))
 
     def end(self, status: RunStatus, error: BaseException | None = None) -> None:
         """Say that it has ended, send what is left, and say where it stays if that takes too long."""
@@ -145,9 +144,10 @@ class TrackedRun:
     def _tell(self, error: BaseException) -> None:
         """The reason, where MLflow's pages show it first: an error's text can name cases, if those may be named."""
         kind = type(error).__name__
-        secret = f"{kind}; the output of the command has its message"
-        text = (reason_of(error) if isinstance(error, Exception) else kind) if self.tells_errors else secret
-        self._add(Tags(values={"error": text[:5000], NOTE: f"**Failed.** {text[:5000]}"}), volatile=True)
+        text = f"{kind}; the output of the command has its message"
+        if self.tells_errors:
+            text = reason_of(error) if isinstance(error, Exception) else kind
+        self._add(Failure(reason=address.without_logins(text)[:5000]), volatile=True)
         if self.tells_errors and self._place is not None:
             path = self._place.outbox / "traceback.txt"
             with suppress(OSError):
@@ -156,14 +156,14 @@ class TrackedRun:
 
     def _say_what_is_left(self) -> None:
         where = address.without_login(self.identity.uri)
-        waiting = len(self._outbox)
+        waiting, why = len(self._outbox), self._sender.error or self._sender.trouble or "too slow"
         if self._place is None:
-            log.warning("MLflow at %s has not been told of this run (%s)", where, self._sender.trouble or "too slow")
+            log.warning("MLflow at %s has not been told of this run (%s)", where, why)
             return
         log.warning(
             "MLflow at %s has not got everything (%s): %d records are kept in %s; `medseg sync %s` sends them",
             where,
-            self._sender.trouble or "too slow",
+            why,
             waiting,
             self._place.outbox,
             self._place.root,
@@ -180,8 +180,9 @@ class TrackedRun:
 
     def _write_identity(self) -> None:
         if self._place is not None:
-            keep_uri = not address.has_login(self.identity.uri)
-            write_identity(self._place.identity, self.identity, keep_uri=keep_uri)
+            with self._writing:  # two threads write it, and the later one must know what the other knew
+                keep_uri = not address.has_login(self.identity.uri)
+                write_identity(self._place.identity, self.identity, keep_uri=keep_uri)
 
     def _add(self, record: AnyRecord, *, volatile: bool = False) -> None:
         if self._outbox.add(record, volatile=volatile):
@@ -215,11 +216,15 @@ def track(
     Raises:
         ModelError: the run to continue is not recorded there.
     """
-    wanted = Wanted(config.experiment, config.run_name or name, parent_id)
-    run = TrackedRun(config, continues, wanted, tells_errors=tells_errors)
+    new = Identity(address.tracking_uri(), Wanted(config.experiment, config.run_name or name, parent_id))
+    run = TrackedRun(config, continues or new, tells_errors=tells_errors)
     if place is not None:
         run.keep_in(place)
-    run.begin()
+    try:
+        run.begin()
+    except KeyboardInterrupt:  # the run may be there already
+        _end(run, "KILLED", None)
+        raise
     try:
         run.go_on()
         run.set_tags({**config.tags})
@@ -243,8 +248,7 @@ def sync(place: Place, wait_seconds: float) -> int:
         ModelError: the folder holds no run, or MLflow does not know it any more.
     """
     identity = read_identity(place.identity)
-    config = TrackingConfig(wait_seconds=wait_seconds)
-    run = TrackedRun(config, identity, Wanted(config.experiment, place.root.name))
+    run = TrackedRun(TrackingConfig(wait_seconds=wait_seconds), identity)
     run.keep_in(place)
     run.begin()
     return run.send_rest(wait_seconds)
@@ -260,10 +264,10 @@ def has_finished(place: Place) -> bool:
 def record_failed_start(name: str, error: Exception) -> None:
     """Record a run that ended before it began, such as one whose configuration cannot be used.
 
-    Whatever MLflow says to it, the error counts.
+    Whatever MLflow says to it, the error counts, and is not kept waiting for a server that does not answer.
     """
     try:
-        with suppress(type(error)), track(TrackingConfig(), name):
+        with suppress(type(error)), track(TrackingConfig(wait_seconds=FAILED_START_WAIT_SECONDS), name):
             raise error
     except Exception as other:
         log.warning("MLflow has not been told of this run: %s", reason_of(other))

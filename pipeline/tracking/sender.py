@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 
 from pipeline.errors import UserError
 from pipeline.tracking import address, store
-from pipeline.tracking.identity import Identity, Wanted, with_run_id
+from pipeline.tracking.identity import Identity, with_run_id
 from pipeline.tracking.outbox import Outbox
-from pipeline.tracking.records import AnyRecord, Metrics
+from pipeline.tracking.records import AnyRecord, File, Metrics, Picture, Registration
 from pipeline.tracking.sending import leading_metrics, send, send_metrics
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
@@ -26,19 +26,16 @@ class Sender(threading.Thread):
     Args:
         outbox: what is to be sent.
         identity: of the run.
-        wanted: what the run is to be if it is a new one.
         on_id: called once when MLflow has given the run its id.
     """
 
-    def __init__(
-        self, outbox: Outbox, identity: Identity, wanted: Wanted, *, on_id: Callable[[Identity], None]
-    ) -> None:
+    def __init__(self, outbox: Outbox, identity: Identity, on_id: Callable[[Identity], None]) -> None:
         super().__init__(name="tracking", daemon=True)
         self.identity = identity
         self.root = Path.cwd()
         self.error: UserError | None = None
         self.trouble: str | None = None
-        self._outbox, self._wanted, self._on_id = outbox, wanted, on_id
+        self._outbox, self._on_id = outbox, on_id
         self._client: MlflowClient | None = None
         self._known = threading.Event()  # the run is established, or cannot be
         self._wake = threading.Event()
@@ -75,6 +72,7 @@ class Sender(threading.Thread):
             try:
                 self._establish()
                 self._send_waiting()
+                self._send_late()
                 self._note_recovery()
                 pause = FIRST_PAUSE_SECONDS
                 if self._closing and len(self._outbox) == 0:
@@ -102,7 +100,7 @@ class Sender(threading.Thread):
         if self._known.is_set():
             return
         self._client = store.connect_for(self.identity)
-        run_id = store.establish(self._client, self._wanted, self.identity)
+        run_id = store.establish(self._client, self.identity)
         self.identity = with_run_id(self.identity, run_id)
         self._on_id(self.identity)
         self._known.set()
@@ -110,10 +108,12 @@ class Sender(threading.Thread):
     def _send_waiting(self) -> None:
         while not self._given_up and (records := self._outbox.next(RECORDS_A_LOOK)):
             metrics = leading_metrics(records)
-            together = len(metrics) if len(metrics) > 1 and self._send_together(metrics) else 0
-            if not together:
-                self._send_first(records[0])
-            self._outbox.sent(together or 1)
+            if len(metrics) > 1 and self._send_together(metrics):
+                self._outbox.sent(len(metrics))
+            elif self._send_first(records[0]):
+                self._outbox.sent(1)
+            else:
+                self._outbox.put_aside()
 
     def _send_together(self, metrics: list[Metrics]) -> bool:
         """Send the metrics of many steps; False where one of them is refused, so that the others go alone."""
@@ -127,7 +127,39 @@ class Sender(threading.Thread):
             return False
         return True
 
-    def _send_first(self, record: AnyRecord) -> None:
+    def _send_first(self, record: AnyRecord) -> bool:
+        """Send a record; False where it is a file's and the server is there, but not the place where files go."""
+        assert self._client is not None
+        assert self.identity.run_id is not None
+        if isinstance(record, Registration) and self._outbox.late():  # of the model, which may be among them
+            return False
+        try:
+            self._deliver(record)
+        except Exception as error:
+            if not isinstance(record, File | Picture):
+                raise
+            self._client.get_run(self.identity.run_id)
+            self._note_trouble(error)
+            return False
+        return True
+
+    def _send_late(self) -> None:
+        """Try what was put aside once more, and a registration after everything else."""
+        failure: Exception | None = None
+        for each in self._outbox.late():
+            if self._given_up or (failure is not None and isinstance(each.record, Registration)):
+                continue
+            try:
+                self._deliver(each.record)
+            except Exception as error:  # whatever it is, the others are tried too
+                failure = error
+                continue
+            self._outbox.late_sent(each)
+        if failure is not None:
+            raise failure
+
+    def _deliver(self, record: AnyRecord) -> None:
+        """Send a record, or say that MLflow will never take it."""
         assert self._client is not None
         assert self.identity.run_id is not None
         try:
@@ -135,25 +167,29 @@ class Sender(threading.Thread):
         except Exception as error:
             if not store.is_refused(error):
                 raise
-            log.warning("MLflow does not take %s of the run: %s", record.kind, str(error).splitlines()[0])
+            reason = address.without_logins(_first_line(error))
+            log.warning("MLflow does not take %s of the run: %s", record.kind, reason)
 
     def _note_trouble(self, error: Exception) -> None:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        reason = address.without_logins(_shortened(_first_line(error)))
         if self.trouble is None:
-            where = address.without_login(self.identity.uri)
             log.warning(
-                "MLflow at %s cannot be reached (%s); the run goes on, and what it records is kept and sent later",
-                where,
-                _without_address(reason),
+                "MLflow at %s cannot be told all (%s); the run goes on, and what it records is kept and sent later",
+                address.without_login(self.identity.uri),
+                reason,
             )
         self.trouble = reason
 
     def _note_recovery(self) -> None:
         if self.trouble is not None:
-            log.warning("MLflow at %s answers again", address.without_login(self.identity.uri))
+            log.warning("MLflow at %s has been told all", address.without_login(self.identity.uri))
         self.trouble = None
 
 
-def _without_address(reason: str) -> str:
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def _shortened(reason: str) -> str:
     """The end of a chain of network errors says what is wrong; what comes before repeats the address."""
     return reason.rsplit("]", 1)[-1].strip(" :')\"") if "Max retries" in reason else reason

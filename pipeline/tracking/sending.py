@@ -1,6 +1,8 @@
 """What each kind of record is in MLflow."""
 
 import json
+import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
@@ -8,10 +10,13 @@ from typing import assert_never
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_RUN_NOTE
 from PIL import Image
 
 from pipeline.tracking.records import (
     AnyRecord,
+    Failure,
     File,
     Metrics,
     Params,
@@ -26,6 +31,12 @@ PARAMS_A_REQUEST = 100
 METRICS_A_REQUEST = 900
 MODEL = "model"
 """Folder of the model among a run's artifacts, so that it is found as ``runs:/<run id>/model``."""
+PICTURES = "images"
+"""Folder in which MLflow's pages look for pictures of a series."""
+ERROR = "error"
+"""Tag with the reason of a failure, which is also the beginning of the description that MLflow's pages show first."""
+FAILED, BEHIND = "**Failed.** ", "\n\n---\n\n"
+"""What that beginning begins with, and what stands between it and the description that was there before."""
 
 
 def leading_metrics(records: Sequence[AnyRecord]) -> list[Metrics]:
@@ -69,18 +80,12 @@ def send(client: MlflowClient, run_id: str, root: Path, *, record: AnyRecord) ->
                 client.log_batch(run_id, params=params[first : first + PARAMS_A_REQUEST])
         case Tags():
             _send_tags(client, run_id, record)
+        case Failure():
+            _send_failure(client, run_id, record)
         case File():
             _send_file(client, run_id, root / record.path, folder=record.folder)
         case Picture():
-            with Image.open(root / record.path) as picture:
-                client.log_image(
-                    run_id,
-                    picture.convert("RGB"),
-                    key=record.key,
-                    step=record.step,
-                    timestamp=record.time_ms,
-                    synchronous=True,
-                )
+            _send_picture(client, run_id, root / record.path, record=record)
         case UsedDataset():
             client.log_inputs(run_id, [_dataset_input(record)])
         case Registration():
@@ -94,11 +99,29 @@ def send(client: MlflowClient, run_id: str, root: Path, *, record: AnyRecord) ->
 def _send_tags(client: MlflowClient, run_id: str, record: Tags) -> None:
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in record.values.items() if value is not None])
     for name in (name for name, value in record.values.items() if value is None):
-        try:
-            client.delete_tag(run_id, name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # there is none to remove
-                raise
+        _delete_tag(client, run_id, name)
+
+
+def _delete_tag(client: MlflowClient, run_id: str, name: str) -> None:
+    try:
+        client.delete_tag(run_id, name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # there is none to remove
+            raise
+
+
+def _send_failure(client: MlflowClient, run_id: str, record: Failure) -> None:
+    before = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
+    own = before.partition(BEHIND)[2] if before.startswith(FAILED) else before
+    if record.reason is not None:
+        note = f"{FAILED}{record.reason}{BEHIND if own else ''}{own}"
+        client.log_batch(run_id, tags=[RunTag(ERROR, record.reason), RunTag(MLFLOW_RUN_NOTE, note)])
+        return
+    _delete_tag(client, run_id, ERROR)
+    if own:
+        client.set_tag(run_id, MLFLOW_RUN_NOTE, own)
+    else:
+        _delete_tag(client, run_id, MLFLOW_RUN_NOTE)
 
 
 def _send_file(client: MlflowClient, run_id: str, path: Path, *, folder: str) -> None:
@@ -108,6 +131,18 @@ def _send_file(client: MlflowClient, run_id: str, path: Path, *, folder: str) ->
         client.log_artifacts(run_id, str(path), folder or None)
     else:
         client.log_artifact(run_id, str(path), folder or None)
+
+
+def _send_picture(client: MlflowClient, run_id: str, path: Path, *, record: Picture) -> None:
+    """As `MlflowClient.log_image`, which would add another picture where one is sent again."""
+    same = uuid.uuid5(uuid.NAMESPACE_OID, f"{run_id} {record.key} {record.step}")
+    name = f"{record.key}+step+{record.step}+timestamp+{record.time_ms}+{same}"
+    with Image.open(path) as opened, tempfile.TemporaryDirectory() as folder:
+        picture = opened.convert("RGB")
+        picture.save(Path(folder) / f"{name}.png")
+        compress_image_size(picture).save(Path(folder) / f"{name}+compressed.webp")
+        client.log_artifacts(run_id, folder, PICTURES)
+    client.set_tag(run_id, MLFLOW_LOGGED_IMAGES, True)
 
 
 def _dataset_input(record: UsedDataset) -> DatasetInput:

@@ -4,12 +4,12 @@ The client is used with an explicit run id and no global state, so that runs sta
 """
 
 import logging
-import os
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from PIL import UnidentifiedImageError
 
 from pipeline.errors import ModelError
 from pipeline.tracking.address import SQLITE, database, is_missing, without_login
@@ -33,7 +33,7 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 def is_refused(error: Exception) -> bool:
     """Whether MLflow will never take it, unlike an error that passes once the server, network or disk is there."""
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | UnidentifiedImageError):
         return True
     return isinstance(error, MlflowException) and error.error_code in REFUSED
 
@@ -44,7 +44,7 @@ def connect_for(identity: Identity) -> MlflowClient:
     Raises:
         ModelError: the run is to go on, and there is no store that could have it.
     """
-    begun = identity.run_id or os.environ.get("MLFLOW_RUN_ID")
+    begun = identity.run_id or identity.wanted.handed_over
     if begun is not None and is_missing(identity.uri):
         raise no_such_run(begun, identity.uri)
     return connect(identity.uri)
@@ -62,7 +62,7 @@ def connect(uri: str) -> MlflowClient:
     return client
 
 
-def establish(client: MlflowClient, wanted: Wanted, identity: Identity) -> str:
+def establish(client: MlflowClient, identity: Identity) -> str:
     """The id of the run in MLflow: of the one to go on with, of the one that was handed over, or of a new one.
 
     It may be called again after any failure: what an earlier call made is found by the run's own id.
@@ -72,10 +72,10 @@ def establish(client: MlflowClient, wanted: Wanted, identity: Identity) -> str:
     """
     if identity.run_id is not None:
         return _existing(client, identity.run_id, identity.uri)
-    handed_over = os.environ.get("MLFLOW_RUN_ID")
+    wanted = identity.wanted
     parent = _find(client, wanted.parent_id)
-    if handed_over is not None:
-        handed_over = _existing(client, handed_over, identity.uri)
+    if wanted.handed_over is not None:
+        handed_over = _existing(client, wanted.handed_over, identity.uri)
         if _claim(client, handed_over, identity.own_id):
             if parent is not None and parent.info.run_id != handed_over:
                 client.set_tag(handed_over, "mlflow.parentRunId", parent.info.run_id)
@@ -83,7 +83,7 @@ def establish(client: MlflowClient, wanted: Wanted, identity: Identity) -> str:
         parent = parent or client.get_run(handed_over)
     experiment = parent.info.experiment_id if parent is not None else _experiment_id(client, wanted, identity.uri)
     made = _made_before(client, experiment, identity)
-    return made or _make(client, experiment, wanted, own_id=identity.own_id, parent=parent)
+    return made or _make(client, experiment, identity, parent=parent)
 
 
 def _existing(client: MlflowClient, run_id: str, uri: str) -> str:
@@ -129,15 +129,16 @@ def _made_before(client: MlflowClient, experiment: str, identity: Identity) -> s
     return str(found[0].info.run_id) if found else None
 
 
-def _make(client: MlflowClient, experiment: str, wanted: Wanted, *, own_id: str, parent: Run | None) -> str:
-    tags = {OWN_ID: own_id} | ({"mlflow.parentRunId": parent.info.run_id} if parent is not None else {})
+def _make(client: MlflowClient, experiment: str, identity: Identity, *, parent: Run | None) -> str:
+    wanted = identity.wanted
+    tags = {OWN_ID: identity.own_id} | ({"mlflow.parentRunId": parent.info.run_id} if parent is not None else {})
     run = client.create_run(experiment, start_time=wanted.begun_ms, tags=tags, run_name=wanted.name)
     return str(run.info.run_id)
 
 
 def _experiment_id(client: MlflowClient, wanted: Wanted, uri: str) -> str:
-    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return given
+    if wanted.experiment_id is not None:
+        return wanted.experiment_id
     found = client.get_experiment_by_name(wanted.experiment)
     if found is not None:
         return str(found.experiment_id)

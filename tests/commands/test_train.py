@@ -30,7 +30,7 @@ from pipeline.files import file_sha256
 from pipeline.losses import SegmentationLoss
 from pipeline.manifest import read_manifest
 from pipeline.model import load_model
-from pipeline.tracking.identity import Identity, write_identity
+from pipeline.tracking.identity import Identity, Wanted, write_identity
 from pipeline.tracking.run import TrackedRun
 from pipeline.training import loop
 from pipeline.training.state import TrainingState
@@ -352,7 +352,11 @@ def test_a_run_of_a_gpu_is_not_resumed_without_one(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     begun = settings(dataset, "training.device=cuda")
     run_folder.begin(RunFolder(tmp_path / "run"), begun)
-    write_identity(tmp_path / "run" / "run.json", Identity("sqlite:///none.db", "no run of MLflow"), keep_uri=True)
+    write_identity(
+        tmp_path / "run" / "run.json",
+        Identity("sqlite:///none.db", Wanted("medseg", "run"), "no run of MLflow"),
+        keep_uri=True,
+    )
     with pytest.raises(
         ConfigError, match=r"none on this machine\. Resume it where there is one, or set training\.device"
     ):

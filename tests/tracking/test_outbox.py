@@ -52,6 +52,19 @@ def test_records_from_before_there_was_a_folder_come_after_those_that_it_holds(t
     assert (waiting(outbox), waiting(opened(tmp_path))) == ([1, 2], [1, 2])
 
 
+def test_a_record_that_is_put_aside_lets_others_by_and_waits_for_a_later_process_too(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    for step in (1, 2, 3):
+        outbox.add(loss(step))
+    outbox.put_aside()
+    outbox.sent(1)
+    later = opened(tmp_path)
+    for each in (outbox, later):
+        assert (waiting(each), [late.line for late in each.late()], len(each)) == ([3], [0], 2)
+    later.late_sent(later.late()[0])
+    assert (waiting(opened(tmp_path)), opened(tmp_path).late()) == ([3], [])
+
+
 @pytest.mark.parametrize("torn", [b"{", b'{"once":null,"kind":"tags","values":{}}'])
 def test_a_line_that_was_being_written_is_cut_off(tmp_path: Path, torn: bytes) -> None:
     opened(tmp_path).add(loss(1))
@@ -76,7 +89,7 @@ def test_without_a_note_of_what_was_sent_everything_is_sent_again(tmp_path: Path
     outbox = opened(tmp_path)
     outbox.add(loss(1))
     outbox.sent(1)
-    assert json.loads((tmp_path / SENT).read_text()) == {"records": 1}
+    assert json.loads((tmp_path / SENT).read_text()) == {"records": 1, "late": []}
     (tmp_path / SENT).unlink() if content is None else (tmp_path / SENT).write_text(content)
     assert waiting(opened(tmp_path)) == [1]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from PIL import Image
 
 from pipeline.commands.sync import sync
 from pipeline.config.tracking import TrackingConfig
@@ -18,8 +19,10 @@ from pipeline.errors import ConfigError, ModelError
 from pipeline.tracking import sender, store
 from pipeline.tracking.address import has_login, tracking_uri, without_login
 from pipeline.tracking.identity import Identity, Place, Wanted, read_identity
+from pipeline.tracking.models import fetch_model
+from pipeline.tracking.outbox import SENT
 from pipeline.tracking.records import Metrics, Params
-from pipeline.tracking.run import TrackedRun, record_failed_start, track
+from pipeline.tracking.run import TrackedRun, now_ms, record_failed_start, track
 from pipeline.tracking.system import MARKER
 
 HERE = TrackingConfig()
@@ -197,22 +200,28 @@ def test_a_server_that_is_away_in_the_middle_gets_every_metric_when_it_is_back(
                 wait_until(lambda: len(run._outbox) == 0)
                 away.gone = True
             if step == 4:
-                wait_until(lambda: "cannot be reached" in caplog.text)
+                wait_until(lambda: "cannot be told all" in caplog.text)
                 away.gone = False
     assert status(run.run_id) == "FINISHED"
     assert steps(run.run_id) == [1, 2, 3, 4, 5, 6]
     assert "the run goes on, and what it records is kept and sent later" in caplog.text
-    assert "answers again" in caplog.text
+    assert "has been told all" in caplog.text
 
 
 def test_what_a_server_that_stays_away_did_not_get_is_kept_and_sent_by_a_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = Away(monkeypatch)
+    away.gone = False
+    with track(TrackingConfig(experiment="parents"), "parent") as parent:
+        pass
+    away.gone = True
     place = Place.of_training(tmp_path / "run")
-    with track(TrackingConfig(wait_seconds=0.2, experiment="mine"), "run") as run:
+    before = now_ms()
+    with track(TrackingConfig(wait_seconds=0.2, run_name="mine"), "run", parent_id=parent.run_id) as run:
         run.keep_in(place)
         run.log_metrics({"loss": 0.5}, 1)
+    after = now_ms()
     assert run.run_id is None
     assert re.search(r"has not got everything .* are kept in .*; `medseg sync .*/run` sends them", caplog.text)
     away.gone = False
@@ -221,8 +230,117 @@ def test_what_a_server_that_stays_away_did_not_get_is_kept_and_sent_by_a_command
     assert identity.run_id is not None
     assert status(identity.run_id) == "FINISHED"
     assert steps(identity.run_id) == [1]
+    found = client().get_run(identity.run_id)
+    assert client().get_experiment(found.info.experiment_id).name == "parents"
+    assert (found.info.run_name, found.data.tags["mlflow.parentRunId"]) == ("mine", parent.run_id)
+    assert before <= found.info.start_time <= found.info.end_time <= after
     assert sync(tmp_path / "run", 20.0) == 0  # and again, which adds nothing
     assert steps(identity.run_id) == [1]
+
+
+def test_a_run_that_a_server_never_heard_of_gets_the_experiment_that_it_was_begun_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away(monkeypatch)
+    with track(TrackingConfig(wait_seconds=0.2, experiment="liver"), "run") as run:
+        run.keep_in(Place.of_training(tmp_path / "run"))
+    away.gone = False
+    assert sync(tmp_path / "run", 20.0) == 0
+    run_id = read_identity(tmp_path / "run" / "run.json").run_id
+    assert run_id is not None
+    assert client().get_experiment(client().get_run(run_id).info.experiment_id).name == "liver"
+
+
+def test_files_that_have_nowhere_to_go_hold_up_nothing_else_and_are_sent_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "FIRST_PAUSE_SECONDS", 0.05)
+    log_artifact = MlflowClient.log_artifact
+
+    def refuse(*_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'boto3'")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    with track(TrackingConfig(wait_seconds=1.0), "run") as run:
+        run.keep_in(Place.of_training(tmp_path / "run"))
+        (tmp_path / "run" / "a.txt").write_text("a")
+        run.log_file(tmp_path / "run" / "a.txt")
+        run.register_model("mine", "best")
+        run.log_metrics({"loss": 0.5}, 1)
+    assert (status(run.run_id), steps(run.run_id)) == ("FINISHED", [1])
+    assert "has not got everything (No module named 'boto3'): 2 records are kept" in caplog.text
+    assert client().search_registered_models() == []  # of a model that is not there
+    assert sync(tmp_path / "run", 1.0) == 2
+    monkeypatch.setattr(MlflowClient, "log_artifact", log_artifact)
+    assert sync(tmp_path / "run", 20.0) == 0
+    assert run.run_id is not None
+    assert [item.path for item in client().list_artifacts(run.run_id)] == ["a.txt"]
+    assert client().get_model_version_by_alias("mine", "best").run_id == run.run_id
+
+
+def test_a_picture_that_is_sent_twice_is_one_and_one_that_is_none_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place.of_training(tmp_path / "run")
+    with track(HERE, "run") as run:
+        run.keep_in(place)
+        Image.new("RGB", (4, 4)).save(tmp_path / "run" / "a.png")
+        (tmp_path / "run" / "b.png").write_text("no picture")
+        run.log_picture(tmp_path / "run" / "a.png", "case", 1)
+        run.log_picture(tmp_path / "run" / "b.png", "other", 1)
+    assert "MLflow does not take picture of the run" in caplog.text
+    (place.outbox / SENT).unlink()  # so that all is sent again
+    assert sync(tmp_path / "run", 20.0) == 0
+    assert run.run_id is not None
+    names = [Path(item.path).name for item in client().list_artifacts(run.run_id, "images")]
+    assert sorted(name.rpartition("+")[2].partition(".")[2] for name in names) == ["png", "webp"]
+    assert all(name.startswith("case+step+1+timestamp+") for name in names)
+
+
+def test_the_description_that_somebody_gave_a_run_outlasts_its_failure(tmp_path: Path) -> None:
+    place = Place.of_training(tmp_path / "run")
+
+    def note() -> str | None:
+        assert run.run_id is not None
+        tags = client().get_run(run.run_id).data.tags
+        text: str | None = tags.get("mlflow.note.content")
+        return text
+
+    described = TrackingConfig(tags={"mlflow.note.content": "My favourite."})
+    with pytest.raises(ZeroDivisionError, match="one"), track(described, "run", place=place) as run:
+        raise ZeroDivisionError("one")
+    assert note() == "**Failed.** ZeroDivisionError: one\n\n---\n\nMy favourite."
+    with track(HERE, "run", continues=run.identity, place=place):
+        wait_until(lambda: note() == "My favourite.")
+    assert note() == "My favourite."
+
+
+def test_an_interrupt_while_the_run_is_being_made_leaves_none_that_seems_to_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def made_and_interrupted(self: sender.Sender, _: float) -> bool:
+        assert self._known.wait(30)
+        raise KeyboardInterrupt("of a test")
+
+    monkeypatch.setattr(sender.Sender, "wait_for_run", made_and_interrupted)
+    with pytest.raises(KeyboardInterrupt, match="of a test"), track(HERE, "run"):
+        raise AssertionError("it does not come to this")
+    (run,) = client().search_runs(["1"])
+    assert run.info.status == "KILLED"
+
+
+def test_a_login_is_in_no_message(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: str) -> MlflowClient:
+        raise MlflowException("API request to http://me:secret@server:1/api failed: timed out")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@server:1")
+    monkeypatch.setattr(store, "connect", fail)
+    with track(TrackingConfig(wait_seconds=0.2), "run"):
+        pass
+    with pytest.raises(ModelError, match="API request to http://server:1/api failed") as told:
+        fetch_model("runs:/1/model", Path())
+    assert "http://server:1/api failed: timed out" in caplog.text
+    assert "secret" not in caplog.text + str(told.value)
 
 
 def test_a_folder_of_results_keeps_no_trace_once_everything_is_sent(tmp_path: Path) -> None:
@@ -272,10 +390,13 @@ def test_a_start_that_failed_is_a_failed_run_that_says_why() -> None:
 
 
 def test_a_login_is_not_written_down_with_the_address_of_a_server(tmp_path: Path) -> None:
-    identity = Identity("https://me:secret@server:5000", "1", "2")
-    run = TrackedRun(HERE, identity, Wanted("medseg", "run"))
+    identity = Identity("https://me:secret@server:5000", Wanted("medseg", "run"), "1", "2")
+    run = TrackedRun(HERE, identity)
     run.keep_in(Place.of_training(tmp_path))
-    assert json.loads((tmp_path / "run.json").read_text()) == {"run_id": "1", "own_id": "2", "tracking_uri": None}
+    text = (tmp_path / "run.json").read_text()
+    assert "secret" not in text
+    assert json.loads(text)["tracking_uri"] is None
+    assert read_identity(tmp_path / "run.json") == replace(identity, uri=tracking_uri())
     assert without_login(identity.uri) == "server"
     assert not has_login("https://server:5000")
 
