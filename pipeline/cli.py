@@ -46,6 +46,8 @@ LEFT_OUT = {
 SHOWN_METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD"}
 """What a comparison prints of each label; its files have the rest."""
 DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command as Ctrl-C does."""
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the settings, KEY=VALUE with dotted keys.")]
 Tta = Annotated[
@@ -288,8 +290,9 @@ def _mlflow_here() -> str:
 
 def main() -> None:
     """Run the command line; every error of a user's ends in one message and its exit code."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
+    for ending in ENDINGS:
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as it is under nohup
+            signal.signal(ending, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal has no letter for

@@ -34,9 +34,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield path
         path.chmod(0o666 & ~_umask())
-        _fsync(path)
+        fsync(path)
         path.replace(target)
-        _fsync(target.parent)
+        fsync(target.parent)
     finally:
         path.unlink(missing_ok=True)
 
@@ -105,7 +105,8 @@ def _umask() -> int:
     return current
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, on the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

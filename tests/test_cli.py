@@ -42,13 +42,14 @@ def code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """Runs `main` in this process and returns its exit code and what it printed on both streams."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        before = signal.getsignal(signal.SIGTERM)
+        before = {ending: signal.getsignal(ending) for ending in cli.ENDINGS}
         monkeypatch.setattr(sys, "argv", ["medseg", *map(str, arguments)])
         try:
             with pytest.raises(SystemExit, match=r"^\d+$") as stopped:
                 cli.main()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for ending, handler in before.items():
+                signal.signal(ending, handler)
         printed = capsys.readouterr()
         return int(str(stopped.value)), printed.out + printed.err
 
@@ -190,7 +191,16 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_under_nohup_the_end_of_a_session_ends_no_command(code: Code) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        code("--version")
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_command_with_its_finished_cases_kept_and_no_half_written_file(
     write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, number: signal.Signals
 ) -> None:

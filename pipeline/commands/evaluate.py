@@ -26,6 +26,7 @@ from pipeline.inference.reading import read_case, read_hash
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
+from pipeline.manifest import Manifest
 from pipeline.model import Model
 from pipeline.provenance import made_by
 
@@ -66,15 +67,8 @@ def evaluate(
     make_writable(output)
     with progress_line(console, "evaluating") as progress:
         scored = _score_cases(selection.cases, predictor, progress)
-    failed = [*_incomplete(dataset), *selection.failed, *scored.failed]
-    summary = summarise(
-        scored.scores,
-        manifest.labels,
-        manifest.evaluation,
-        excluded_training_cases=selection.excluded,
-        failed=failed,
-    )
-    summary["left_out"] = selection.left_out
+    unread = [*_incomplete(dataset), *selection.failed]
+    summary = _summary(scored, [*unread, *scored.failed], selection, manifest=manifest)
     provenance = _provenance(dataset, predictor, selection.part) | {
         "cases_digest": cases_digest(scored.reference_hashes),
         **made_by(),
@@ -84,7 +78,16 @@ def evaluate(
         masks = _predict_again(_cases(examples, selection), predictor, progress)
         overlays = draw_examples(examples, masks, manifest.labels)
         write_evaluation(output, scored.scores, summary=summary, provenance=provenance, overlays=overlays)
-    return Evaluation(summary, len(failed))
+    is_own = not unread and selection.unknown == 0
+    return Evaluation(summary, len(unread) + len(scored.failed), is_own)
+
+
+def _summary(
+    scored: ScoredCases, failed: list[FailedCase], selection: Selection, *, manifest: Manifest
+) -> dict[str, Any]:
+    excluded, labels = selection.excluded, manifest.labels
+    summary = summarise(scored.scores, labels, manifest.evaluation, excluded_training_cases=excluded, failed=failed)
+    return {**summary, "left_out": selection.left_out}
 
 
 def _provenance(dataset: Dataset, predictor: Predictor, part: SplitName) -> dict[str, Any]:

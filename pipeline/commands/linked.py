@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from rich.console import Console
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.predict import Predictions, predict
 from pipeline.commands.prediction_record import FILE_NAME
+from pipeline.commands.run_folder import locked
 from pipeline.commands.score import Evaluation
 from pipeline.commands.selection import SplitName
 from pipeline.commands.surroundings import describe_code_and_machine
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.tracking import TrackingConfig
-from pipeline.evaluation.record import METRICS_FILE, REPORT, TABLE
+from pipeline.evaluation.record import FIGURES, METRICS_FILE, REPORT, TABLE
 from pipeline.files import write_json
 from pipeline.manifest import Manifest
 from pipeline.model import Model
@@ -40,9 +41,11 @@ def evaluate_tracked(
     console: Console,
 ) -> Evaluation:
     """As `evaluate`, and a run in MLflow."""
-    with linked_run("evaluate", model.manifest, config) as run:
+    with ExitStack() as held, _linked_run("evaluate", model.manifest, config) as run:
         result = evaluate(model, root, output, part=part, config=config, console=console)
-        record_evaluation(run, output, root, manifest=model.manifest)
+        held.enter_context(_kept_in(output, run))
+        own = root if result.is_own and model.manifest.provenance.names_cases else None
+        _record_evaluation(run, output, own)
     return result
 
 
@@ -56,14 +59,24 @@ def predict_tracked(
     console: Console,
 ) -> Predictions:
     """As `predict`, and a run in MLflow."""
-    with linked_run("predict", model.manifest, config) as run:
+    with ExitStack() as held, _linked_run("predict", model.manifest, config) as run:
         result = predict(model, source, output, config=config, overwrite=overwrite, console=console)
-        record_predictions(run, output, result.rows)
+        place = held.enter_context(_kept_in(output, run))
+        _record_predictions(run, place, result.rows)
     return result
 
 
 @contextmanager
-def linked_run(command: str, manifest: Manifest, settings: InferenceConfig) -> Iterator[TrackedRun]:
+def _kept_in(output: Path, run: TrackedRun) -> Iterator[Place]:
+    """Keep a run's records with its results, where no `medseg sync` sends them as long as the block runs."""
+    place = Place.of_results(output, run.identity.own_id)
+    with locked(place):
+        run.keep_in(place)
+        yield place
+
+
+@contextmanager
+def _linked_run(command: str, manifest: Manifest, settings: InferenceConfig) -> Iterator[TrackedRun]:
     """A run that hangs on the one that trained the model, where the same store knows that.
 
     Args:
@@ -80,28 +93,26 @@ def linked_run(command: str, manifest: Manifest, settings: InferenceConfig) -> I
         yield run
 
 
-def record_evaluation(run: TrackedRun, output: Path, root: Path, *, manifest: Manifest) -> None:
-    """Record the files and means of an evaluation.
+def _record_evaluation(run: TrackedRun, output: Path, own: Path | None) -> None:
+    """Record the means of an evaluation, and its files where these name nobody whom MLflow does not know.
 
     Args:
-        run: as `linked_run` gives it.
+        run: as `_linked_run` gives it.
         output: what `evaluate` wrote.
-        root: the data set.
-        manifest: the model.
+        own: the data set, where the model was trained on it and its cases may be named; else None, and not even the
+            name of its folder is told.
     """
-    run.keep_in(Place.of_results(output, run.identity.own_id))
     content = json.loads((output / METRICS_FILE).read_text(encoding="utf-8"))
     provenance = content["provenance"]
     run.log_metrics(_means(content), step=0)
     digest = provenance["cases_digest"][:32]
-    name, cases = provenance["data set"], content["cases"]
-    source = str(root.resolve())
-    run.log_datasets([UsedDataset(name=name, digest=digest, source=source, context="evaluation", cases=cases)])
+    name, source = (provenance["data set"], str(own.resolve())) if own is not None else ("another data set", "")
+    used = UsedDataset(name=name, digest=digest, source=source, context="evaluation", cases=content["cases"])
+    run.log_datasets([used])
     run.set_tags({"dataset": name, "part": provenance["part"]})
-    run.log_file(output / "figures", "figures")
-    if manifest.provenance.names_cases and name == manifest.provenance.dataset:
-        for file in (METRICS_FILE, TABLE, REPORT):
-            run.log_file(output / file)
+    run.log_file(output / FIGURES, FIGURES)
+    for file in (METRICS_FILE, TABLE, REPORT) if own is not None else ():
+        run.log_file(output / file)
 
 
 def _means(content: dict[str, Any]) -> dict[str, float | None]:
@@ -122,17 +133,15 @@ def _means(content: dict[str, Any]) -> dict[str, float | None]:
     return values
 
 
-def record_predictions(run: TrackedRun, output: Path, rows: list[dict[str, Any]]) -> None:
+def _record_predictions(run: TrackedRun, place: Place, rows: list[dict[str, Any]]) -> None:
     """Record what became of scans: counts, and a table that knows them by the hash of their content alone.
 
     Args:
-        run: as `linked_run` gives it.
-        output: what `predict` wrote; its manifest.json says which file has which hash.
+        run: as `_linked_run` gives it.
+        place: what `predict` wrote; its manifest.json says which file has which hash.
         rows: of cases.csv.
     """
-    place = Place.of_results(output, run.identity.own_id)
-    run.keep_in(place)
-    written = json.loads((output / FILE_NAME).read_text(encoding="utf-8"))["cases"]
+    written = json.loads((place.root / FILE_NAME).read_text(encoding="utf-8"))["cases"]
     hashes = {case: record["input_sha256"] for case, record in written.items()}
     counts = {status: sum(row["status"] == status for row in rows) for status in ("ok", "review", "failed", "skipped")}
     run.log_metrics(counts | {"seconds": sum(row["seconds"] for row in rows)}, step=0)

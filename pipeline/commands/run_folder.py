@@ -102,10 +102,11 @@ class RunFolder:
 
 @contextmanager
 def locked(place: Place) -> Iterator[None]:
-    """Keep other processes from training in the same folder; whatever ends this process gives it free.
+    """Keep other processes from the same run; whatever ends this process gives it free.
 
     Raises:
-        ModelError: another process trains there.
+        ModelError: another process trains it or sends its records.
+        OSError: the folder cannot be written to.
     """
     place.outbox.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.outbox / "lock", timeout=0)
@@ -113,8 +114,8 @@ def locked(place: Place) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise ModelError(
-            "a run that no other process is training",
-            f"one that is being trained in {place.root}",
+            "a run that no other process is working on",
+            f"one that is being trained, recorded or sent in {place.root}",
             "Wait for it to end, or stop it.",
         ) from error
     try:

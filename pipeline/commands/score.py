@@ -16,10 +16,17 @@ from pipeline.provenance import made_by
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The content of metrics.json, and how many cases failed."""
+    """What came out.
+
+    Attributes:
+        summary: the content of metrics.json.
+        failed: how many cases failed.
+        is_own: whether every case of the data set is one that the model's training knew, so that their names are too.
+    """
 
     summary: dict[str, Any]
     failed: int
+    is_own: bool = False
 
 
 def score(

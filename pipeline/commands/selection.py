@@ -27,6 +27,7 @@ class Selection:
         cases: the cases.
         excluded: how many of them were left out because the model was trained on their content.
         left_out: how many cases are not scored, by their part of the model's split, or unknown.
+        unknown: how many cases of the data set the model's training did not know, scored or not.
         failed: cases that could not be read, so that nobody knows which part they are.
     """
 
@@ -34,6 +35,7 @@ class Selection:
     cases: list[Case]
     excluded: int
     left_out: dict[str, int]
+    unknown: int
     failed: list[FailedCase]
 
 
@@ -82,6 +84,7 @@ def select_cases(
         cases=cases,
         excluded=left_out["train"] if chosen == "all" else 0,
         left_out={each: left_out[each] for each in (*get_args(Part), UNKNOWN)},
+        unknown=sum(each == UNKNOWN for each in known.values()),
         failed=failed,
     )
 

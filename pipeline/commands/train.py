@@ -145,9 +145,10 @@ def train(config: Config, output: Path | None, console: Console) -> TrainedRun:
     clock, commit, tells = Clock.start(), code_commit(), may_log_case_names(config)
     with ExitStack() as held, track(config.tracking, config.name, tells_errors=tells) as run:
         folder = RunFolder(output or Path("runs") / config.name / run.identity.any_id)
-        held.enter_context(run_folder.locked(folder.place))
-        run_folder.begin(folder, config)
-        run.keep_in(folder.place)
+        with writing_to(folder.root):
+            held.enter_context(run_folder.locked(folder.place))
+            run_folder.begin(folder, config)
+            run.keep_in(folder.place)
         return _carry_out(Job(config, folder, run, clock, console, commit))
 
 

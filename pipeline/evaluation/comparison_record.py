@@ -12,7 +12,7 @@ from pipeline.evaluation.comparison import (
     paired_mean_dice,
     paired_values,
 )
-from pipeline.evaluation.record import FIGURES, FORMATS, REPORT, write_figure
+from pipeline.evaluation.record import FIGURES, FORMATS, REPORT, remove_earlier, write_figure
 from pipeline.evaluation.stored import EvaluationFiles
 from pipeline.evaluation.verdict import sentences_of, verdict_of
 from pipeline.files import write_csv, write_json, write_text
@@ -49,17 +49,17 @@ def comparison_content(pairs: Sequence[Comparison], provenance: dict[str, Any]) 
 def write_comparison(out: Path, pairs: Sequence[Comparison], content: dict[str, Any]) -> None:
     """Write comparison.json, comparison.csv (a row per case and label of each pair), figures and report.html.
 
+    Those of an earlier comparison go first.
+
     Args:
         out: the folder; it is made where it is missing.
         pairs: one or more.
         content: what `comparison_content` says of them.
     """
+    remove_earlier(out, REPORT, CONTENT, TABLE, *(f"{FIGURES}/difference_*.{ending}" for ending in FORMATS))
     write_json(out / CONTENT, content)
     rows = [row for pair in pairs for row in _rows(pair)]
     write_csv(out / TABLE, _columns(), rows)
-    for ending in FORMATS:  # of a comparison with more runs
-        for older in (out / FIGURES).glob(f"difference_*.{ending}"):
-            older.unlink()
     plots = [_write_figures(out / FIGURES, pair, number) for number, pair in enumerate(pairs, start=1)]
     write_text(out / REPORT, comparison_report(content, rows, plots))
 

@@ -29,7 +29,9 @@ def write_evaluation(
     provenance: dict[str, Any],
     overlays: Iterable[Overlay] = (),
 ) -> None:
-    """Write metrics.json and cases.csv (a row per case and label, failed cases included), then figures and report.html.
+    """Write cases.csv (a row per case and label, failed cases included), metrics.json, then figures and report.html.
+
+    Those of an earlier evaluation go first, so that whatever ends this one leaves none beside files of another.
 
     Args:
         out: the folder; it is made where it is missing.
@@ -39,11 +41,20 @@ def write_evaluation(
         overlays: pictures for the report; they may be drawn as they are taken, which is after the numbers are written.
     """
     rows = [{**asdict(score), "status": "ok", "reason": ""} for score in scores] + _failed_rows(summary)
-    write_json(out / METRICS_FILE, {**summary, "provenance": provenance})
+    figures = [f"{FIGURES}/{metric}.{ending}" for metric in DRAWN for ending in FORMATS]
+    remove_earlier(out, REPORT, METRICS_FILE, TABLE, *figures)
     columns = [field.name for field in fields(CaseScore)]
     write_csv(out / TABLE, [*columns, "status", "reason"], rows)
+    write_json(out / METRICS_FILE, {**summary, "provenance": provenance})
     plots = _write_figures(out / FIGURES, rows, list(summary["labels"]))
     write_text(out / REPORT, evaluation_report(summary, rows, provenance, plots=plots, overlays=list(overlays)))
+
+
+def remove_earlier(out: Path, *patterns: str) -> None:
+    """Remove the files of an earlier run of the command, by patterns below ``out``."""
+    for pattern in patterns:
+        for path in out.glob(pattern):
+            path.unlink()
 
 
 def write_figure(folder: Path, name: str, figure: Any, *, title: str, description: str) -> Plot:

@@ -98,7 +98,10 @@ def one_thread() -> Iterator[None]:
 
 
 def make_loader(dataset: PatchDataset, plan: BatchPlan, workers: int, *, pin_memory: bool) -> DataLoader[Sample]:
-    """Batches in the plan's order, made by ``workers`` processes, or in this one for 0."""
+    """Batches in the plan's order, made by ``workers`` processes, or in this one for 0.
+
+    What it draws for itself comes from a generator of its own, so that it leaves torch's as a checkpoint restored it.
+    """
     return DataLoader(
         dataset,
         batch_sampler=plan,
@@ -107,6 +110,7 @@ def make_loader(dataset: PatchDataset, plan: BatchPlan, workers: int, *, pin_mem
         prefetch_factor=4 if workers else None,
         multiprocessing_context="spawn" if workers else None,
         collate_fn=_collate,
+        generator=torch.Generator(),
     )
 
 

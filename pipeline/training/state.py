@@ -14,7 +14,7 @@ from torch import Tensor, nn, optim
 from pipeline.config.network import NetworkConfig
 from pipeline.config.training import OptimiserConfig
 from pipeline.errors import ModelError
-from pipeline.files import atomic_path
+from pipeline.files import atomic_path, fsync
 from pipeline.inference.precision import Compute
 from pipeline.networks.unet import UNet
 
@@ -138,10 +138,11 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
     """Write the state, whole or not at all; the file that was there before is kept as `previous`.
 
     Raises:
-        OSError: it cannot be written; the file that was there is as it was.
+        OSError: it cannot be written; the file that was there is still there, or is `previous`.
     """
     with atomic_path(path) as partial:
         torch.save(state.to_dict(), partial)
+        fsync(partial)  # before the older one goes out of its way
         if path.exists():
             path.replace(previous(path))
 
@@ -169,6 +170,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
             raise
         log.warning("%s cannot be read (%s); the run goes on from the one before it", path.name, error.found)
         _load(previous(path), state)
+        path.unlink(missing_ok=True)  # or the next checkpoint would put it in the place of the one that can be read
 
 
 def _load(path: Path, state: TrainingState) -> None:

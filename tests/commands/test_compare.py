@@ -159,4 +159,4 @@ def test_one_run_alone_is_wrong_usage(runs: Path) -> None:
     done = invoke("compare", "old")
     assert done.exit_code == 2
     assert "give two runs or more" in re.sub(r"[\s│]+", " ", done.output)
-    assert runs.is_dir()
+    assert not (runs / "out").exists()

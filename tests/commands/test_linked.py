@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from nibabel.loadsave import load, save
+from nibabel.nifti1 import Nifti1Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -71,6 +74,22 @@ def test_an_evaluation_names_no_case_where_training_was_told_not_to(dataset: Pat
     assert {item.path for item in client.list_artifacts(found.info.run_id)} == {"figures"}
     for item in client.list_artifacts(found.info.run_id, "figures"):
         assert b"shapes_0" not in Path(client.download_artifacts(found.info.run_id, item.path)).read_bytes()
+
+
+def test_an_evaluation_on_data_that_the_model_does_not_know_names_neither_its_cases_nor_its_folder(
+    dataset: Path, tmp_path: Path
+) -> None:
+    run = trained(dataset)
+    clinic = dataset.rename(tmp_path / "doe_john")
+    first = sorted((clinic / "imagesTr").iterdir())[0]
+    scan = load(first)
+    save(Nifti1Image(np.asarray(scan.dataobj) + 1, scan.affine), first)  # type: ignore[attr-defined]
+    assert medseg("evaluate", str(run.model), str(clinic), "-o", "out", "--split", "all") == 0
+    client, found = other_run(run)
+    assert found.data.metrics["mean_dice"] == json.loads(Path("out/metrics.json").read_text())["mean_dice"]
+    assert {item.path for item in client.list_artifacts(found.info.run_id)} == {"figures"}
+    told = str(found.to_dictionary())
+    assert [word for word in ("doe_john", "Shapes", "shapes_0") if word in told] == []
 
 
 def test_predictions_are_a_run_that_knows_scans_by_the_hash_of_their_content(dataset: Path) -> None:

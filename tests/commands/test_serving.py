@@ -48,7 +48,7 @@ def test_a_model_of_mlflow_gives_the_masks_of_predict_without_the_training_code_
     damaged.write_bytes(b"nothing")
     for uri in (f"runs:/{run.run_id}/model", "models:/shapes@best", "models:/shapes/1"):
         answer = ask(uri, [*scans, damaged])
-        for row, scan, mask in zip(answer["rows"], scans, expected, strict=False):
+        for row, scan, mask in zip(answer["rows"][:2], scans, expected, strict=True):
             assert row["path"] == str(scan)
             assert np.array_equal(np.array(row["mask"]), mask)
         assert answer["rows"][2]["mask"] is None

@@ -495,7 +495,7 @@ def test_a_run_that_has_finished_is_not_trained_again(dataset: Path, caplog: pyt
 def test_two_processes_do_not_train_in_one_folder(dataset: Path, tmp_path: Path) -> None:
     with interrupted(1):
         train(settings(dataset), tmp_path / "cut", QUIET)
-    message = r"a run that no other process is training; found one that is"
+    message = r"a run that no other process is working on; found one that is"
     with run_folder.locked(RunFolder(tmp_path / "cut").place), pytest.raises(ModelError, match=message):
         resume(tmp_path / "cut", QUIET)
     assert resume(tmp_path / "cut", QUIET).run_id == identity(tmp_path / "cut")["run_id"]

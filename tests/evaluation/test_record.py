@@ -54,6 +54,23 @@ def test_each_metric_is_drawn_in_the_report_and_as_svg_and_pdf_beside_it(tmp_pat
     assert re.findall(r">(heart|lung|n = .)</", dice) == ["heart", "n = 1", "lung", "n = 0"]
 
 
+def test_what_an_earlier_evaluation_left_goes_before_anything_is_written(tmp_path: Path) -> None:
+    scores = scores_of("a", row_of(1, 0), row_of(1, 1), LABELS)
+    summary = summary_of(scores, ("heart", "lung"))
+    write_evaluation(tmp_path, scores, summary=summary, provenance={})
+    (tmp_path / "figures" / "mine.svg").write_text("a user's own")
+
+    def interrupted() -> Iterator[Overlay]:
+        raise KeyboardInterrupt("while drawing")
+        yield
+
+    with pytest.raises(KeyboardInterrupt, match="while drawing"):
+        write_evaluation(tmp_path, scores, summary={**summary, "cases": 7}, provenance={}, overlays=interrupted())
+    assert json.loads((tmp_path / "metrics.json").read_text())["cases"] == 7
+    assert not (tmp_path / "report.html").exists()
+    assert (tmp_path / "figures" / "mine.svg").exists()
+
+
 def test_an_evaluation_without_any_score_has_its_files_too(tmp_path: Path) -> None:
     failed = [FailedCase("a", "Expected a mask; found none.")]
     write_evaluation(tmp_path, [], summary=summary_of([], failed=failed), provenance={})

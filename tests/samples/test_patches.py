@@ -164,6 +164,12 @@ def test_batches_do_not_depend_on_the_number_of_workers(case: StoredCase) -> Non
         assert torch.equal(one["labels"], other["labels"])
 
 
+def test_making_batches_draws_no_random_number_that_training_could_draw(case: StoredCase) -> None:
+    config, before = training(max_epochs=1, iterations_per_epoch=1), torch.get_rng_state()
+    list(make_loader(PatchDataset([case], config, AugmentationConfig()), BatchPlan(1, config, 0), 0, pin_memory=False))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_making_a_sample_leaves_the_number_of_threads_as_it_was(case: StoredCase) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -21,6 +21,7 @@ from pipeline.training.state import (
     load_checkpoint,
     new_network,
     new_state,
+    previous,
     save_checkpoint,
     update_average,
 )
@@ -149,7 +150,7 @@ def test_a_checkpoint_that_is_damaged_in_one_byte_is_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("ending", ["damaged", "never finished"])
 def test_where_the_newest_checkpoint_cannot_be_read_the_one_before_it_is(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     path, state, other = tmp_path / "last.ckpt", trained(), make(seed=9)
     state.counters.epoch = 1
@@ -163,6 +164,10 @@ def test_where_the_newest_checkpoint_cannot_be_read_the_one_before_it_is(
     load_checkpoint(path, other)
     assert other.counters.epoch == 1
     assert "the run goes on from the one before it" in caplog.text
+    monkeypatch.setattr(torch, "save", lambda _, target: Path(target).write_bytes(b"damaged"))
+    save_checkpoint(path, other)
+    load_checkpoint(path, make(seed=8))
+    assert previous(path).exists()
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_older_ones(
