@@ -26,6 +26,7 @@ import torch
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
+from pipeline.commands.surroundings import processor_name
 from pipeline.config.load import load_config
 from pipeline.files import write_json
 from pipeline.provenance import code_commit
@@ -229,21 +230,13 @@ def _sample(part: str, name: str) -> NDArray[Any]:
 def _machine() -> dict[str, Any]:
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "cuda": torch.cuda.is_available(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-
-
-def _processor() -> str:
-    """The processor's name, which Linux keeps in a file."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _arguments() -> argparse.Namespace:

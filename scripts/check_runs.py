@@ -328,7 +328,11 @@ def free_port() -> int:
 
 
 def wait_for_epochs(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Wait until so many epochs are written down."""
+    """Wait until so many epochs are written down.
+
+    Raises:
+        RuntimeError: the process ended before.
+    """
     while len(rows(folder)) < count:
         if process.poll() is not None:
             raise RuntimeError(process.communicate()[0])

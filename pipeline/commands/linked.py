@@ -1,6 +1,5 @@
 """Evaluations and predictions as runs in MLflow, linked to the run that trained their model."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +23,7 @@ from pipeline.manifest import Manifest
 from pipeline.model import Model
 from pipeline.provenance import code_commit
 from pipeline.tracking.identity import Place
-from pipeline.tracking.records import UsedDataset
+from pipeline.tracking.records import UsedDataset, content_digest
 from pipeline.tracking.run import TrackedRun, track
 
 TRAINING_RUN = "training_run_id"
@@ -145,10 +144,9 @@ def _record_predictions(run: TrackedRun, place: Place, rows: list[dict[str, Any]
     hashes = {case: record["input_sha256"] for case, record in written.items()}
     counts = {status: sum(row["status"] == status for row in rows) for status in ("ok", "review", "failed", "skipped")}
     run.log_metrics(counts | {"seconds": sum(row["seconds"] for row in rows)}, step=0)
-    used = sorted(hashes[row["case"]] for row in rows if row["case"] in hashes)
-    digest = hashlib.sha256("\n".join(used).encode()).hexdigest()[:32]
-    dataset = UsedDataset(name="scans", digest=digest, source="", context="prediction", cases=len(used))
-    run.log_datasets([dataset])
+    used = [hashes[row["case"]] for row in rows if row["case"] in hashes]
+    digest = content_digest(used)
+    run.log_datasets([UsedDataset(name="scans", digest=digest, source="", context="prediction", cases=len(used))])
     volumes = sorted({name for row in rows for name in row if name.endswith(("_ml", "_px"))})
     columns = ["input_sha256", "status", "action", "seconds", *volumes]
     data = [[hashes.get(row["case"], ""), *(row.get(name) for name in columns[1:])] for row in rows]

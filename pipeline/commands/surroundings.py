@@ -28,7 +28,7 @@ def describe_code_and_machine(command: str, commit: str | None) -> dict[str, str
         "commit": commit or "unknown",
         "git.dirty": "unknown" if commit is None else str(commit.endswith("+changes")).lower(),
         "mlflow.source.git.commit": None if commit is None else commit.removesuffix("+changes"),
-        "hardware.processor": _processor(),
+        "hardware.processor": processor_name(),
         "hardware.cores": str(os.cpu_count()),
         "hardware.memory_gb": f"{memory_gb:.1f}",
         "hardware.gpus": ", ".join(gpus) or "none",
@@ -41,7 +41,7 @@ def describe_code_and_machine(command: str, commit: str | None) -> dict[str, str
     return tags
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name, of which Python knows the kind alone on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

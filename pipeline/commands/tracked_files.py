@@ -1,6 +1,5 @@
 """What MLflow gets of a training run beside its settings and metrics: its data, pictures, tables and model."""
 
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -28,7 +27,7 @@ from pipeline.report.plots import learning_curves, save_figure
 from pipeline.samples.cache import StoredCase
 from pipeline.scan import Scan
 from pipeline.tracking.models import HISTORY, write_pyfunc
-from pipeline.tracking.records import UsedDataset
+from pipeline.tracking.records import UsedDataset, content_digest
 from pipeline.tracking.run import TrackedRun
 from pipeline.tracking.sending import MODEL
 from pipeline.training.loop import Task
@@ -47,9 +46,9 @@ def used_datasets(checked: CheckedDataset) -> list[UsedDataset]:
     for part, context in CONTEXTS.items():
         names = checked.split.parts[part]
         if names:
-            digest = hashlib.sha256("\n".join(sorted(checked.hashes[name] for name in names)).encode()).hexdigest()
+            digest = content_digest(checked.hashes[name] for name in names)
             name, source = checked.dataset.name, str(checked.dataset.root.resolve())
-            used.append(UsedDataset(name=name, digest=digest[:32], source=source, context=context, cases=len(names)))
+            used.append(UsedDataset(name=name, digest=digest, source=source, context=context, cases=len(names)))
     return used
 
 

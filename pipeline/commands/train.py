@@ -30,7 +30,7 @@ from pipeline.model import initial_weights, save_model
 from pipeline.networks.unet import UNet
 from pipeline.provenance import code_commit
 from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
-from pipeline.tracking.identity import read_identity
+from pipeline.tracking.identity import Identity, read_identity
 from pipeline.tracking.run import TrackedRun, has_finished, now_ms, record_failed_start, sync, track
 from pipeline.training.loop import EpochResult, Task, ensure_validated, fit, share_done
 from pipeline.training.schedule import Clock
@@ -178,9 +178,7 @@ def _finished(folder: RunFolder, config: Config) -> TrainedRun:
     log.info("the run in %s has finished; there is nothing left to train", folder.root)
     if sync(folder.place, config.tracking.wait_seconds) > 0:
         log.warning("MLflow has not got everything; `medseg sync %s` sends it", folder.root)
-    identity, manifest = read_identity(folder.identity), read_manifest(folder.model)
-    known = identity.run_id is not None
-    return TrainedRun(identity.any_id, known, folder.root, folder.model, manifest.validation_dice)
+    return _trained(folder, read_identity(folder.identity), read_manifest(folder.model).validation_dice)
 
 
 def read_config(path: Path, overrides: list[str]) -> Config:
@@ -408,9 +406,11 @@ def _export(job: Job, data: Data, state: TrainingState) -> TrainedRun:
     folder = job.folder
     save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
     tracked_files.log_results(folder, job.run, job.config.tracking, names_cases=may_log_case_names(job.config))
-    identity = job.run.identity
-    known = identity.run_id is not None
-    return TrainedRun(identity.any_id, known, folder.root, folder.model, state.counters.last_dice)
+    return _trained(folder, job.run.identity, state.counters.last_dice)
+
+
+def _trained(folder: RunFolder, identity: Identity, validation_dice: float | None) -> TrainedRun:
+    return TrainedRun(identity.any_id, identity.run_id is not None, folder.root, folder.model, validation_dice)
 
 
 def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:

@@ -27,6 +27,7 @@ class SystemSampler(threading.Thread):
         add: is given each sample.
         seconds: between two samples.
         first_step: step of the first sample.
+        clock: the time in milliseconds.
     """
 
     def __init__(
