@@ -17,7 +17,8 @@ class UserError(Exception):
         super().__init__(expected, found, remedy)  # the three arguments, so that it survives pickling
 
     def __str__(self) -> str:
-        return f"Expected {self.expected}; found {self.found}. {self.remedy}"
+        end = "\n" if "\n" in self.found else ". "  # a list of problems ends where its last line does
+        return f"Expected {self.expected}; found {self.found.rstrip()}{end}{self.remedy}"
 
 
 class ConfigError(UserError):

@@ -155,7 +155,7 @@ def _write_case_table(folder: RunFolder, *, names_cases: bool) -> Path:
     names = list(dict.fromkeys(row["case"] for row in rows))
     shown = {name: name if names_cases else f"case {number}" for number, name in enumerate(names)}
     data = [
-        [int(row["epoch"]), shown[row["case"]], row["label"], float(row["dice"]) if row["dice"] else None]
+        [int(row["epoch"]), shown[row["case"]], row["label"], round(float(row["dice"]), 4) if row["dice"] else None]
         for row in rows
     ]
     path = folder.place.outbox / TABLE

@@ -338,6 +338,7 @@ def _run_epochs(job: Job, task: Task, state: TrainingState, *, data: Data) -> No
     pictures = tracked_files.Pictures(job.folder, job.run, list(data.labels), data.prepared.fitted.spacing_mm)
     if counters.step == 0:
         pictures.draw_patches(_first_batch(job, data))
+        pictures.draw_validation(state.average, task, counters.epoch)  # MLflow's slider begins at 0
     with progress_line(job.console, "training", done=share_done(counters, task)) as progress:
         for result in fit(state, task):
             state.record = _record(result, data)
