@@ -25,6 +25,7 @@ PANEL_PIXELS = 320
 CAPTION_PIXELS = 22
 FILL = 0.35
 PLANES = ("sagittal", "coronal", "axial")
+AXIAL = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class _Panel:
 def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> None:
     """Three planes through the middle of the mask, right side of the patient on the left, as radiologists look at them.
 
+    Of an image, or a single slice, there is one plane.
+
     Args:
         target: a .png file.
         scan: its first channel is shown.
@@ -50,17 +53,24 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
     upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
     spacing_mm = geometry.ras_spacing_mm(scan.affine)
     grey = grey_levels(upright)
-    panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in range(3)]
+    planes = shown_planes(upright_mask.shape)
+    panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in planes]
     scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
     pictures = [_draw(panel, scale, labels) for panel in panels]
     with atomic_path(target) as path:
-        _compose(pictures, labels).save(path)
+        _compose(pictures, [PLANES[axis] for axis in planes], labels).save(path)
 
 
 def grey_levels(volume: NDArray) -> NDArray[np.float32]:
     """Grey values from 0 to 1 between the 0.5 and 99.5 percentile."""
     low, high = np.percentile(volume, [0.5, 99.5])
     return np.clip((volume.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+
+
+def shown_planes(shape: tuple[int, ...]) -> list[int]:
+    """The axes across which a plane shows something: of a single slice, its own plane alone."""
+    across = [axis for axis in range(3) if all(shape[other] > 1 for other in range(3) if other != axis)]
+    return across or [AXIAL]
 
 
 def fullest_slice(mask: NDArray, axis: int) -> int:
@@ -102,13 +112,13 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return inside & ~enclosed
 
 
-def _compose(pictures: list[Image.Image], labels: dict[str, int]) -> Image.Image:
+def _compose(pictures: list[Image.Image], names: list[str], labels: dict[str, int]) -> Image.Image:
     gap = 6
     height = max(picture.height for picture in pictures) + 2 * CAPTION_PIXELS
     width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
     sheet = Image.new("RGB", (max(width, 360), height), "black")
     pen, left = ImageDraw.Draw(sheet), 0
-    for name, picture in zip(PLANES, pictures, strict=True):
+    for name, picture in zip(names, pictures, strict=True):
         pen.text((left + 4, 5), name, fill="white", font_size=12)
         sheet.paste(picture, (left, CAPTION_PIXELS))
         left += picture.width + gap

@@ -42,8 +42,7 @@ def voxel_spacing_mm(affine: Affine) -> tuple[float, float, float]:
 
 def ras_spacing_mm(affine: Affine) -> tuple[float, ...]:
     """The spacing along the axes of the nearest RAS order."""
-    spacing_mm = voxel_spacing_mm(affine)
-    return tuple(spacing_mm[axis] for axis in to_ras(affine).source_axis)
+    return to_ras(affine).spacing_mm(affine)
 
 
 def voxel_volume_ml(affine: Affine) -> float:
@@ -73,9 +72,23 @@ def orientation(affine: Affine) -> str:
     return "".join(orientations.aff2axcodes(affine))
 
 
+def upright_affine(spacing_mm: tuple[float, ...], last: int | None) -> Affine:
+    """Prepared voxel index -> RAS mm, but for the origin; axes in RAS order, or with ``last`` behind the others.
+
+    Args:
+        spacing_mm: along the axes of the prepared array.
+        last: the RAS axis that is its last one; None leaves the order.
+    """
+    order = to_ras(np.eye(4)) if last is None else to_ras(np.eye(4)).with_last(last)
+    affine = np.zeros((4, 4))
+    affine[order.source_axis, range(3)] = spacing_mm
+    affine[3, 3] = 1
+    return affine
+
+
 @dataclass(frozen=True)
 class Reorientation:
-    """A permutation and flips of voxel axes, from a scan's own order to the nearest RAS order and back.
+    """A permutation and flips of voxel axes, from a scan's own order to another (the nearest RAS order) and back.
 
     Attributes:
         source_axis: for each axis of the reoriented array, the axis of the scan that it was.
@@ -90,10 +103,22 @@ class Reorientation:
         moved = array.transpose(0, *(axis + 1 for axis in self.source_axis))
         return np.flip(moved, tuple(axis + 1 for axis, flip in enumerate(self.flipped) if flip))
 
+    def with_last(self, axis: int) -> "Reorientation":
+        """The same with one axis of the reoriented array moved behind the others."""
+        order = [*(other for other in range(len(self.source_axis)) if other != axis), axis]
+        moved = ((self.source_axis[each], self.flipped[each]) for each in order)
+        source_axis, flipped = zip(*moved, strict=True)
+        return Reorientation(source_axis, flipped)
+
     def undo(self, array: NDArray) -> NDArray:
         """The inverse of `apply`; a view."""
         unflipped = np.flip(array, tuple(axis + 1 for axis, flip in enumerate(self.flipped) if flip))
         return unflipped.transpose(0, *(int(axis) + 1 for axis in np.argsort(self.source_axis)))
+
+    def spacing_mm(self, affine: Affine) -> tuple[float, ...]:
+        """The spacing along the axes of the reoriented array, of a scan with this affine."""
+        own = voxel_spacing_mm(affine)
+        return tuple(own[axis] for axis in self.source_axis)
 
     def apply_to_affine(self, affine: Affine, shape: tuple[int, ...]) -> Affine:
         """The affine of the reoriented array.

@@ -6,6 +6,8 @@ from pipeline.errors import ConfigError
 
 Size = tuple[int, ...]
 SEARCH_VOXELS = 512
+VOLUME = 3
+"""Spatial axes of a scan; an image is a volume of one slice."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,16 @@ class Window:
     kernel: Size
     stride: Size
     padding: Size
+
+
+def as_window(patch: Size) -> Size:
+    """A network's patch as a box of a prepared scan: an image's patch lies in one slice, across the last axis.
+
+    Example:
+        >>> as_window((64, 48))
+        (64, 48, 1)
+    """
+    return patch if len(patch) == VOLUME else (*patch, 1)
 
 
 def output_size(size: int, *, kernel: int, stride: int, padding: int) -> int:

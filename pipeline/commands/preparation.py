@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ def prepare_dataset(
     progress: ProgressLine,
     *,
     preprocessing: PreprocessingConfig,
+    dimensions: Literal[2, 3],
     cache: CacheConfig,
     inference: InferenceConfig,
 ) -> PreparedDataset:
@@ -57,6 +58,7 @@ def prepare_dataset(
         checked: the data set.
         progress: where progress is shown.
         preprocessing: what is fitted.
+        dimensions: of the network.
         cache: where prepared cases are kept.
         inference: of the reader processes, in which all of this happens.
 
@@ -69,7 +71,8 @@ def prepare_dataset(
         raise DatasetError("cases to train on", "none in the training part", "Check data.split.")
     label_values = tuple(checked.dataset.labels.values())
     run = partial(_in_readers, inference=inference, progress=progress)
-    fitted = fit(run(read_fingerprint, train, "measuring"), checked.dataset.modalities, preprocessing)
+    fingerprints = run(read_fingerprint, train, "measuring")
+    fitted = fit(fingerprints, checked.dataset.modalities, preprocessing, dimensions=dimensions)
     store = partial(store_case, fitted=fitted, label_values=label_values, cache=cache)
     stored = {case.name: case for case in run(store, [*train, *validation], "preparing")}
     for case in stored.values():

@@ -20,8 +20,10 @@ from pipeline.config.tracking import TrackingConfig
 from pipeline.errors import reason_of
 from pipeline.figures import write_preview
 from pipeline.files import atomic_path, write_json, write_text
+from pipeline.geometry import upright_affine
 from pipeline.manifest import Part
 from pipeline.networks.unet import UNet
+from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.report.overlays import overlay_png
 from pipeline.report.plots import learning_curves, save_figure
 from pipeline.samples.cache import StoredCase
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 SHOWN = 4
 """Patches and validation cases that are drawn."""
 CONTEXTS: dict[Part, str] = {"train": "training", "validation": "validation", "test": "testing"}
+IMAGE_AXES = 3
+"""Of the patch of an image, the channels included."""
 TABLE = "validation_cases.json"
 
 
@@ -60,13 +64,13 @@ class Pictures:
         folder: the run's.
         run: in MLflow.
         labels: the structures' names, in the order of the classes above 0.
-        spacing_mm: of prepared cases, in RAS order; None where each has its own.
+        fitted: how cases are prepared.
     """
 
     folder: RunFolder
     run: TrackedRun
     labels: list[str]
-    spacing_mm: tuple[float, ...] | None
+    fitted: FittedPreprocessing
 
     @property
     def classes(self) -> dict[str, int]:
@@ -82,8 +86,9 @@ class Pictures:
         for place, sample in enumerate(samples):
             path = self.folder.figures / f"patch_{place}.png"
             with _decoration():
-                scan = self._scan(sample["image"].numpy(), self.spacing_mm)
-                write_preview(path, scan, sample["labels"][0].numpy().astype(np.uint8), labels=self.classes)
+                image, labels = (as_volume(sample[name].numpy()) for name in ("image", "labels"))
+                scan = self._scan(image, self.fitted.prepared_spacing_mm)
+                write_preview(path, scan, labels[0].astype(np.uint8), labels=self.classes)
                 self.run.log_file(path, "figures")
 
     def draw_validation(self, network: UNet, task: Task, epoch: int) -> None:
@@ -105,14 +110,19 @@ class Pictures:
                 self.run.log_file(path, "figures")
 
     def _draw_overlay(self, path: Path, case: StoredCase, predicted: NDArray[np.uint8]) -> None:
-        spacing_mm = self.spacing_mm or case.trail.spacing_mm
+        spacing_mm = case.trail.prepared_spacing_mm
         image, truth = self._scan(case.image(), spacing_mm), self._scan(case.labels()[None], spacing_mm)
         with atomic_path(path) as partial:
             partial.write_bytes(overlay_png(predicted, truth, labels=self.classes, scan=image))
 
-    def _scan(self, array: NDArray, spacing_mm: tuple[float, ...] | None) -> Scan:
-        """An array on a prepared grid, which is upright."""
-        return Scan(np.array(array), np.diag([*(spacing_mm or (1.0, 1.0, 1.0)), 1.0]), Path())
+    def _scan(self, array: NDArray, spacing_mm: tuple[float, ...]) -> Scan:
+        """An array on a prepared grid."""
+        return Scan(np.array(array), upright_affine(spacing_mm, self.fitted.slice_axis), Path())
+
+
+def as_volume(patch: NDArray) -> NDArray:
+    """A patch of an image (C, I, J) as a volume of one slice; one of a volume as it is."""
+    return patch[..., None] if patch.ndim == IMAGE_AXES else patch
 
 
 @contextmanager

@@ -232,6 +232,7 @@ def _read_data(job: Job) -> Data:
             checked,
             progress,
             preprocessing=config.preprocessing,
+            dimensions=config.network.dimensions,
             cache=config.cache,
             inference=config.inference,
         )
@@ -335,7 +336,7 @@ def _task(job: Job, data: Data, counters: Counters) -> Task:
 def _run_epochs(job: Job, task: Task, state: TrainingState, *, data: Data) -> None:
     """Train; an epoch is done once its checkpoint is there, which holds what is then written down of it."""
     counters = state.counters
-    pictures = tracked_files.Pictures(job.folder, job.run, list(data.labels), data.prepared.fitted.spacing_mm)
+    pictures = tracked_files.Pictures(job.folder, job.run, list(data.labels), data.prepared.fitted)
     if counters.step == 0:
         pictures.draw_patches(_first_batch(job, data))
         pictures.draw_validation(state.average, task, counters.epoch)  # MLflow's slider begins at 0

@@ -24,8 +24,6 @@ from pipeline.errors import ConfigError
 from pipeline.wording import count_of
 
 S = TypeVar("S", bound=BaseModel)
-TRAINED_DIMENSIONS = 3
-"""The network is made for images as well; reading, preparing and augmenting are for volumes alone."""
 
 
 class Config(Section):
@@ -50,17 +48,16 @@ class Config(Section):
         return self
 
     def _dimension_problems(self) -> list[str]:
-        problems = []
-        if self.network.dimensions != TRAINED_DIMENSIONS:
+        problems, dimensions = [], self.network.dimensions
+        if len(self.training.patch_size) != dimensions:
             problems.append(
-                f"network.dimensions must be {TRAINED_DIMENSIONS}, found {self.network.dimensions}; "
-                "only volumes can be read and trained on, so leave the key out"
+                f"training.patch_size needs {dimensions} entries, as network.dimensions says, "
+                f"found {self.training.patch_size}"
             )
-        if len(self.training.patch_size) != TRAINED_DIMENSIONS:
-            problems.append(f"training.patch_size needs {TRAINED_DIMENSIONS} entries, found {self.training.patch_size}")
-        if any(axis not in range(TRAINED_DIMENSIONS) for axis in self.augmentation.mirror_axes):
+        if any(axis not in range(dimensions) for axis in self.augmentation.mirror_axes):
             problems.append(
-                f"augmentation.mirror_axes must be axes of the network, found {self.augmentation.mirror_axes}"
+                f"augmentation.mirror_axes must be axes of the network, from 0 to {dimensions - 1}, "
+                f"found {self.augmentation.mirror_axes}"
             )
         return problems
 

@@ -13,6 +13,10 @@ class PreprocessingConfig(Section):
     spacing_mm: tuple[Positive, Positive, Positive] | Literal["auto", "native"] = "auto"
     """Target distance between voxels in RAS order. Auto: the median of the training cases, and the 10th percentile
     along an axis that is much coarser than the others. Native: no resampling."""
+    slice_axis: Literal["auto", 0, 1, 2] = "auto"
+    """For networks of images (network.dimensions=2): the axis across which a volume is a stack of slices; 0 is
+    left-right, 1 back-front, 2 foot-head. Auto: the one along which the training cases are coarsest, else 2. It is not
+    resampled."""
     intensity: Literal["auto", "ct", "zscore"] = "auto"
     """ct: clip to the 0.5 and 99.5 percentile of the foreground and normalise with its mean and deviation, the same
     for all scans. zscore: each scan with its own mean and deviation. Auto: by the channel's modality."""

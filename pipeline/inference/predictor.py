@@ -15,6 +15,7 @@ from pipeline.postprocessing.components import check_keep_largest, keep_largest
 from pipeline.preprocessing.labels import to_values
 from pipeline.preprocessing.prepare import Prepared, prepare, restore
 from pipeline.scan import Scan
+from pipeline.sizes import as_window
 
 
 class Predictor:
@@ -55,7 +56,8 @@ class Predictor:
         """
         image = torch.from_numpy(prepared.image)
         with torch.inference_mode():
-            scores = sliding_window(self._network(), image, self.manifest.patch_size, overlap=self.config.overlap)
+            window = as_window(self.manifest.patch_size)
+            scores = sliding_window(self._network(), image, window, overlap=self.config.overlap)
         if not torch.isfinite(scores).all():
             raise ModelError(
                 "probabilities from the network",
@@ -68,15 +70,18 @@ class Predictor:
         return mask
 
     def _network(self) -> Network:
-        plain = network_function(self.network, self.compute)
+        plain = network_function(self.network, self.compute, self.manifest.network.dimensions)
         return mirrored(plain, self.manifest.mirror_axes) if self.config.tta else plain
 
 
-def network_function(network: nn.Module, compute: Compute) -> Network:
-    """The network's finest logits as a function of a batch on the CPU."""
+def network_function(network: nn.Module, compute: Compute, dimensions: int) -> Network:
+    """The network's finest logits as a function of a batch on the CPU; one of images sees windows of one slice."""
 
     def run(batch: Tensor) -> Tensor:
         with compute.autocast():
             return network(compute.place(batch))[0]
 
-    return run
+    def run_slice(batch: Tensor) -> Tensor:
+        return run(batch.squeeze(-1)).unsqueeze(-1)
+
+    return run_slice if dimensions == 2 else run

@@ -5,6 +5,7 @@ The rules are those of nnU-Net (Isensee et al., Nature Methods 2021, supplementa
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from pipeline.preprocessing.prepare import nonzero_box
 from pipeline.scan import Scan
 
 FOREGROUND_SAMPLES = 10_000
+CLEARLY_COARSER = 1.1
+FOOT_HEAD = 2
 CROP_SHARE = 0.75
 """Where cropping leaves less than this share of the volume, zeros are background, and statistics leave them out."""
 
@@ -57,9 +60,19 @@ def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
 
 
 def fit(
-    fingerprints: Iterable[Fingerprint], modalities: tuple[str, ...], config: PreprocessingConfig
+    fingerprints: Iterable[Fingerprint],
+    modalities: tuple[str, ...],
+    config: PreprocessingConfig,
+    *,
+    dimensions: Literal[2, 3] = 3,
 ) -> FittedPreprocessing:
     """Choose spacing and normalisation for all cases from the fingerprints of the training cases.
+
+    Args:
+        fingerprints: of the training cases.
+        modalities: one name a channel.
+        config: what is to be chosen, and how.
+        dimensions: of the network; for 2, scans are stacks of slices.
 
     Raises:
         ConfigError: CT intensities are to be fitted, and no case has a foreground to fit them on.
@@ -75,6 +88,7 @@ def fit(
         ),
         resampling_order=config.resampling_order,
         anisotropy_ratio=config.anisotropy_ratio,
+        slice_axis=_slice_axis(cases, config) if dimensions == 2 else None,
     )
 
 
@@ -93,6 +107,19 @@ def target_spacing_mm(
     if target[worst] > ratio * target[others].max() and shape[worst] * ratio < shape[others].min():
         target[worst] = max(np.percentile([mm[worst] for mm in spacings_mm], 10), target[others].max() + 1e-5)
     return float(target[0]), float(target[1]), float(target[2])
+
+
+def coarsest_axis(spacings_mm: list[tuple[float, ...]]) -> int:
+    """The axis whose median spacing is the largest by a tenth or more; foot-head where there is none."""
+    median = np.median(spacings_mm, axis=0)
+    *_, second, largest = sorted(median)
+    return int(np.argmax(median)) if largest >= CLEARLY_COARSER * second else FOOT_HEAD
+
+
+def _slice_axis(cases: list[Fingerprint], config: PreprocessingConfig) -> int:
+    if config.slice_axis != "auto":
+        return config.slice_axis
+    return coarsest_axis([case.spacing_mm for case in cases])
 
 
 def _spacing(

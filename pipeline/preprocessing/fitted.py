@@ -44,5 +44,16 @@ class FittedPreprocessing(Section):
     """How each channel is normalised."""
     resampling_order: Literal[0, 1, 3]
     """Order of the splines that resample images."""
+    slice_axis: Literal[0, 1, 2] | None = None
+    """For networks of images: the axis, in RAS order, across which a scan is a stack of slices. It comes last in
+    prepared arrays, and is not resampled."""
     anisotropy_ratio: Positive
     """Ratio of spacings above which the coarsest axis is resampled apart."""
+
+    @property
+    def prepared_spacing_mm(self) -> tuple[float, ...]:
+        """The target along the axes of prepared arrays; 1 where each scan keeps its own."""
+        target = self.spacing_mm or (1.0, 1.0, 1.0)
+        if self.slice_axis is None:
+            return target
+        return (*(mm for axis, mm in enumerate(target) if axis != self.slice_axis), target[self.slice_axis])

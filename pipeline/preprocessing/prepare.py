@@ -1,6 +1,7 @@
 """The way from a scan to the network's input, and the way back.
 
 prepare:  reorient to RAS -> crop to the nonzero box -> normalise -> resample to the target spacing
+          (for networks of images, the axis across the slices comes last and is not resampled)
 restore:  argmax while resampling back -> put into the uncropped volume -> undo the reorientation
 """
 
@@ -18,6 +19,8 @@ from pipeline.preprocessing.intensity import normalise
 from pipeline.scan import Scan
 from pipeline.wording import count_of
 
+LAST = 2
+"""The axis across the slices of what networks of images see."""
 MAX_VOXELS = 2 * 10**9
 """Of a prepared scan, all channels counted: 8 GB, more than a CT of a whole body at half a millimetre has."""
 
@@ -27,10 +30,10 @@ class Trail:
     """What `prepare` did to a scan's grid, so that `restore` can undo it.
 
     Attributes:
-        reorientation: from the scan's axes to RAS order.
-        full_shape: spatial shape in RAS order, before cropping.
-        box: half-open range of the crop along each axis, in RAS order.
-        spacing_mm: spacing in RAS order, before resampling.
+        reorientation: from the scan's axes to those of the prepared array: RAS order, or with the slices' axis last.
+        full_shape: spatial shape in that order, before cropping.
+        box: half-open range of the crop along each axis, in that order.
+        spacing_mm: spacing in that order, before resampling.
         shape: spatial shape of the prepared array.
         coarse: axis resampled apart because the scan is anisotropic, or None.
     """
@@ -46,6 +49,11 @@ class Trail:
     def box_slices(self) -> tuple[slice, ...]:
         """The crop as slices of the spatial axes."""
         return tuple(slice(low, high) for low, high in self.box)
+
+    @property
+    def prepared_spacing_mm(self) -> tuple[float, ...]:
+        """Spacing along the axes of the prepared array."""
+        return tuple(mm * n / m for mm, n, m in zip(self.spacing_mm, self.box_shape, self.shape, strict=True))
 
     @property
     def box_shape(self) -> tuple[int, ...]:
@@ -85,11 +93,10 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
 
 def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
     """Where the scan's grid goes: orientation, crop and resampled shape; no intensity is touched."""
-    reorientation = geometry.to_ras(scan.affine)
+    reorientation, target = _order(scan, fitted)
     upright = reorientation.apply(scan.array)
     box = nonzero_box(upright) if fitted.crop == "nonzero" else tuple((0, n) for n in upright.shape[1:])
-    spacing = geometry.ras_spacing_mm(scan.affine)
-    target = fitted.spacing_mm or spacing
+    spacing = reorientation.spacing_mm(scan.affine)
     cropped = tuple(high - low for low, high in box)
     return Trail(
         reorientation=reorientation,
@@ -97,8 +104,20 @@ def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
         box=box,
         spacing_mm=spacing,
         shape=resample.target_shape(cropped, spacing, target),
-        coarse=_coarse_axis(spacing, target, fitted.anisotropy_ratio),
+        coarse=LAST if fitted.slice_axis is not None else _coarse_axis(spacing, target, fitted.anisotropy_ratio),
     )
+
+
+def _order(scan: Scan, fitted: FittedPreprocessing) -> tuple[geometry.Reorientation, tuple[float, ...]]:
+    """The order of the prepared axes, and the spacing to resample to along them; slices stay where they are."""
+    to_ras = geometry.to_ras(scan.affine)
+    reorientation = to_ras if fitted.slice_axis is None else to_ras.with_last(fitted.slice_axis)
+    own = reorientation.spacing_mm(scan.affine)
+    if fitted.spacing_mm is None:
+        return reorientation, own
+    if fitted.slice_axis is None:
+        return reorientation, fitted.spacing_mm
+    return reorientation, (*fitted.prepared_spacing_mm[:LAST], own[LAST])
 
 
 def _check_size(trail: Trail, fitted: FittedPreprocessing) -> None:

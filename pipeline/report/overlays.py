@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from pipeline import geometry
-from pipeline.figures import COLOURS, PLANES, cut_plane, fullest_slice, grey_levels
+from pipeline.figures import COLOURS, PLANES, cut_plane, fullest_slice, grey_levels, shown_planes
 from pipeline.report.plots import METADATA, cut_name, plot_style
 from pipeline.scan import Scan
 
@@ -60,6 +60,8 @@ def overlay_png(
 ) -> bytes:
     """Outlines of the reference (solid) and of the prediction (dashed, paler) in three planes, as a PNG file.
 
+    Of an image, or a single slice, there is one plane.
+
     Each plane goes through the slice with most of both masks in it. The view is cut to the structures; letters name the
     patient's sides, of which right is on the left, and a bar gives the scale, which is that of all three planes.
 
@@ -69,17 +71,21 @@ def overlay_png(
         labels: name and value of each structure.
         scan: on the same grid; its first channel is shown. Without it, the reference is filled.
     """
-    volumes, columns = _upright(prediction, reference, scan), _legend_columns(labels)
+    volumes, columns, planes = _upright(prediction, reference, scan), _legend_columns(labels), _planes(reference)
     with plot_style():
         rows = -(-(len(labels) + 2) // columns)  # rounded up
-        figure, panels = _panels([volumes.size_mm(axis) for axis in range(3)], legend_rows=rows)
-        for axis, panel in enumerate(panels):
+        figure, panels = _panels([volumes.size_mm(axis) for axis in planes], legend_rows=rows)
+        for axis, panel in zip(planes, panels, strict=True):
             _draw_plane(panel, volumes, axis, values=list(labels.values()))
         _add_scale_bar(max(panels, key=lambda panel: panel.get_xlim()[1]))
         _add_legend(figure, labels, columns)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=DPI, metadata=METADATA[".png"])
     return stream.getvalue()
+
+
+def _planes(reference: Scan) -> list[int]:
+    return shown_planes(geometry.to_ras(reference.affine).apply(reference.array).shape[1:])
 
 
 def _upright(prediction: NDArray[np.integer], reference: Scan, scan: Scan | None) -> _Volumes:

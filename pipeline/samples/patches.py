@@ -13,6 +13,7 @@ from pipeline.augmentation.volumes import Sample, VolumeAugmentation, source_siz
 from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.samples.cache import StoredCase
+from pipeline.sizes import as_window
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,15 @@ class PatchDataset(Dataset[Sample]):
         self.foreground = training.foreground
         self.source_size = source_size(training.patch_size, augmentation)
         self.augment = VolumeAugmentation(augmentation, training.patch_size)
-        self.patch_size = training.patch_size
+        self.window = as_window(training.patch_size)
 
     def __getitem__(self, key: SampleKey) -> Sample:
         rng = np.random.default_rng([self.seed, key.epoch, key.sample])
         case = self.cases[key.case]
-        centre = draw_centre(case, self.patch_size, foreground=self.foreground, rng=rng)
-        image, labels = cut(case, centre, self.source_size)
+        centre = draw_centre(case, self.window, foreground=self.foreground, rng=rng)
+        image, labels = cut(case, centre, as_window(self.source_size))
+        if len(self.source_size) < len(self.window):  # an image's patch lies in one slice
+            image, labels = image[..., 0], labels[..., 0]
         with one_thread():
             return self.augment(image, labels[None], rng)
 

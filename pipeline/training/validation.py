@@ -19,6 +19,7 @@ from pipeline.metrics.overlap import Overlap
 from pipeline.networks.unet import UNet
 from pipeline.preprocessing.prepare import restore
 from pipeline.samples.cache import StoredCase
+from pipeline.sizes import as_window
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Validation:
     Attributes:
         cases: possibly none.
         classes: the background included.
-        patch_size: of the window, in voxels.
+        patch_size: of the network's input, one number an axis.
         overlap: share of a patch that it has in common with its neighbour.
     """
 
@@ -65,8 +66,8 @@ def predict_scores(
     """Logits of a prepared case (classes, I, J, K), on the grid that it was prepared to."""
     with torch.inference_mode():
         image = torch.from_numpy(case.image())
-        run = network_function(network, compute)
-        return sliding_window(run, image, validation.patch_size, overlap=validation.overlap).numpy()
+        run = network_function(network, compute, len(validation.patch_size))
+        return sliding_window(run, image, as_window(validation.patch_size), overlap=validation.overlap).numpy()
 
 
 def mean_by_class(rows: Sequence[CaseDice]) -> CaseDice:

@@ -47,6 +47,24 @@ def random_unet(manifest: Manifest) -> Model:
     return Model(manifest.model_copy(update={"network": config, "patch_size": (32, 32, 32)}), network)
 
 
+def test_a_network_of_images_sees_a_volume_slice_by_slice(write_model: WriteModel) -> None:
+    config = NetworkConfig(dimensions=2, features=(4, 8), deep_supervision=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(config, 1, 3).eval()
+    base = load_model(write_model()).manifest
+    fitted = base.preprocessing.model_copy(update={"slice_axis": 0, "spacing_mm": None, "crop": "none"})
+    changed = {"network": config, "patch_size": (36, 32), "preprocessing": fitted, "labels": {"a": 1, "b": 2}}
+    manifest = base.model_copy(update=changed)
+    scan = smooth_scan()  # 40 sagittal slices of 36 x 32
+    mask = Predictor(Model(manifest, network), InferenceConfig(precision="fp32", device="cpu")).predict(scan)
+    slices = torch.from_numpy(prepare_scan(scan, fitted).image).permute(3, 0, 1, 2)
+    with torch.inference_mode():
+        expected = network(slices)[0].argmax(1).numpy()
+    assert set(np.unique(mask)) == {0, 1, 2}
+    assert np.array_equal(mask, expected)
+
+
 def smooth_scan() -> Scan:
     noise = np.random.default_rng(0).normal(size=(1, 40, 36, 32))
     image: NDArray[np.float32] = ndimage.gaussian_filter(noise, (0, 3, 3, 3)).astype(np.float32)
@@ -66,8 +84,8 @@ def test_bf16_runs_on_a_cpu_that_has_it_and_its_mask_agrees_nearly_everywhere_wi
         masks[name] = predictor.predict_prepared(prepared)
     batch = torch.from_numpy(prepared.image)[None, :, :32, :32, :32]
     with torch.inference_mode():
-        half = network_function(model.network, precision.Compute(CPU, "bf16"))(batch)
-        single = network_function(model.network, precision.Compute(CPU, "fp32"))(batch)
+        half = network_function(model.network, precision.Compute(CPU, "bf16"), 3)(batch)
+        single = network_function(model.network, precision.Compute(CPU, "fp32"), 3)(batch)
     assert (half.dtype, single.dtype) == (torch.bfloat16, torch.float32)
     assert not torch.equal(half.float(), single)
     assert min(np.unique(masks["fp32"], return_counts=True)[1]) > 1000  # of each class

@@ -28,6 +28,22 @@ def test_the_target_is_the_median_spacing_of_each_axis() -> None:
     assert target_spacing_mm(spacings, [(60, 60, 60)] * 3, ratio=3.0) == (1.5, 2.5, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("spacings", "axis"),
+    [
+        ([(5.0, 1.0, 1.0), (6.0, 1.0, 1.0)], 0),
+        ([(1.0, 1.0, 1.0)], 2),
+        ([(1.05, 1.0, 1.0)], 2),  # less than a tenth coarser
+        ([(4.0, 4.0, 1.0)], 2),  # two of the same: there are no slices
+    ],
+)
+def test_slices_lie_across_the_coarsest_axis(spacings: list[tuple[float, ...]], axis: int) -> None:
+    cases = [case(spacing) for spacing in spacings]
+    assert fit(cases, ("MR",), PreprocessingConfig(), dimensions=2).slice_axis == axis
+    assert fit(cases, ("MR",), PreprocessingConfig(slice_axis=1), dimensions=2).slice_axis == 1
+    assert fit(cases, ("MR",), PreprocessingConfig()).slice_axis is None
+
+
 def test_thick_slices_get_the_10th_percentile() -> None:
     # medians 0.8, 0.8, 5: 5 > 3 x 0.8 and 30 x 3 < 200; the 10th percentile of 4, 5, 6 is 4 + 0.2 x 1 = 4.2
     target = target_spacing_mm(THICK, [(200, 200, 30)] * 3, ratio=3.0)

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,7 +25,11 @@ PLAIN = ScanNormalisation()
 
 
 def fitted(
-    spacing_mm: tuple[float, float, float] | None, *, crop: bool, channels: tuple[Normalisation, ...] = (PLAIN,)
+    spacing_mm: tuple[float, float, float] | None,
+    *,
+    crop: bool,
+    channels: tuple[Normalisation, ...] = (PLAIN,),
+    slice_axis: Literal[0, 1, 2] | None = None,
 ) -> FittedPreprocessing:
     return FittedPreprocessing(
         spacing_mm=spacing_mm,
@@ -32,6 +37,7 @@ def fitted(
         channels=channels,
         resampling_order=3,
         anisotropy_ratio=3.0,
+        slice_axis=slice_axis,
     )
 
 
@@ -96,6 +102,31 @@ def test_what_the_network_sees_does_not_depend_on_the_axis_order(
     expected, found = prepare(upright, settings), prepare(scan, settings)
     np.testing.assert_allclose(found.image, expected.image, atol=1e-4)
     np.testing.assert_array_equal(prepare_labels(mask, found.trail), prepare_labels(upright_mask, expected.trail))
+
+
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+@pytest.mark.parametrize("order", ORDERS)
+def test_for_networks_of_images_slices_lie_across_the_last_axis_and_are_not_resampled(
+    order: str, slice_axis: Literal[0, 1, 2]
+) -> None:
+    image, labels = volume()
+    scan, _ = stored(image, labels, order, OBLIQUE)
+    preprocessing = fitted((1.5, 1.0, 1.2), crop=False, slice_axis=slice_axis)
+    prepared = prepare(scan, preprocessing)
+    # 7, 8 and 9 voxels of 1, 1.5 and 2 mm, at 1.5, 1 and 1.2 mm: 4.67, 12 and 15, rounded
+    resampled = [n for axis, n in enumerate((5, 12, 15)) if axis != slice_axis]
+    assert prepared.image.shape[1:] == (*resampled, (7, 8, 9)[slice_axis])
+    assert prepared.trail.prepared_spacing_mm[2] == pytest.approx(SPACING_MM[slice_axis])
+    upright = prepare(stored(image, labels, "RAS", OBLIQUE)[0], preprocessing)
+    np.testing.assert_allclose(prepared.image, upright.image, atol=1e-4)
+
+
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+@pytest.mark.parametrize("order", ["RAS", "LPI", "ASR", "IRP"])
+def test_a_mask_of_slices_comes_back_as_it_was(order: str, slice_axis: Literal[0, 1, 2]) -> None:
+    scan, labels = stored(*volume(), order, OBLIQUE)
+    trail = prepare(scan, fitted(None, crop=True, slice_axis=slice_axis)).trail
+    assert np.array_equal(restore(one_hot(prepare_labels(labels, trail), 4), trail), labels)
 
 
 def test_the_image_is_upright_cropped_and_normalised() -> None:
