@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +127,16 @@ def check_resume(folder: Path, data: Path | None) -> dict[str, Any]:
     settings += [f"data.root={data / 'hippocampus'}"]
     print("undisturbed", flush=True)
     finish(medseg(folder, "train", *settings, "-o", "whole"))
-    history = rows(folder / "whole")
-    epoch_seconds = float(history[1]["seconds"]) - float(history[0]["seconds"])
-    setup_seconds = float(history[0]["seconds"]) - epoch_seconds
+    epoch_seconds = shortest_epoch(rows(folder / "whole"))
     chosen = load_config(folder / "whole" / "config.yaml", []).training
     settings.append(f"training.precision={chosen.precision}")  # by timing, which the kills must not change
     uri = f"sqlite:///{folder}/killed.db"
     moments, chance = [], random.Random(0)
     process = medseg(folder, "train", *settings, "-o", "killed", uri=uri)
     for epochs, in_checkpoint in KILLS:
-        started, known = time.monotonic(), len(rows(folder / "killed"))
+        started = time.monotonic()
         wait_until(process, lambda: len(rows(folder / "killed")) >= epochs)  # noqa: B023 - called at once
-        longest = 0.7 * (setup_seconds if known >= epochs else epoch_seconds)  # or the last would come after the end
-        moment = time.monotonic() + chance.uniform(0.0, longest)
+        moment = time.monotonic() + chance.uniform(0.0, 0.5 * epoch_seconds)  # or the last would come after the end
         moments.append(kill(process, folder / "killed", None if in_checkpoint else moment, started=started))
         print(f"kill {len(moments)}: {moments[-1]}", flush=True)
         begun = (folder / "killed" / "run.json").exists()
@@ -162,6 +160,12 @@ def check_resume(folder: Path, data: Path | None) -> dict[str, Any]:
         and [each.info.status for each in found] == ["FINISHED"]
         and curve(uri, run_id) == curve(uri, run_id, "dice") == list(range(1, EPOCHS + 1)),
     }
+
+
+def shortest_epoch(history: list[dict[str, str]]) -> float:
+    """Seconds of the shortest epoch but the first, whose time holds the preparation of the data."""
+    seconds = [float(row["seconds"]) for row in history]
+    return min(after - before for before, after in pairwise(seconds))
 
 
 def wait_until(process: subprocess.Popen[str], holds: Callable[[], bool], every: float = 0.05) -> None:
