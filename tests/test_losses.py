@@ -1,9 +1,11 @@
 import pytest
 import torch
+from monai.losses import DeepSupervisionLoss, DiceCELoss
 from torch import Tensor
 
 from pipeline.config.training import LossConfig
 from pipeline.losses import SegmentationLoss
+from pipeline.preprocessing.labels import IGNORED
 
 SMOOTH = 1e-5
 
@@ -96,3 +98,48 @@ def test_a_perfect_prediction_has_no_loss() -> None:
     _, labels = example()
     logits = 100.0 * torch.nn.functional.one_hot(labels[:, 0], 3).movedim(-1, 1).float()
     assert float(SegmentationLoss(LossConfig())([logits], labels)) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("part", ["dice", "cross_entropy"])
+def test_ignored_voxels_have_no_part_in_the_loss_and_get_no_gradient(part: str) -> None:
+    logits, labels = example()
+    logits = logits.requires_grad_()
+    labels[:, :, 2:] = IGNORED
+    config = LossConfig.model_validate({"dice": 0, "cross_entropy": 0} | {part: 1})
+    loss = SegmentationLoss(config)([logits], labels)
+    torch.testing.assert_close(loss, SegmentationLoss(config)([logits[:, :, :2]], labels[:, :, :2]))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient[:, :, :2].any()
+    assert not gradient[:, :, 2:].any()
+
+
+def test_a_batch_of_ignored_voxels_has_no_loss_and_no_gradient() -> None:
+    logits, labels = example()
+    logits = logits.requires_grad_()
+    loss = SegmentationLoss(LossConfig())([logits], torch.full_like(labels, IGNORED))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-5)
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+@pytest.mark.parametrize("shape", [(8, 12, 8), (16, 24)])
+def test_it_is_the_loss_of_monai(shape: tuple[int, ...], batch_dice: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = [torch.randn(2, 3, *(n // scale for n in shape), generator=random) for scale in (1, 2)]
+    labels = torch.randint(0, 3, (2, 1, *shape), generator=random)
+    config = LossConfig(dice=0.7, cross_entropy=1.5, batch_dice=batch_dice)
+    reference = DeepSupervisionLoss(
+        DiceCELoss(
+            include_background=False,
+            to_onehot_y=True,
+            softmax=True,
+            batch=batch_dice,
+            smooth_nr=SMOOTH,
+            smooth_dr=SMOOTH,
+            lambda_dice=0.7,
+            lambda_ce=1.5,
+        ),
+        weights=[1.0, 0.5],
+    )
+    torch.testing.assert_close(SegmentationLoss(config)(logits, labels), reference(logits, labels.float()) / 1.5)

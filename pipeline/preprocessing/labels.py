@@ -9,6 +9,8 @@ from pipeline.errors import ScanError
 
 UNKNOWN = 255
 """Stands in a byte of class numbers for a value that is no label."""
+IGNORED = UNKNOWN
+"""Stands in a byte of class numbers for a voxel that no loss and no metric counts: outside the field of view."""
 MAX_LABELS = UNKNOWN - 1
 """Labels for which a byte has numbers besides 0 and UNKNOWN; the checks refuse data sets with more."""
 
