@@ -7,6 +7,7 @@ where a damaged file can do no harm; the rest puts together what it found.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ScanError, UserError
 from pipeline.formats import nifti
 from pipeline.geometry import misplaced_mask, ras_spacing_mm
+from pipeline.layouts.case_files import CaseHeader, read_field_of_view, read_header, read_image, read_labels
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.scan_files import case_name
 from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels, values_in
@@ -139,14 +141,15 @@ def _case_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding
 def inspect_case(job: Inspection) -> CaseFacts:
     """Look at one case; all that can be said about it is said, not the first thing alone."""
     name, findings = job.case.name, list[Finding]()
-    image = _attempt(nifti.read_header, job.case.image, case=name, findings=findings)
-    mask = _attempt(nifti.read_header, job.case.mask, case=name, findings=findings) if job.case.mask else None
+    attempt = partial(_attempt, case=name, findings=findings)
+    image = attempt(lambda: read_header(job.case.images), job.case.image)
+    mask = attempt(partial(nifti.read_header, job.case.mask), job.case.mask) if job.case.mask else None
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
     if mask is not None:
-        findings += _mask_header_findings(name, mask, image)
+        findings += _mask_header_findings(job.case, mask, image)
     content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
-    labels = _mask_labels(job, findings) if job.deep and mask is not None and mask.channels == 1 else None
+    labels = _mask_labels(job, findings) if job.deep and mask is not None and _has_labels(job.case, mask) else None
     if image is None:
         return CaseFacts(name, tuple(findings), content_hash, labels)
     return CaseFacts(name, tuple(findings), content_hash, labels, image.channels, ras_spacing_mm(image.affine))
@@ -175,16 +178,16 @@ def _place(finding: Finding) -> str:
     return f"{finding.case} ({finding.file})" if finding.file else finding.case
 
 
-def _attempt(read: Callable[[Path], T], path: Path, *, case: str, findings: list[Finding]) -> T | None:
+def _attempt(read: Callable[[], T], path: Path, *, case: str, findings: list[Finding]) -> T | None:
     """What a file holds, or None and a finding."""
     try:
-        return read(path)
+        return read()
     except ScanError as error:
         findings.append(Finding.of(case, error, f"{path.parent.name}/{path.name}"))
         return None
 
 
-def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int | None) -> list[Finding]:
+def _channel_findings(case: str, image: CaseHeader, channels: int | None) -> list[Finding]:
     if channels is None or image.channels == channels:
         return []
     return [
@@ -198,27 +201,36 @@ def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int | None)
     ]
 
 
-def _mask_header_findings(case: str, mask: nifti.NiftiHeader, image: nifti.NiftiHeader | None) -> list[Finding]:
+def _mask_header_findings(case: Case, mask: nifti.NiftiHeader, image: CaseHeader | None) -> list[Finding]:
     findings = []
-    if mask.channels != 1:
-        found, remedy = count_of(mask.channels, "channel"), "Merge them into one label map."
-        findings.append(Finding("error", case, "a mask with one label a voxel", found, remedy))
+    if not _has_labels(case, mask):
+        found = count_of(mask.channels, "channel")
+        remedy = "Merge them into one label map; where they are colours, name these in data.mask.colours."
+        findings.append(Finding("error", case.name, "a mask with one label a voxel", found, remedy))
     problem = None if image is None else misplaced_mask(image, mask)
     if problem is not None:
-        findings.append(Finding.of(case, problem))
+        findings.append(Finding.of(case.name, problem))
     return findings
 
 
+def _has_labels(case: Case, mask: nifti.NiftiHeader) -> bool:
+    """Whether a label can be read for each voxel: from the one channel, or as the case's coding says."""
+    return mask.channels == 1 or not case.coding.is_plain
+
+
 def _content_hash(case: Case, findings: list[Finding]) -> str | None:
-    scan = _attempt(nifti.read_scan, case.image, case=case.name, findings=findings)
+    scan = _attempt(lambda: read_image(case.images), case.image, case=case.name, findings=findings)
     return None if scan is None else scan.content_hash()
 
 
 def _mask_labels(job: Inspection, findings: list[Finding]) -> frozenset[int] | None:
     assert job.case.mask is not None
-    mask = _attempt(nifti.read_mask, job.case.mask, case=job.case.name, findings=findings)
+    mask = _attempt(lambda: read_labels(job.case), job.case.mask, case=job.case.name, findings=findings)
     if mask is None:
         return None
+    view = job.case.field_of_view
+    if view is not None:
+        _attempt(lambda: read_field_of_view(job.case, mask), view, case=job.case.name, findings=findings)
     labels = values_in(mask.array)
     findings += _value_findings(job.case.name, labels, job.labels)
     return labels

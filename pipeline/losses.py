@@ -59,7 +59,8 @@ def nearest(labels: Tensor, like: Tensor) -> Tensor:
 def dice_loss(logits: Tensor, labels: Tensor, *, batch: bool) -> Tensor:
     """1 - (2 sum p t + s) / (sum p + sum t + s), the mean over structures (Milletari et al. 2016, arXiv:1606.04797).
 
-    Sums are over the voxels of each image, or of the whole batch, that are not `IGNORED`; the background is no structure.
+    Sums are over the voxels of each image, or of the whole batch, that are not `IGNORED`. The background is no
+    structure.
 
     Args:
         logits: (B, classes, ...).

@@ -42,7 +42,7 @@ class PyfuncModel:
 
     def _predict(self, path: str) -> dict[str, Any]:
         try:
-            prepared = read_and_prepare(Path(path), self._predictor.manifest.preprocessing).prepared
+            prepared = read_and_prepare((Path(path),), self._predictor.manifest.preprocessing).prepared
             return {PATH: path, "mask": self._predictor.predict_prepared(prepared), "reason": ""}
         except Exception as error:  # whatever it is, the other scans get their masks
             return {PATH: path, "mask": None, "reason": reason_of(error)}

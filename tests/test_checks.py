@@ -45,13 +45,13 @@ def dataset(tmp_path: Path, write_volume: WriteVolume) -> Dataset:
     cases = [
         Case(
             name,
-            write_volume(tmp_path / f"images/{name}.nii.gz", _image(seed)),
+            (write_volume(tmp_path / f"images/{name}.nii.gz", _image(seed)),),
             write_volume(tmp_path / f"masks/{name}.nii.gz", _mask(1, 2)),
             patient=name,
         )
         for seed, name in enumerate("ab")
     ]
-    test = Case("t", write_volume(tmp_path / "imagesTs/t.nii.gz", _image(9)), None, patient="t")
+    test = Case("t", (write_volume(tmp_path / "imagesTs/t.nii.gz", _image(9)),), None, patient="t")
     return Dataset("set", tmp_path, {"front": 1, "back": 2}, ("MR",), tuple(cases), (test,))
 
 

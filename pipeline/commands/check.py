@@ -53,7 +53,7 @@ def _check_scans(
 ) -> list[Finding]:
     scans = [entry for entry in inputs if entry.is_scan]
     findings = [Finding.of(entry.case, entry.problem) for entry in scans if entry.problem is not None]
-    readable = [Case(entry.case, entry.path, None, entry.case) for entry in scans if entry.problem is None]
+    readable = [Case(entry.case, entry.paths, None, entry.case) for entry in scans if entry.problem is None]
     facts = _read([Inspection(case, deep) for case in readable], console)
     findings += [finding for each in facts for finding in each.findings]
     if manifest is not None:

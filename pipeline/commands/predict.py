@@ -194,7 +194,7 @@ def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -
     """A row for every input, in order; readers work ahead of the network."""
     outcomes = run_isolated(
         partial(read_and_prepare, fitted=predictor.manifest.preprocessing),
-        [item.entry.path for item in plan if item.action == "done"],
+        [item.entry.paths for item in plan if item.action == "done"],
         predictor.config,
     )
     for item in plan:
@@ -207,7 +207,7 @@ def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -
 
 
 def _predict_case(
-    item: _Planned, outcome: Outcome[Path, ReadScan], *, predictor: Predictor, record: PredictionRecord
+    item: _Planned, outcome: Outcome[tuple[Path, ...], ReadScan], *, predictor: Predictor, record: PredictionRecord
 ) -> dict[str, Any]:
     """The one place that catches what a single case can throw."""
     started, entry = time.monotonic(), item.entry
@@ -273,7 +273,7 @@ def _discard(case: str, record: PredictionRecord) -> None:
 def _planned_row(item: _Planned, seconds: float = 0.0) -> dict[str, Any]:
     return {
         "case": item.entry.case,
-        "input": printable(str(item.entry.path)),
+        "input": printable(" + ".join(map(str, item.entry.paths))),
         "status": item.status,
         "action": item.action,
         "reason": printable(item.reason),

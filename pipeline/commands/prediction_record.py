@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import __version__
 from pipeline.config.inference import InferenceConfig
-from pipeline.files import file_sha256, write_json
+from pipeline.files import file_sha256, files_sha256, write_json
 from pipeline.inference.batch import InputFile
 from pipeline.inference.precision import Compute
 from pipeline.manifest import Manifest, manifest_sha256
@@ -77,7 +77,7 @@ class PredictionRecord:
         if known is None or known.made_by != self._made_by or not known.files_sha256:
             return False
         try:
-            return self._files(entry.case) == known.files_sha256 and file_sha256(entry.path) == known.input_sha256
+            return self._files(entry.case) == known.files_sha256 and files_sha256(entry.paths) == known.input_sha256
         except OSError:
             return False
 

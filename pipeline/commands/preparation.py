@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.commands.dataset import CheckedDataset
 from pipeline.commands.progress import ProgressLine
 from pipeline.commands.reading import read_all
@@ -15,12 +12,11 @@ from pipeline.config.cache import CacheConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import DatasetError
-from pipeline.formats import nifti
 from pipeline.inference.reading import read_fingerprint
+from pipeline.layouts.case_files import read_classes
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import fit
 from pipeline.preprocessing.fitted import FittedPreprocessing
-from pipeline.preprocessing.labels import to_classes
 from pipeline.samples.cache import CaseCache, StoredCase
 from pipeline.samples.prepare import store_case
 from pipeline.training.validation import ValidationCase
@@ -81,7 +77,7 @@ def prepare_dataset(
     return PreparedDataset(
         fitted,
         [stored[case.name] for case in train],
-        [ValidationCase(stored[case.name], _truth(case, label_values)) for case in validation],
+        [ValidationCase(stored[case.name], read_classes(case, label_values)) for case in validation],
     )
 
 
@@ -99,8 +95,3 @@ def _in_readers(
             expected, found, remedy = outcome.error.expected, outcome.error.found, outcome.error.remedy
             raise DatasetError(f"{expected}, of the case {outcome.item.name}", found, remedy)
         yield outcome.value
-
-
-def _truth(case: Case, label_values: tuple[int, ...]) -> NDArray[np.uint8]:
-    assert case.mask is not None
-    return to_classes(nifti.read_mask(case.mask).array[0], label_values)

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Section, Seed, refuse
 
+BACKGROUND = "background"
+
 
 class SplitConfig(Section):
     """How patients are divided. Patients, not scans: two scans of one patient never lie on both sides."""
@@ -37,6 +39,28 @@ class SplitConfig(Section):
         return self
 
 
+class MaskConfig(Section):
+    """How the pixels of a mask's file say which structure they belong to; by default their values are the labels'."""
+
+    threshold: float | None = None
+    """For grey masks of one structure, whose edges may be blurred: what divides the structure (value 1) from the
+    background."""
+    marked: Literal["above", "below"] = "above"
+    """Which side of the threshold is the structure."""
+    colours: dict[str, tuple[int, int, int]] | None = None
+    """For colour-coded masks: red, green and blue of each name in `labels`; [0, 0, 0] is the background unless a name
+    has it, or `background` names another."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.threshold is not None and self.colours is not None:
+            raise ValueError("threshold and colours both say how a mask is read; keep one")
+        colours = list((self.colours or {}).values())
+        if len(set(colours)) != len(colours):
+            raise ValueError(f"colours must be distinct, found {colours}")
+        return self
+
+
 class DataConfig(Section):
     """A data set on disk."""
 
@@ -47,6 +71,8 @@ class DataConfig(Section):
     """How the folder is arranged; auto looks."""
     labels: dict[str, int] | None = None
     """Name and mask value of each structure, background left out; by default from dataset.json or from the masks."""
+    mask: MaskConfig = MaskConfig()
+    """How masks are coded."""
     modalities: tuple[str, ...] | None = None
     """One name a channel, e.g. [CT] or [FLAIR, T1w]; "CT" chooses CT intensities. By default from dataset.json."""
     patient_pattern: str | None = None
@@ -67,5 +93,10 @@ class DataConfig(Section):
         values = list((self.labels or {}).values())
         if len(set(values)) != len(values) or not all(0 < value < 2**16 for value in values):
             problems.append(f"labels must be distinct whole values between 1 and 65535, found {values}")
+        coloured = set(self.mask.colours or {}) - {BACKGROUND}
+        if self.mask.colours is not None and coloured != set(self.labels or {}):
+            problems.append(f"mask.colours must name what labels names, found {sorted(coloured)}")
+        if self.mask.threshold is not None and values not in ([], [1]):
+            problems.append(f"mask.threshold makes one structure with the value 1, found labels with {values}")
         refuse(problems)
         return self

@@ -36,15 +36,22 @@ class InputFile:
 
     Attributes:
         case: its path below the input without its ending, separators as ``__``, as it can be printed.
-        path: the file.
+        path: the file, or the first of several whose channels follow each other.
         problem: why a scan is not read, or None.
         is_scan: whether it is a scan at all; others are skipped.
+        others: the files of its further channels.
     """
 
     case: str
     path: Path
     problem: ScanError | None = None
     is_scan: bool = True
+    others: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files, in the order of their channels."""
+        return (self.path, *self.others)
 
 
 def find_inputs(source: Path, output: Path | None = None) -> list[InputFile]:

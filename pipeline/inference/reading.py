@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import file_sha256
-from pipeline.formats import nifti
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.files import files_sha256
 from pipeline.geometry import misplaced_mask
+from pipeline.layouts.case_files import read_field_of_view, read_image, read_labels
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import Fingerprint, fingerprint
 from pipeline.preprocessing.fitted import FittedPreprocessing
@@ -24,7 +27,7 @@ class ReadScan:
     Attributes:
         scan: as it was read.
         prepared: as the network sees it.
-        sha256: of the file.
+        sha256: of the file, or of the files' hashes.
     """
 
     scan: Scan
@@ -40,23 +43,25 @@ class ReadCase:
         prepared: the scan as the network sees it.
         truth: its mask.
         truth_hash: content hash of the mask.
+        field_of_view: where the mask means anything (I, J, K); None where it does everywhere.
         scan: the scan as it was read, where it was asked for.
     """
 
     prepared: Prepared
     truth: Scan
     truth_hash: str
+    field_of_view: NDArray[np.bool_] | None = None
     scan: Scan | None = None
 
 
-def read_and_prepare(path: Path, fitted: FittedPreprocessing) -> ReadScan:
-    """Read and prepare a scan.
+def read_and_prepare(paths: tuple[Path, ...], fitted: FittedPreprocessing) -> ReadScan:
+    """Read and prepare a scan of one file or several.
 
     Raises:
         ScanError: the file cannot be read, or does not suit the model.
     """
-    scan = nifti.read_scan(path)
-    return ReadScan(scan, prepare(scan, fitted), file_sha256(path))
+    scan = read_image(paths)
+    return ReadScan(scan, prepare(scan, fitted), files_sha256(paths))
 
 
 def read_fingerprint(case: Case) -> Fingerprint:
@@ -66,12 +71,12 @@ def read_fingerprint(case: Case) -> Fingerprint:
         ScanError: a file cannot be read.
     """
     assert case.mask is not None
-    return fingerprint(nifti.read_scan(case.image), nifti.read_mask(case.mask).array[0])
+    return fingerprint(read_image(case.images), read_labels(case).array[0])
 
 
 def read_hash(case: Case) -> str:
     """Content hash of a case's scan."""
-    return nifti.read_scan(case.image).content_hash()
+    return read_image(case.images).content_hash()
 
 
 def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int], *, keep_scan: bool = False) -> ReadCase:
@@ -87,8 +92,9 @@ def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int], *
         ScanError: a file cannot be read, the two grids differ, or the mask has labels that the model does not know.
     """
     assert case.mask is not None
-    scan, truth = nifti.read_scan(case.image), nifti.read_mask(case.mask)
+    scan, truth = read_image(case.images), read_labels(case)
     problem = misplaced_mask(scan, truth) or unknown_labels(values_in(truth.array), values, FOREIGN_LABELS)
     if problem is not None:
         raise problem
-    return ReadCase(prepare(scan, fitted), truth, truth.content_hash(), scan if keep_scan else None)
+    view = read_field_of_view(case, truth)
+    return ReadCase(prepare(scan, fitted), truth, truth.content_hash(), view, scan if keep_scan else None)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.preprocessing.coding import PLAIN, MaskCoding
+
 
 @dataclass(frozen=True)
 class Case:
@@ -10,16 +12,25 @@ class Case:
 
     Attributes:
         name: unique among the cases of a data set.
-        image: the scan's file.
+        images: the scan's files, one or several whose channels follow each other.
         mask: the mask's file; None for scans that are not meant to have one.
         patient: cases of one patient never lie in different parts of a split. It can identify a person, so that
             messages and logs name the case instead.
+        field_of_view: an image that is not zero where a mask means anything; None where it does everywhere.
+        coding: how the mask's pixels say which structure they belong to.
     """
 
     name: str
-    image: Path
+    images: tuple[Path, ...]
     mask: Path | None
     patient: str
+    field_of_view: Path | None = None
+    coding: MaskCoding = PLAIN
+
+    @property
+    def image(self) -> Path:
+        """The scan's first file."""
+        return self.images[0]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import nifti
 from pipeline.layouts import decathlon, pairs
+from pipeline.layouts.case_files import read_header
 from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.patients import find_patients
 from pipeline.layouts.scan_files import entries
@@ -113,7 +114,7 @@ def _modalities(dataset: Dataset, config: DataConfig) -> tuple[str, ...]:
         return config.modalities or dataset.modalities
     for case in (*dataset.cases, *dataset.unlabelled):
         try:
-            return (DEFAULT_MODALITY,) * nifti.read_header(case.image).channels
+            return (DEFAULT_MODALITY,) * read_header(case.images).channels
         except ScanError:
             continue  # the checks report it
     return (DEFAULT_MODALITY,)

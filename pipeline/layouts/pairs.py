@@ -50,7 +50,7 @@ def read(root: Path) -> Dataset:
         root=root,
         labels=description.labels or {},
         modalities=description.modalities,
-        cases=tuple(Case(name, *pair, patient=name) for name, pair in sorted(matching.pairs.items())),
+        cases=tuple(Case(name, (image,), mask, name) for name, (image, mask) in sorted(matching.pairs.items())),
         declared=bool(description.labels),
         own_labels=description.labels or {},
         own_modalities=description.modalities,

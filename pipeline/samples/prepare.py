@@ -1,5 +1,6 @@
 """Preparing a training case: reading, preprocessing, and a list of its foreground."""
 
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -8,10 +9,9 @@ from numpy.typing import NDArray
 from pipeline.config.cache import CacheConfig
 from pipeline.errors import DatasetError
 from pipeline.files import file_sha256
-from pipeline.formats import nifti
+from pipeline.layouts.case_files import read_classes, read_image
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fitted import FittedPreprocessing
-from pipeline.preprocessing.labels import to_classes
 from pipeline.preprocessing.prepare import prepare, prepare_labels
 from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase, make_key
 
@@ -24,8 +24,10 @@ def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, .
     return make_key(
         {
             "name": case.name,
-            "image": file_sha256(case.image),
+            "images": [file_sha256(path) for path in case.images],
             "mask": file_sha256(case.mask),
+            "field_of_view": file_sha256(case.field_of_view) if case.field_of_view is not None else None,
+            "coding": asdict(case.coding),
             "preprocessing": fitted.model_dump(mode="json"),
             "labels": label_values,
         }
@@ -70,10 +72,8 @@ def prepare_case(case: Case, fitted: FittedPreprocessing, label_values: tuple[in
     Raises:
         ScanError: a file cannot be read, or the mask has a label that is not among the values.
     """
-    assert case.mask is not None
-    prepared = prepare(nifti.read_scan(case.image), fitted)
-    classes = to_classes(nifti.read_mask(case.mask).array[0], label_values)
-    labels = prepare_labels(classes, prepared.trail)
+    prepared = prepare(read_image(case.images), fitted)
+    labels = prepare_labels(read_classes(case, label_values), prepared.trail)
     return PreparedCase(case.name, prepared.image, labels, foreground(labels, len(label_values)), prepared.trail)
 
 

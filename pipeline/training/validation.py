@@ -17,6 +17,7 @@ from pipeline.inference.predictor import network_function
 from pipeline.inference.sliding_window import sliding_window
 from pipeline.metrics.overlap import Overlap
 from pipeline.networks.unet import UNet
+from pipeline.preprocessing.labels import IGNORED
 from pipeline.preprocessing.prepare import restore
 from pipeline.samples.cache import StoredCase
 from pipeline.sizes import as_window
@@ -24,7 +25,7 @@ from pipeline.sizes import as_window
 
 @dataclass(frozen=True)
 class ValidationCase:
-    """A prepared case and its mask as it is on disk, as class numbers on the scan's own grid (I, J, K)."""
+    """A prepared case and its mask as it is on disk, as class numbers or `IGNORED` on the scan's own grid (I, J, K)."""
 
     stored: StoredCase
     truth: NDArray[np.uint8]
@@ -56,7 +57,11 @@ def validate(network: UNet, validation: Validation, compute: Compute) -> list[Ca
     rows = []
     for case in validation.cases:
         mask = restore(predict_scores(network, case.stored, validation, compute=compute), case.stored.trail)
-        rows.append([Overlap.of(mask == value, case.truth == value).dice for value in range(1, validation.classes)])
+        counted = case.truth != IGNORED
+        overlaps = (
+            Overlap.of((mask == value) & counted, case.truth == value) for value in range(1, validation.classes)
+        )
+        rows.append([overlap.dice for overlap in overlaps])
     return rows
 
 

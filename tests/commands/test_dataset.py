@@ -74,7 +74,7 @@ def test_a_file_that_its_reader_hangs_on_is_a_finding_like_any_other(
 ) -> None:
     monkeypatch.setattr(preliminaries, "inspect_case", inspect_and_hang_on_a)
     write_volume(tmp_path / "b.nii", np.zeros((4, 4, 4), np.int16))
-    jobs = [Inspection(Case(name, tmp_path / f"{name}.nii", None, name), deep=False) for name in "ab"]
+    jobs = [Inspection(Case(name, (tmp_path / f"{name}.nii",), None, name), deep=False) for name in "ab"]
     with progress_line(QUIET, "reading") as progress:
         hung, sound = read_facts(jobs, InferenceConfig(read_deadline_seconds=2.0), progress)
     (finding,) = hung.findings
@@ -91,7 +91,7 @@ def inspect_and_hang_on_a(job: Inspection) -> CaseFacts:
 
 def test_a_pipe_is_no_scan_to_wait_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.nii")  # to which nobody writes
-    facts = inspect_case(Inspection(Case("a", tmp_path / "a.nii", None, "a"), deep=True))
+    facts = inspect_case(Inspection(Case("a", (tmp_path / "a.nii",), None, "a"), deep=True))
     assert [finding.found for finding in facts.findings] == ["a pipe or a device"]
 
 

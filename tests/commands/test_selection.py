@@ -29,7 +29,7 @@ def select(write_model: WriteModel) -> Select:
         outcomes = {
             str(n): FailedCase(str(n), "cut off") if letter == "x" else f"hash {n}" for n, letter in enumerate(letters)
         }
-        dataset = dataset_of(*(Case(name, Path(name), Path(name), name) for name in outcomes))
+        dataset = dataset_of(*(Case(name, (Path(name),), Path(name), name) for name in outcomes))
         return select_cases(dataset, outcomes, read_manifest(write_model(parts=parts)), part=part)
 
     return run

@@ -21,7 +21,7 @@ counts = st.lists(st.integers(1, 3), min_size=3, max_size=40)
 def _cases(counts: list[int]) -> list[Case]:
     """As many cases of each patient as the list says."""
     return [
-        Case(f"p{patient}_{index}", Path("image"), Path("mask"), f"p{patient}")
+        Case(f"p{patient}_{index}", (Path("image"),), Path("mask"), f"p{patient}")
         for patient, count in enumerate(counts)
         for index in range(count)
     ]

@@ -18,7 +18,7 @@ FITTED = FittedPreprocessing(
 def test_a_case_is_read_cropped_and_its_labels_become_classes(tmp_path: Path, write_volume: WriteVolume) -> None:
     image, mask = np.zeros((4, 4, 4), np.int16), np.zeros((4, 4, 4), np.uint8)
     image[1:3, :, :], mask[1, 2, 3], mask[2, 0, 0] = 7, 9, 4
-    case = Case("a", write_volume(tmp_path / "a.nii", image), write_volume(tmp_path / "m.nii", mask), "a")
+    case = Case("a", (write_volume(tmp_path / "a.nii", image),), write_volume(tmp_path / "m.nii", mask), "a")
     prepared = prepare_case(case, FITTED, (4, 9))
     assert prepared.name == "a"
     assert prepared.image.shape == (1, 2, 4, 4)
@@ -32,7 +32,7 @@ def test_a_case_whose_files_have_changed_is_not_prepared_under_the_key_of_the_ol
     tmp_path: Path, write_volume: WriteVolume
 ) -> None:
     image = np.arange(64, dtype=np.int16).reshape(4, 4, 4)
-    case = Case("a", write_volume(tmp_path / "a.nii", image), write_volume(tmp_path / "m.nii", image % 2), "a")
+    case = Case("a", (write_volume(tmp_path / "a.nii", image),), write_volume(tmp_path / "m.nii", image % 2), "a")
     key = case_key(case, FITTED, (1,))
     np.testing.assert_array_equal(
         prepare_unchanged(case, FITTED, (1,), key=key).image, prepare_case(case, FITTED, (1,)).image

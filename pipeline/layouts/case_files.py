@@ -1,0 +1,121 @@
+"""Reading the files of a case: a scan of one file or several, its mask, and the field of view where there is one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import geometry
+from pipeline.errors import ScanError
+from pipeline.formats import nifti
+from pipeline.layouts.dataset import Case
+from pipeline.preprocessing.labels import IGNORED, to_classes
+from pipeline.scan import Scan
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CaseHeader:
+    """What the headers of a scan's files say together.
+
+    Attributes:
+        shape: (I, J, K) in voxels.
+        channels: of all files.
+        affine: voxel index -> RAS mm.
+    """
+
+    shape: tuple[int, ...]
+    channels: int
+    affine: geometry.Affine
+
+
+def read_header(images: tuple[Path, ...]) -> CaseHeader:
+    """Shape, affine and channels of a scan, without its voxels.
+
+    Raises:
+        ScanError: a file cannot be read, or lies on another grid than the first.
+    """
+    headers = _read_each(nifti.read_header, images)
+    for path, header in zip(images, headers, strict=True):
+        _check_grid(headers[0], header, path)
+    first = headers[0]
+    return CaseHeader(first.shape, sum(header.channels for header in headers), first.affine)
+
+
+def read_image(images: tuple[Path, ...]) -> Scan:
+    """A scan (C, I, J, K), the channels of its files one behind the other.
+
+    Raises:
+        ScanError: as `read_header`.
+    """
+    scans = _read_each(nifti.read_scan, images)
+    for path, scan in zip(images, scans, strict=True):
+        _check_grid(scans[0], scan, path)
+    return scans[0] if len(scans) == 1 else replace(scans[0], array=np.concatenate([scan.array for scan in scans]))
+
+
+def read_labels(case: Case) -> Scan:
+    """The mask of a case (1, I, J, K), as label values.
+
+    Raises:
+        ScanError: it cannot be read, or its pixels are not as the case's coding says.
+    """
+    assert case.mask is not None
+    if case.coding.is_plain:
+        return nifti.read_mask(case.mask)
+    return case.coding.decode(nifti.read_scan(case.mask))
+
+
+def read_field_of_view(case: Case, grid: geometry.Grid) -> NDArray[np.bool_] | None:
+    """Where a mask means anything (I, J, K); None where it does everywhere.
+
+    Args:
+        case: the files.
+        grid: of the case's mask.
+
+    Raises:
+        ScanError: the file cannot be read, or lies on another grid.
+    """
+    if case.field_of_view is None:
+        return None
+    view = nifti.read_scan(case.field_of_view)
+    _check_grid(grid, view, case.field_of_view)
+    return (view.array != 0).any(0)
+
+
+def read_classes(case: Case, label_values: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The mask of a case as class numbers (I, J, K), `IGNORED` outside the field of view.
+
+    Raises:
+        ScanError: a file cannot be read, or the mask holds another value than the labels'.
+    """
+    mask = read_labels(case)
+    classes, view = to_classes(mask.array[0], label_values), read_field_of_view(case, mask)
+    if view is not None:
+        classes[~view] = IGNORED
+    return classes
+
+
+def _read_each(read: Callable[[Path], T], paths: tuple[Path, ...]) -> list[T]:
+    """What each file holds; of several, an error says which one it is about."""
+    if len(paths) == 1:
+        return [read(paths[0])]
+    return [_read_named(read, path) for path in paths]
+
+
+def _read_named(read: Callable[[Path], T], path: Path) -> T:
+    try:
+        return read(path)
+    except ScanError as error:
+        raise ScanError(error.expected, f"{error.found}, in {path.name}", error.remedy) from error
+
+
+def _check_grid(first: geometry.Grid, other: geometry.Grid, path: Path) -> None:
+    difference = geometry.grid_difference(first, other)
+    if difference is not None:
+        found = f"{difference} in {path.name}"
+        raise ScanError("files of a case on one grid", found, "Resample them to the grid of its first file.")
