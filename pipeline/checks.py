@@ -255,6 +255,7 @@ def _file_findings(dataset: Dataset) -> list[Finding]:
         ("error", dataset.unmasked, "a mask for every image", "none", add_mask),
         ("error", dataset.orphan_masks, "an image for every mask", "none", "Add it, or remove the mask."),
         ("error", dataset.missing, listed, "no such file", copy),
+        ("error", dataset.incomplete, "every file of a case", "no such file", "Add it, or move the case elsewhere."),
         ("warning", dataset.missing_unlabelled, listed, "no such file", copy),
         ("warning", dataset.unlisted, "only files that dataset.json lists", "others", "List it, or remove it."),
     ]

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config.base import Section
+from pipeline.config.data import FilesConfig, MaskConfig
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import validate
@@ -63,6 +64,12 @@ class Manifest(Section):
     """Name and mask value of each structure; class n of the network is the n-th."""
     modalities: tuple[str, ...]
     """One name a channel."""
+    mask: MaskConfig = MaskConfig()
+    """How the masks of its data set are coded, for evaluating it."""
+    files: FilesConfig = FilesConfig()
+    """Where the files of a case lie in its data set, if the configuration said so."""
+    channel_files: tuple[str, ...] = ()
+    """Where each channel has a file of its own: the patterns of their names, without endings; empty for one file."""
     preprocessing: FittedPreprocessing
     network: NetworkConfig
     patch_size: tuple[int, ...]

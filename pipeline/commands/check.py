@@ -13,6 +13,7 @@ from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import DatasetError
 from pipeline.inference.batch import InputFile, find_inputs
+from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.reading import FOREIGN_LABELS
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover, recognise
@@ -35,7 +36,8 @@ def check(path: Path, manifest: Manifest | None, *, deep: bool, console: Console
     """
     if path.is_dir() and recognise(path):
         return _check_dataset(discover(DataConfig(root=path)), manifest, deep=deep, console=console)
-    return _check_scans(find_inputs(path), manifest, deep=deep, console=console)
+    inputs = find_inputs(path) if manifest is None else find_cases(path, None, channels_of(manifest))
+    return _check_scans(inputs, manifest, deep=deep, console=console)
 
 
 def _check_dataset(dataset: Dataset, manifest: Manifest | None, *, deep: bool, console: Console) -> list[Finding]:

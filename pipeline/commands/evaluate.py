@@ -23,6 +23,7 @@ from pipeline.formats import nifti
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome
 from pipeline.inference.reading import read_case, read_hash
+from pipeline.layouts import patterns
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
@@ -58,7 +59,7 @@ def evaluate(
         OutputError: ``output`` cannot be written to.
     """
     manifest = model.manifest
-    dataset = discover(DataConfig(root=root, labels=manifest.labels, modalities=manifest.modalities))
+    dataset = discover(_data_config(root, manifest))
     check_declaration(dataset, manifest)
     predictor = Predictor(model, config)
     with progress_line(console, "reading") as progress:
@@ -80,6 +81,14 @@ def evaluate(
         write_evaluation(output, scored.scores, summary=summary, provenance=provenance, overlays=overlays)
     is_own = not unread and selection.unknown == 0
     return Evaluation(summary, len(unread) + len(scored.failed), is_own)
+
+
+def _data_config(root: Path, manifest: Manifest) -> DataConfig:
+    """The data set as the model's own was arranged, where its files fit; else however it is."""
+    base = DataConfig(root=root, labels=manifest.labels, modalities=manifest.modalities, mask=manifest.mask)
+    files = manifest.files
+    fits = root.is_dir() and all(patterns.find(root, pattern) for pattern in files.images)
+    return base.model_copy(update={"files": files}) if fits else base
 
 
 def _summary(
@@ -130,7 +139,14 @@ def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine
             continue
         try:
             mask = predictor.predict_prepared(case.prepared)
-            scores = score_case(name, mask, case.truth, labels=manifest.labels, config=manifest.evaluation)
+            scores = score_case(
+                name,
+                mask,
+                case.truth,
+                labels=manifest.labels,
+                config=manifest.evaluation,
+                field_of_view=case.field_of_view,
+            )
         except Exception as error:  # whatever it is, the scores of the other cases are kept
             result.failed.append(FailedCase(name, reason_of(error)))
             continue

@@ -22,7 +22,8 @@ from pipeline.errors import OutputError, reason_of
 from pipeline.figures import write_preview
 from pipeline.files import make_writable, write_csv, write_json, write_text, writing_to
 from pipeline.formats import nifti
-from pipeline.inference.batch import InputFile, find_inputs
+from pipeline.inference.batch import InputFile
+from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome, run_isolated
 from pipeline.inference.reading import ReadScan, read_and_prepare
@@ -92,7 +93,7 @@ def predict(
         OutputError: ``output`` cannot be written to.
     """
     record = PredictionRecord(output, model.manifest, config)
-    plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
+    plan = _plan(find_cases(source, output, channels_of(model.manifest)), record, overwrite=overwrite)
     predictor = Predictor(model, config)
     _show_older(plan, record, console)
     plan = _prepare_output(plan, record)
@@ -116,7 +117,7 @@ def plan_predictions(
         DatasetError: there is no scan at ``source``, or it is ``output`` as well.
     """
     record = PredictionRecord(output, model.manifest, config)
-    plan = _plan(find_inputs(source, output), record, overwrite=overwrite)
+    plan = _plan(find_cases(source, output, channels_of(model.manifest)), record, overwrite=overwrite)
     return _summary([_planned_row(item) for item in plan])
 
 
@@ -126,7 +127,7 @@ def _plan(inputs: list[InputFile], record: PredictionRecord, *, overwrite: bool)
 
 def _plan_one(entry: InputFile, record: PredictionRecord, *, overwrite: bool) -> _Planned:
     if not entry.is_scan:
-        return _Planned(entry, "skipped", "", "not a scan")
+        return _Planned(entry, "skipped", "", "not a scan" if entry.problem is None else str(entry.problem))
     may_replace = overwrite or record.owns(entry.case)
     if entry.problem is not None:
         return _Planned(entry, "failed", "", str(entry.problem), may_replace)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pipeline.config.base import Section, Seed, refuse
 
 BACKGROUND = "background"
+CASE = "{case}"
 
 
 class SplitConfig(Section):
@@ -15,18 +16,20 @@ class SplitConfig(Section):
 
     file: Path | None = None
     """A split that was written before (JSON); the settings below are then not used."""
-    kind: Literal["fractions", "folds"] = "fractions"
-    """Fractions: one division into train, validation and test. Folds: k-fold cross-validation without a test set."""
+    kind: Literal["fractions", "folds", "blocks"] = "fractions"
+    """Fractions: one division into train, validation and test, at random. Folds: k-fold cross-validation without a test
+    set. Blocks: for slices of a stack, of which neighbours look alike: the last ones by name are validated on, those
+    before them tested on, and all before these trained on."""
     validation: float = Field(0.1, ge=0, lt=1)
-    """Share of the patients that is validated on (fractions)."""
+    """Share of the patients that is validated on (fractions, blocks)."""
     test: float = Field(0.2, ge=0, lt=1)
-    """Share of the patients that is kept away until `evaluate` (fractions)."""
+    """Share of the patients that is kept away until `evaluate` (fractions, blocks)."""
     folds: int = Field(5, ge=2)
     """How many folds (folds)."""
     fold: int = Field(0, ge=0)
     """Which fold is validated on, from 0 (folds)."""
     seed: Seed = 0
-    """Seed of the division."""
+    """Seed of the division (fractions, folds)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -61,6 +64,29 @@ class MaskConfig(Section):
         return self
 
 
+class FilesConfig(Section):
+    """Where the files of a case lie: paths below `root` with the case's name as {case}; * stands for any letters."""
+
+    images: tuple[str, ...] = ()
+    """The scan: one file, or a file a channel, e.g. ["{case}/flair.nii.gz", "{case}/t1c.nii.gz"]. Without any, data.layout
+    says how the folder is arranged."""
+    masks: str | None = None
+    """The mask, e.g. "1st_manual/{case}_manual1.gif"; null for scans alone."""
+    field_of_view: str | None = None
+    """An image that is not zero where the mask means anything; the other voxels count in no loss and no metric."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        patterns = [*self.images, *(each for each in (self.masks, self.field_of_view) if each is not None)]
+        if not self.images and patterns:
+            raise ValueError("images must say where the scans are; without it, leave masks and field_of_view out")
+        nameless = [each for each in patterns if CASE not in each]
+        refuse(f"a pattern needs {CASE} where the case's name is, found {each!r}" for each in nameless)
+        if len(set(patterns)) != len(patterns):
+            raise ValueError(f"each pattern names other files, found {patterns}")
+        return self
+
+
 class DataConfig(Section):
     """A data set on disk."""
 
@@ -69,6 +95,8 @@ class DataConfig(Section):
     masks/ or labels/)."""
     layout: Literal["auto", "decathlon", "pairs"] = "auto"
     """How the folder is arranged; auto looks."""
+    files: FilesConfig = FilesConfig()
+    """Where the files of a case lie, for folders that are arranged in none of these ways."""
     labels: dict[str, int] | None = None
     """Name and mask value of each structure, background left out; by default from dataset.json or from the masks."""
     mask: MaskConfig = MaskConfig()

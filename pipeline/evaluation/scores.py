@@ -101,7 +101,13 @@ def cases_digest(reference_hashes: Mapping[str, str]) -> str:
 
 
 def score_case(
-    case: str, prediction: NDArray[np.integer], reference: Scan, *, labels: dict[str, int], config: EvaluationConfig
+    case: str,
+    prediction: NDArray[np.integer],
+    reference: Scan,
+    *,
+    labels: dict[str, int],
+    config: EvaluationConfig,
+    field_of_view: NDArray[np.bool_] | None = None,
 ) -> list[CaseScore]:
     """Score every label of a case.
 
@@ -111,12 +117,15 @@ def score_case(
         reference: the mask (1, I, J, K) that it is compared with, on the same grid.
         labels: name and value of each structure.
         config: the tolerance of the surface Dice.
+        field_of_view: voxels (I, J, K) that count; in the others both masks are taken as empty. None counts all.
 
     Returns:
         One score a label, in the order of ``labels``.
     """
     assert prediction.shape == reference.shape, (prediction.shape, reference.shape)
     truth, largest = reference.array[0], max(labels.values(), default=0)
+    if field_of_view is not None:
+        prediction, truth = (np.where(field_of_view, mask, 0) for mask in (prediction, truth))
     boxes = [ndimage.find_objects(array, max_label=largest) for array in (prediction, truth)]
     scores = []
     for label, value in labels.items():

@@ -45,6 +45,8 @@ class Dataset:
         modalities: one name a channel.
         cases: image and mask, sorted by name; what is trained and evaluated on.
         unlabelled: scans that are not meant to have a mask (imagesTs), sorted by name.
+        channel_files: where each channel has a file of its own: the pattern of its name among scans to predict, without
+            the ending, with ``{case}`` for the case's name; empty where a scan is one file.
         declared: whether the configuration or dataset.json names the labels; otherwise they are called after the
             values in the masks.
         modalities_declared: whether the configuration or dataset.json names the modalities; otherwise they are assumed.
@@ -53,6 +55,7 @@ class Dataset:
         unmasked: images among the labelled ones that have no mask.
         orphan_masks: masks that have no image.
         missing: files that dataset.json lists for training and that do not exist.
+        incomplete: files that a case lacks while it has others of them.
         missing_unlabelled: files that dataset.json lists for testing and that do not exist.
         unlisted: images (for training, those with a mask) that exist and that dataset.json does not list.
         ignored: files beside the scans whose format is not read.
@@ -64,6 +67,7 @@ class Dataset:
     modalities: tuple[str, ...]
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...] = ()
+    channel_files: tuple[str, ...] = ()
     declared: bool = True
     modalities_declared: bool = True
     own_labels: dict[str, int] = field(default_factory=dict)
@@ -71,6 +75,7 @@ class Dataset:
     unmasked: tuple[Path, ...] = ()
     orphan_masks: tuple[Path, ...] = ()
     missing: tuple[Path, ...] = ()
+    incomplete: tuple[Path, ...] = ()
     missing_unlabelled: tuple[Path, ...] = ()
     unlisted: tuple[Path, ...] = ()
     ignored: tuple[Path, ...] = ()

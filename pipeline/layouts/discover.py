@@ -7,11 +7,12 @@ from pathlib import Path
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import nifti
-from pipeline.layouts import decathlon, pairs
+from pipeline.layouts import decathlon, pairs, patterns
 from pipeline.layouts.case_files import read_header
 from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.patients import find_patients
 from pipeline.layouts.scan_files import entries
+from pipeline.preprocessing.coding import MaskCoding
 from pipeline.wording import enumerate_names
 
 DEFAULT_MODALITY = "MR"
@@ -42,9 +43,10 @@ def discover(config: DataConfig) -> Dataset:
         DatasetError: the folder is missing, has no known layout or more than one, holds no scans, or its dataset.json
             or patients cannot be read.
     """
-    dataset = LAYOUTS[_choose(config)].read(config.root)
+    _check_root(config.root)
+    dataset = _read(config)
     _check_not_empty(dataset)
-    dataset = _with_labels(_with_patients(dataset, config), config)
+    dataset = _with_coding(_with_labels(_with_patients(dataset, config), config), config)
     declared = bool(config.modalities or dataset.modalities)
     return replace(dataset, modalities=_modalities(dataset, config), modalities_declared=declared)
 
@@ -54,12 +56,21 @@ def recognise(root: Path) -> list[str]:
     return [name for name, layout in LAYOUTS.items() if layout.recognises(root)]
 
 
-def _choose(config: DataConfig) -> str:
-    if not config.root.is_dir():
-        found = "a file" if config.root.exists() else "nothing"
+def _check_root(root: Path) -> None:
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
         raise DatasetError(
-            "the folder of a data set", f"{found} at {config.root}", "Correct the path (in a configuration, data.root)."
+            "the folder of a data set", f"{found} at {root}", "Correct the path (in a configuration, data.root)."
         )
+
+
+def _read(config: DataConfig) -> Dataset:
+    if config.files.images:
+        return patterns.read(config.root, config.files)
+    return LAYOUTS[_choose(config)].read(config.root)
+
+
+def _choose(config: DataConfig) -> str:
     if config.layout != "auto":
         return config.layout
     fitting = recognise(config.root)
@@ -106,6 +117,11 @@ def _with_labels(dataset: Dataset, config: DataConfig) -> Dataset:
     if not config.labels:
         return dataset
     return replace(dataset, labels=dict(sorted(config.labels.items(), key=lambda item: item[1])), declared=True)
+
+
+def _with_coding(dataset: Dataset, config: DataConfig) -> Dataset:
+    coding = MaskCoding.of(config.mask, dataset.labels)
+    return replace(dataset, cases=tuple(replace(case, coding=coding) for case in dataset.cases))
 
 
 def _modalities(dataset: Dataset, config: DataConfig) -> tuple[str, ...]:

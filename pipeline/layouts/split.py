@@ -4,6 +4,7 @@ The file is JSON: ``format_version``, ``settings`` (kind and seed, and the share
 under ``train``, ``validation`` and ``test``, and under ``unused`` those that a user leaves out.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -73,15 +74,15 @@ def choose_split(cases: Sequence[Case], config: SplitConfig) -> Split:
 
 
 def make_split(cases: Sequence[Case], config: SplitConfig) -> Split:
-    """Divide patients at random; the result depends on their names and the settings, not on the order of the cases.
+    """Divide patients; the result depends on their names and the settings, not on the order of the cases.
 
     Raises:
         DatasetError: there are fewer patients than parts or folds.
     """
     patients = sorted({case.patient for case in cases})
-    shuffled = [patients[index] for index in np.random.default_rng(config.seed).permutation(len(patients))]
-    validation, test = _draw_fold(shuffled, config) if config.kind == "folds" else _draw_fractions(shuffled, config)
-    parts = (set(shuffled) - validation - test, validation, test)
+    draw = {"fractions": _draw_fractions, "folds": _draw_fold, "blocks": _draw_fractions}[config.kind]
+    validation, test = draw(_in_order(patients, config), config)
+    parts = (set(patients) - validation - test, validation, test)
     return Split(*(tuple(sorted(case.name for case in cases if case.patient in part)) for part in parts))
 
 
@@ -113,6 +114,18 @@ def read_split(path: Path, cases: Sequence[Case]) -> Split:
     return split
 
 
+def _in_order(patients: list[str], config: SplitConfig) -> list[str]:
+    """At random; for blocks from the last name to the first, numbers in names by their value."""
+    if config.kind == "blocks":
+        return sorted(patients, key=_natural, reverse=True)
+    return [patients[index] for index in np.random.default_rng(config.seed).permutation(len(patients))]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which slice_9 comes before slice_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
 def _draw_fractions(patients: list[str], config: SplitConfig) -> tuple[set[str], set[str]]:
     """Each share rounded, but at least one patient where it is above 0, and one left to train on."""
     needed = 1 + (config.validation > 0) + (config.test > 0)
@@ -142,8 +155,12 @@ def _settings(config: SplitConfig) -> dict[str, Any]:
     """The settings that the division depends on."""
     if config.file is not None:
         return {"kind": "file", "seed": None}
-    used = {"fractions": {"validation", "test"}, "folds": {"folds", "fold"}}[config.kind]
-    return config.model_dump(mode="json", include={"kind", "seed", *used})
+    used = {
+        "fractions": {"seed", "validation", "test"},
+        "folds": {"seed", "folds", "fold"},
+        "blocks": {"validation", "test"},
+    }
+    return config.model_dump(mode="json", include={"kind", *used[config.kind]})
 
 
 def _read_content(path: Path) -> SplitFile:

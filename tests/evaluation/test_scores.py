@@ -1,12 +1,14 @@
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.evaluation.scores import METRICS, cases_digest
+from pipeline.evaluation.scores import METRICS, cases_digest, score_case
 from pipeline.metrics import surface
 from pipeline.metrics.overlap import Overlap
-from tests.evaluation.masks import LABELS, row_of, scores_of
+from pipeline.scan import Scan
+from tests.evaluation.masks import CONFIG, LABELS, row_of, scores_of
 
 
 def test_a_case_is_scored_label_by_label() -> None:
@@ -24,6 +26,15 @@ def test_a_case_is_scored_label_by_label() -> None:
     assert heart.asd_mm == pytest.approx(4 / 7)
     assert heart.nsd == pytest.approx(6 / 7)
     assert (lung.dice, lung.hd95_mm, lung.asd_mm, lung.nsd) == (0, 1, 1, 1)
+
+
+def test_voxels_outside_the_field_of_view_do_not_count() -> None:
+    prediction, reference = row_of(1, 1, 0, 1), row_of(1, 0, 1, 0)
+    view = np.ones(prediction.shape, bool)
+    view[..., 2:] = False
+    truth = Scan(reference[None], np.eye(4), Path("reference.nii"))
+    (score,) = score_case("a", prediction, truth, labels={"heart": 1}, config=CONFIG, field_of_view=view)
+    assert (score.dice, score.predicted_ml, score.reference_ml) == pytest.approx((2 / 3, 0.002, 0.001))
 
 
 def test_looking_at_the_region_of_a_label_alone_changes_nothing() -> None:

@@ -44,6 +44,15 @@ def test_every_case_lies_in_one_part_with_all_cases_of_its_patient(counts: list[
     assert min(_sizes(split)) >= 1
 
 
+def test_blocks_are_neighbours_by_name_whose_numbers_count() -> None:
+    names = ["slice_10", "slice_9", "slice_8", "slice_7", "slice_11", "slice_100"]
+    cases = [Case(name, (Path("image"),), Path("mask"), name) for name in names]
+    split = make_split(cases, SplitConfig(kind="blocks", validation=1 / 3, test=1 / 6))
+    assert split.validation == ("slice_100", "slice_11")
+    assert split.test == ("slice_10",)
+    assert split.train == ("slice_7", "slice_8", "slice_9")
+
+
 @given(counts, st.randoms())
 def test_the_split_does_not_depend_on_the_order_of_the_cases(counts: list[int], random: Any) -> None:
     cases = _cases(counts)

@@ -1,0 +1,113 @@
+"""Scans whose channels lie in files of their own: which files make a case."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import ScanError
+from pipeline.inference.batch import InputFile, find_inputs
+from pipeline.layouts.patterns import expression_of
+from pipeline.layouts.scan_files import case_name
+from pipeline.manifest import Manifest
+from pipeline.wording import printable
+
+OTHER = ScanError("a channel of the model", "another file beside those", "Leave it; it is not used.")
+
+
+@dataclass(frozen=True)
+class ChannelFiles:
+    """How a model's channels are told apart.
+
+    Attributes:
+        patterns: of each channel's file below the folder of scans, without its ending, e.g. ``{case}_0000``.
+        names: of the channels, for messages.
+    """
+
+    patterns: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def place(self, path: Path, source: Path) -> tuple[str, int] | None:
+        """The case that a file belongs to and which channel of it the file is; None for other files."""
+        parts = (source.resolve().name, *path.parent.relative_to(source).parts, case_name(path))
+        for channel, pattern in enumerate(self.patterns):
+            depth = len(Path(pattern).parts)
+            fits = expression_of(pattern).fullmatch("/".join(parts[-depth:]))
+            if fits is not None:
+                above = parts[1:-depth]  # below the folder of scans
+                return printable("__".join((*above, fits["case"]))), channel
+        return None
+
+
+def channels_of(manifest: Manifest) -> ChannelFiles:
+    """How a model's channels are told apart."""
+    return ChannelFiles(manifest.channel_files, manifest.modalities)
+
+
+def find_cases(source: Path, output: Path | None, channels: ChannelFiles) -> list[InputFile]:
+    """As `find_inputs`, the files of a case joined where the model's channels have a file each.
+
+    Args:
+        source: a folder of scans, the folder of one case, or one of a case's files.
+        output: as for `find_inputs`.
+        channels: of the model; without patterns, a scan is one file.
+
+    Raises:
+        DatasetError: as `find_inputs`.
+    """
+    if not channels.patterns:
+        return find_inputs(source, output)
+    if source.is_file():
+        cases = join_channels(find_inputs(source.parent, output), source.parent, channels)
+        return [case for case in cases if source in case.paths]
+    return join_channels(find_inputs(source, output), source, channels)
+
+
+def join_channels(inputs: Sequence[InputFile], source: Path, channels: ChannelFiles) -> list[InputFile]:
+    """Make one input of the files of a case; a case that lacks one fails, and the message names it.
+
+    Args:
+        inputs: the files, as `find_inputs` lists them.
+        source: the folder of scans, or the folder of a single case.
+        channels: how they are told apart.
+
+    Returns:
+        The joined cases where their first file was; files that are no channel stay, and are skipped where channels lie
+        beside them.
+    """
+    cases: dict[str, dict[int, InputFile]] = {}
+    order: list[InputFile | str] = []
+    for entry in inputs:
+        place = channels.place(entry.path, source) if entry.is_scan else None
+        if place is None:
+            order.append(entry)
+        elif place[0] in cases:
+            cases[place[0]].setdefault(place[1], entry)
+        else:
+            cases[place[0]] = {place[1]: entry}
+            order.append(place[0])
+    folders = {entry.path.parent for found in cases.values() for entry in found.values()}
+    return [
+        _joined(each, cases[each], channels) if isinstance(each, str) else _left_over(each, folders) for each in order
+    ]
+
+
+def _joined(case: str, found: dict[int, InputFile], channels: ChannelFiles) -> InputFile:
+    files = [found[channel] for channel in sorted(found)]
+    problem = next((each.problem for each in files if each.problem is not None), None) or _missing(found, channels)
+    return InputFile(case, files[0].path, problem, others=tuple(each.path for each in files[1:]))
+
+
+def _missing(found: dict[int, InputFile], channels: ChannelFiles) -> ScanError | None:
+    missing = [channel for channel in range(len(channels.patterns)) if channel not in found]
+    if not missing:
+        return None
+    named = " and ".join(f"{channels.names[channel]} ({channels.patterns[channel]})" for channel in missing)
+    total = len(channels.patterns)
+    return ScanError(f"a file for each of the {total} channels", f"none for {named}", "Add it, or correct its name.")
+
+
+def _left_over(entry: InputFile, folders: set[Path]) -> InputFile:
+    """A file that is no channel: passed over where channels lie beside it, such as a mask."""
+    if entry.is_scan and entry.path.parent in folders:
+        return replace(entry, problem=OTHER, is_scan=False)
+    return entry

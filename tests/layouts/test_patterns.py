@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.data import DataConfig, FilesConfig
+from pipeline.errors import DatasetError
+from pipeline.layouts.discover import discover
+from pipeline.layouts.patterns import read
+from tests.trees import touch
+
+BRATS = FilesConfig(images=("{case}/Flair*.nii.gz", "{case}/T1c*.nii.gz"), masks="{case}/OT.nii.gz")
+DRIVE = FilesConfig(
+    images=("images/{case}_training.nii",), masks="1st_manual/{case}_manual1.nii", field_of_view="mask/{case}_mask.nii"
+)
+
+
+def test_a_case_has_a_file_a_channel(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{case}/{name}.nii.gz" for case in "ab" for name in ("Flair_sub", "T1c_sub", "OT", "brainmask")))
+    found = read(tmp_path, BRATS)
+    assert [(case.name, [path.name for path in case.images]) for case in found.cases] == [
+        (case, ["Flair_sub.nii.gz", "T1c_sub.nii.gz"]) for case in "ab"
+    ]
+    assert found.channel_files == ("{case}/Flair*", "{case}/T1c*")
+
+
+def test_files_are_matched_by_the_case_and_not_by_their_names(tmp_path: Path) -> None:
+    touch(tmp_path, "images/21_training.nii", "1st_manual/21_manual1.nii", "mask/21_mask.nii", "images/note.txt")
+    (case,) = read(tmp_path, DRIVE).cases
+    assert (case.name, case.images, case.mask, case.field_of_view) == (
+        "21",
+        (tmp_path / "images/21_training.nii",),
+        tmp_path / "1st_manual/21_manual1.nii",
+        tmp_path / "mask/21_mask.nii",
+    )
+    assert read(tmp_path, DRIVE).channel_files == ()
+
+
+def test_what_a_case_lacks_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a/Flair.nii.gz", "a/OT.nii.gz", "b/Flair.nii.gz", "b/T1c.nii.gz", "c/OT.nii.gz")
+    found = read(tmp_path, BRATS.model_copy(update={"images": ("{case}/Flair.nii.gz", "{case}/T1c.nii.gz")}))
+    assert found.cases == ()
+    assert found.incomplete == (tmp_path / "a/T1c.nii.gz",)
+    assert found.unmasked == (tmp_path / "b/Flair.nii.gz",)
+    assert found.orphan_masks == (tmp_path / "c/OT.nii.gz",)
+
+
+def test_two_files_for_one_place_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a/Flair_1.nii.gz", "a/Flair_2.nii.gz", "a/T1c.nii.gz", "a/OT.nii.gz")
+    with pytest.raises(DatasetError, match=r"one file of the case a that fits .*; found Flair_1\.nii\.gz and Flair_2"):
+        read(tmp_path, BRATS)
+
+
+def test_patterns_that_nothing_fits_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "images/21_training.tif", "1st_manual/21_manual1.nii")
+    with pytest.raises(DatasetError, match=r"0 that fit images/\{case\}_training\.nii, 1 that fit 1st_manual/"):
+        discover(DataConfig(root=tmp_path, files=DRIVE))
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"masks": "{case}.nii"}, "images must say where the scans are"),
+        ({"images": ["scan.nii"]}, "a pattern needs {case} where the case's name is, found 'scan.nii'"),
+        ({"images": ["{case}.nii", "{case}.nii"]}, "each pattern names other files"),
+    ],
+)
+def test_patterns_that_cannot_be_used_are_refused(files: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        FilesConfig.model_validate(files)
