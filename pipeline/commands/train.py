@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.augmentation.volumes import Sample
+from pipeline.augmentation.sample import Sample
 from pipeline.commands import machine, run_folder, tracked_files
 from pipeline.commands.dataset import CheckedDataset, check_for_training
 from pipeline.commands.models import local_model

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.augmentation.volumes import Sample, VolumeAugmentation, source_size
+from pipeline.augmentation.sample import Sample
+from pipeline.augmentation.source import source_size
+from pipeline.augmentation.volumes import VolumeAugmentation
 from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.samples.cache import StoredCase
