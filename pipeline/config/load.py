@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from yaml import YAMLError
 
 from pipeline import sizes
-from pipeline.config.augmentation import AugmentationConfig
+from pipeline.config.augmentation import IMAGES_ALONE, AugmentationConfig
 from pipeline.config.base import Section, refuse
 from pipeline.config.cache import CacheConfig
 from pipeline.config.data import DataConfig
@@ -45,7 +45,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = self._dimension_problems()
+        problems = [*self._dimension_problems(), *self._augmentation_problems()]
         refuse(problems or self._size_problems())
         return self
 
@@ -63,6 +63,15 @@ class Config(Section):
                 f"augmentation.mirror_axes must be axes of the network, found {self.augmentation.mirror_axes}"
             )
         return problems
+
+    def _augmentation_problems(self) -> list[str]:
+        """A transform without an effect would be believed to have one."""
+        useless = IMAGES_ALONE if self.network.dimensions == 3 else ()
+        return [
+            f"augmentation.{name} is for images alone; for volumes set it to 0"
+            for name in useless
+            if getattr(self.augmentation, name) > 0
+        ]
 
     def _size_problems(self) -> list[str]:
         """How the patch goes through the network, which can be said where both have the same axes."""
