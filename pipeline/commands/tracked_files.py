@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.augmentation.volumes import Sample
+from pipeline.augmentation.sample import Sample
 from pipeline.commands import run_folder
 from pipeline.commands.dataset import CheckedDataset
 from pipeline.commands.run_folder import RunFolder

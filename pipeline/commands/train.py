@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.augmentation.volumes import Sample
+from pipeline.augmentation.sample import Sample
 from pipeline.commands import machine, run_folder, tracked_files
 from pipeline.commands.dataset import CheckedDataset, check_for_training
 from pipeline.commands.models import local_model
@@ -427,7 +427,7 @@ def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:
         preprocessing=data.prepared.fitted,
         network=config.network.model_copy(update={"init_from": None}),
         patch_size=config.training.patch_size,
-        mirror_axes=config.augmentation.mirror_axes,
+        mirror_axes=tuple(axis for axis in config.augmentation.mirror_axes if axis < config.network.dimensions),
         inference=config.inference,
         evaluation=config.evaluation,
         parts=data.parts_by_hash,

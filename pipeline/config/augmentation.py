@@ -2,30 +2,39 @@
 
 from pydantic import Field
 
-from pipeline.config.base import PositiveRange, Probability, Range, Section
+from pipeline.config.base import PositiveRange, Probability, QualityRange, Range, Section
+
+IMAGES_ALONE = ("grid_distortion", "colour", "compression")
+"""Probabilities of the transforms that volumes do not have."""
 
 
 class AugmentationConfig(Section):
-    """Probabilities are per patch (per channel for intensities); a probability of 0 switches a transform off."""
+    """Probabilities are per patch; a probability of 0 switches a transform off. For images a voxel is a pixel."""
 
     rotation: Probability = 0.2
     """Rotate about each axis."""
     rotation_degrees: tuple[float, float, float] = (30.0, 30.0, 30.0)
-    """Largest angle about each axis, either way."""
+    """Largest angle about each axis, either way. Images turn in their plane, by the third."""
     scaling: Probability = 0.2
     """Enlarge or shrink."""
     scaling_range: PositiveRange = (0.7, 1.4)
     """Factor of the size; below 1 is smaller."""
     elastic: Probability = 0.0
-    """Elastic deformation; slow, and rarely worth it."""
+    """Elastic deformation; slow for volumes, and rarely worth it there."""
     elastic_sigma_voxels: PositiveRange = (5.0, 8.0)
     """Smoothness of the deformation."""
     elastic_magnitude_voxels: Range = (50.0, 150.0)
     """Size of the random offsets before they are smoothed."""
+    grid_distortion: Probability = 0.0
+    """Stretch some rows and columns and squeeze others; images alone."""
+    grid_distortion_steps: int = Field(5, ge=1)
+    """How many bands of rows, and of columns, are stretched apart from each other."""
+    grid_distortion_limit: float = Field(0.3, ge=0, lt=1)
+    """Largest change of a band's width, as a share of it."""
     mirror_axes: tuple[int, ...] = (0, 1, 2)
-    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2. One
-    along which a mirrored scan could not be a real one only makes the task harder. 0 is refused where labels differ by
-    side, such as left_kidney and right_kidney."""
+    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2; images
+    have the first two. One along which a mirrored scan could not be a real one only makes the task harder. 0 is refused
+    where labels differ by side, such as left_kidney and right_kidney."""
     sides_by_appearance: bool = False
     """True where left and right structures differ in more than their side, as the ventricles of the heart do; they may
     then be mirrored along axis 0."""
@@ -55,3 +64,13 @@ class AugmentationConfig(Section):
     """Range of the exponent."""
     gamma_inverted: Probability = 0.1
     """The same on the negated image."""
+    colour: Probability = 0.0
+    """Change hue and saturation; images of three channels alone, which are taken for red, green and blue."""
+    colour_hue_degrees: float = Field(10.0, ge=0, le=180)
+    """Largest turn of the circle of hues, either way."""
+    colour_saturation_range: Range = (0.75, 1.25)
+    """Range of the factor; 0 is grey."""
+    compression: Probability = 0.0
+    """Add the artefacts of JPEG; images alone."""
+    compression_quality_range: QualityRange = (50, 95)
+    """Range of JPEG's quality."""

@@ -1,12 +1,14 @@
 """What every section of a configuration has in common."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
+N = TypeVar("N", int, float)
 
-def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
+
+def _ordered(ends: tuple[N, N]) -> tuple[N, N]:
     if ends[0] > ends[1]:
         raise ValueError(f"a range goes from its lower to its higher end, found {list(ends)}")
     return ends
@@ -18,7 +20,9 @@ Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 AboveZero = Annotated[FiniteFloat, Field(gt=0)]
+Quality = Annotated[int, Field(ge=1, le=100)]
 Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_ordered)]
+QualityRange = Annotated[tuple[Quality, Quality], AfterValidator(_ordered)]
 PositiveRange = Annotated[tuple[AboveZero, AboveZero], AfterValidator(_ordered)]
 
 ModelReference = Annotated[str, Field(json_schema_extra={"format": "model"})]

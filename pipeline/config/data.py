@@ -68,8 +68,8 @@ class FilesConfig(Section):
     """Where the files of a case lie: paths below `root` with the case's name as {case}; * stands for any letters."""
 
     images: tuple[str, ...] = ()
-    """The scan: one file, or a file a channel, e.g. ["{case}/flair.nii.gz", "{case}/t1c.nii.gz"]. Without any, data.layout
-    says how the folder is arranged."""
+    """The scan: one file, or a file a channel, e.g. ["{case}/flair.nii.gz", "{case}/t1c.nii.gz"]. Without any,
+    data.layout says how the folder is arranged."""
     masks: str | None = None
     """The mask, e.g. "1st_manual/{case}_manual1.gif"; null for scans alone."""
     field_of_view: str | None = None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from yaml import YAMLError
 
 from pipeline import sizes
-from pipeline.config.augmentation import AugmentationConfig
+from pipeline.config.augmentation import IMAGES_ALONE, AugmentationConfig
 from pipeline.config.base import Section, refuse
 from pipeline.config.cache import CacheConfig
 from pipeline.config.data import DataConfig
@@ -43,7 +43,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = self._dimension_problems()
+        problems = [*self._dimension_problems(), *self._augmentation_problems()]
         refuse(problems or self._size_problems())
         return self
 
@@ -54,12 +54,20 @@ class Config(Section):
                 f"training.patch_size needs {dimensions} entries, as network.dimensions says, "
                 f"found {self.training.patch_size}"
             )
-        if any(axis not in range(dimensions) for axis in self.augmentation.mirror_axes):
+        if any(axis not in range(sizes.VOLUME) for axis in self.augmentation.mirror_axes):
             problems.append(
-                f"augmentation.mirror_axes must be axes of the network, from 0 to {dimensions - 1}, "
-                f"found {self.augmentation.mirror_axes}"
+                f"augmentation.mirror_axes must be axes of a scan, from 0 to 2, found {self.augmentation.mirror_axes}"
             )
         return problems
+
+    def _augmentation_problems(self) -> list[str]:
+        """A transform without an effect would be believed to have one."""
+        useless = IMAGES_ALONE if self.network.dimensions == 3 else ()
+        return [
+            f"augmentation.{name} is for images alone; for volumes set it to 0"
+            for name in useless
+            if getattr(self.augmentation, name) > 0
+        ]
 
     def _size_problems(self) -> list[str]:
         """How the patch goes through the network, which can be said where both have the same axes."""

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.augmentation.volumes import Sample, VolumeAugmentation, source_size
+from pipeline.augmentation.choice import make_augmentation
+from pipeline.augmentation.sample import Sample
+from pipeline.augmentation.source import source_size
 from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.samples.cache import StoredCase
@@ -75,7 +77,7 @@ class PatchDataset(Dataset[Sample]):
         self.seed = training.seed
         self.foreground = training.foreground
         self.source_size = source_size(training.patch_size, augmentation)
-        self.augment = VolumeAugmentation(augmentation, training.patch_size)
+        self.augment = make_augmentation(augmentation, training.patch_size)
         self.window = as_window(training.patch_size)
 
     def __getitem__(self, key: SampleKey) -> Sample:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pipeline.augmentation.volumes import Sample
+from pipeline.augmentation.sample import Sample
 from pipeline.config.training import TrainingConfig
 from pipeline.errors import ConfigError
 from pipeline.inference.precision import Compute

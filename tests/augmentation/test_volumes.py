@@ -1,4 +1,3 @@
-from math import ceil, cos, radians, sin, sqrt
 from typing import Any
 
 import numpy as np
@@ -6,24 +5,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.augmentation.volumes import Sample, VolumeAugmentation, source_size
+from pipeline.augmentation.sample import Sample
+from pipeline.augmentation.source import source_size
+from pipeline.augmentation.volumes import VolumeAugmentation
 from pipeline.config.augmentation import AugmentationConfig
+from tests.augmentation.configs import INTENSITIES, SHARED, only
 
-OFF = {
-    name: 0.0
-    for name, field in AugmentationConfig.model_fields.items()
-    if isinstance(field.default, float) and name != "noise_std"
-}
 PATCH = (16, 20, 12)
-
-
-def only(**settings: Any) -> AugmentationConfig:
-    """All transforms off but these."""
-    return AugmentationConfig.model_validate(OFF | {"mirror_axes": ()} | settings)
-
-
 EVERYTHING = AugmentationConfig.model_validate(
-    dict.fromkeys(OFF, 1.0) | {"elastic_magnitude_voxels": (5.0, 20.0), "elastic_sigma_voxels": (2.0, 3.0)}
+    dict.fromkeys(SHARED, 1.0) | {"elastic_magnitude_voxels": (5.0, 20.0), "elastic_sigma_voxels": (2.0, 3.0)}
 )
 
 
@@ -80,6 +70,36 @@ def test_the_same_seed_gives_the_same_sample_whatever_was_drawn_before() -> None
     fresh = draw(EVERYTHING, image, labels, seed=7)
     assert torch.equal(again["image"], fresh["image"])
     assert torch.equal(again["labels"], fresh["labels"])
+
+
+def test_weights_move_with_the_image_and_change_neither_it_nor_the_labels() -> None:
+    config = only(rotation=1.0, scaling=1.0, elastic=0.5, elastic_magnitude_voxels=(5.0, 20.0), mirror_axes=(0, 1, 2))
+    image, labels = example(config)
+    augment = VolumeAugmentation(config, PATCH)
+    for seed in range(4):
+        plain = augment(image.copy(), labels.copy(), np.random.default_rng(seed))
+        weighted = augment(image.copy(), labels.copy(), np.random.default_rng(seed), weights=image[:1].copy())
+        assert sorted(plain) == ["image", "labels"]
+        assert torch.equal(weighted["image"], plain["image"])
+        assert torch.equal(weighted["labels"], plain["labels"])
+        assert torch.equal(weighted["weights"], plain["image"][:1])
+
+
+def test_weights_keep_their_values_where_intensities_change() -> None:
+    config = only(**dict.fromkeys(INTENSITIES, 1.0))
+    image, labels = example(config)
+    rng = np.random.default_rng(0)
+    sample = VolumeAugmentation(config, PATCH)(image.copy(), labels, rng, weights=image[:1].copy())
+    np.testing.assert_array_equal(sample["weights"], image[:1])
+    assert not np.allclose(sample["image"][:1], image[:1], atol=1e-3)
+
+
+def test_class_numbers_above_255_are_kept() -> None:
+    config = only()
+    image, labels = example(config)
+    wide = labels.astype(np.uint16) + 1000
+    sample = VolumeAugmentation(config, PATCH)(image, wide, np.random.default_rng(0))
+    np.testing.assert_array_equal(sample["labels"], wide)
 
 
 def test_another_seed_gives_another_sample() -> None:
@@ -160,9 +180,7 @@ def test_no_empty_corners_come_in_from_outside(config: AugmentationConfig, patch
         assert sample["image"].min() > 0.999, seed
 
 
-@pytest.mark.parametrize(
-    "name", ["noise", "blur", "brightness", "contrast", "low_resolution", "gamma", "gamma_inverted"]
-)
+@pytest.mark.parametrize("name", INTENSITIES)
 def test_intensities_change_and_labels_do_not(name: str) -> None:
     config = only(**{name: 1.0})
     image, labels = example(config)
@@ -186,37 +204,3 @@ def test_contrast_stretches_about_the_mean_within_the_range() -> None:
     image = image[:1] + 3
     expected = (image - image.mean()) * 0.5 + image.mean()
     np.testing.assert_allclose(draw(config, image, labels)["image"], expected, atol=1e-4)
-
-
-def test_without_rotating_and_scaling_the_source_is_the_patch() -> None:
-    assert source_size((16, 20, 12), only()) == (16, 20, 12)
-
-
-def test_the_source_holds_the_patch_at_the_largest_angle() -> None:
-    # about the third axis: 40 cos 30 + 30 sin 30 = 49.64, 30 cos 30 + 40 sin 30 = 45.98
-    assert source_size((40, 30, 20), only(rotation=1.0, rotation_degrees=(0, 0, 30))) == (50, 46, 20)
-
-
-def test_each_axis_takes_the_largest_of_the_three_rotations() -> None:
-    t = radians(10)
-    # the first axis turns about the second and third, and reaches furthest with the longer partner
-    expected = [40 * cos(t) + 30 * sin(t), 30 * cos(t) + 40 * sin(t), 20 * cos(t) + 40 * sin(t)]
-    config = only(rotation=1.0, rotation_degrees=(10, 10, 10))
-    assert source_size((40, 30, 20), config) == tuple(ceil(side) for side in expected)
-
-
-@pytest.mark.parametrize("degrees", [60.0, 90.0, 180.0])
-def test_no_angle_needs_more_than_the_diagonal(degrees: float) -> None:
-    config = only(rotation=1.0, rotation_degrees=(0, 0, degrees))
-    assert source_size((40, 30, 20), config) == (50, 50, 20)  # sqrt(40^2 + 30^2)
-
-
-def test_a_long_patch_is_widest_before_the_largest_angle() -> None:
-    # 64 cos t + 16 sin t is largest at tan t = 1/4, about 14 degrees
-    config = only(rotation=1.0, rotation_degrees=(0, 0, 30))
-    assert source_size((64, 16, 16), config)[0] == ceil(sqrt(64**2 + 16**2))
-
-
-def test_shrinking_by_half_needs_twice_as_many_voxels() -> None:
-    assert source_size((16, 20, 12), only(scaling=1.0, scaling_range=(0.5, 1.4))) == (32, 40, 24)
-    assert source_size((16, 20, 12), only(scaling=1.0, scaling_range=(1.1, 1.4))) == (16, 20, 12)

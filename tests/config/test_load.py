@@ -61,10 +61,10 @@ def test_all_problems_are_reported_at_once(small: Path) -> None:
     ("wrong", "problems"),
     [
         (
-            ["training.patch_size=[16,16,16]", "augmentation.mirror_axes=[2]", "network.dimensions=2"],
+            ["training.patch_size=[16,16,16]", "augmentation.mirror_axes=[3]", "network.dimensions=2"],
             [
                 "training.patch_size needs 2 entries",
-                "augmentation.mirror_axes must be axes of the network, from 0 to 1",
+                "augmentation.mirror_axes must be axes of a scan, from 0 to 2",
             ],
         ),
         (
@@ -206,7 +206,7 @@ def test_a_patch_of_two_axes_does_not_go_with_volumes(small: Path) -> None:
 
 
 def test_only_axes_of_the_network_can_be_mirrored(small: Path) -> None:
-    with pytest.raises(ConfigError, match=r"must be axes of the network, from 0 to 2, found \(0, 3\)"):
+    with pytest.raises(ConfigError, match=r"must be axes of a scan, from 0 to 2, found \(0, 3\)"):
         load_config(small, ["augmentation.mirror_axes=[0,3]"])
 
 
@@ -231,6 +231,14 @@ def test_only_axes_of_the_network_can_be_mirrored(small: Path) -> None:
         (["augmentation.scaling_range=[1.4,0.7]"], r"scaling_range: .* lower to its higher end, found \[1\.4, 0\.7\]"),
         (["augmentation.scaling_range=[0.7,.inf]"], r"scaling_range\.1: Input should be a finite number"),
         (["augmentation.contrast_range=[-1,1]"], r"contrast_range\.0: Input should be greater than or equal to 0"),
+        (["augmentation.colour=0.1"], r"augmentation\.colour is for images alone; for volumes set it to 0"),
+        (["augmentation.compression=1"], r"augmentation\.compression is for images alone"),
+        (["augmentation.grid_distortion=0.2"], r"augmentation\.grid_distortion is for images alone"),
+        (
+            ["augmentation.compression_quality_range=[0,9]"],
+            r"quality_range\.0: Input should be greater than or equal to 1",
+        ),
+        (["augmentation.compression_quality_range=[9,5]"], r"quality_range: .* its higher end, found \[9, 5\]"),
         (["augmentation.gamma_range=[2,1]"], r"gamma_range: .* lower to its higher end, found \[2\.0, 1\.0\]"),
         (["training.seed=-1"], r"training\.seed: Input should be greater than or equal to 0, found -1"),
         (["training.seed=4294967296"], r"training\.seed: Input should be less than 4294967296"),
