@@ -70,14 +70,15 @@ class FilesConfig(Section):
     images: tuple[str, ...] = ()
     """The scan: one file, or a file a channel, e.g. ["{case}/flair.nii.gz", "{case}/t1c.nii.gz"]. Without any,
     data.layout says how the folder is arranged."""
-    masks: str | None = None
-    """The mask, e.g. "1st_manual/{case}_manual1.gif"; null for scans alone."""
+    masks: tuple[str, ...] = ()
+    """The mask: one file, e.g. ["1st_manual/{case}_manual1.gif"], or a file a label, in the order of their values; what
+    is not zero in it belongs to the label."""
     field_of_view: str | None = None
     """An image that is not zero where the mask means anything; the other voxels count in no loss and no metric."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        patterns = [*self.images, *(each for each in (self.masks, self.field_of_view) if each is not None)]
+        patterns = [*self.images, *self.masks, *([] if self.field_of_view is None else [self.field_of_view])]
         if not self.images and patterns:
             raise ValueError("images must say where the scans are; without it, leave masks and field_of_view out")
         nameless = [each for each in patterns if CASE not in each]
@@ -121,6 +122,9 @@ class DataConfig(Section):
         values = list((self.labels or {}).values())
         if len(set(values)) != len(values) or not all(0 < value < 2**16 for value in values):
             problems.append(f"labels must be distinct whole values between 1 and 65535, found {values}")
+        files = len(self.files.masks)
+        if files > 1 and files != len(values):
+            problems.append(f"files.masks names {files} files a case, one a label, but labels has {len(values)}")
         coloured = set(self.mask.colours or {}) - {BACKGROUND}
         if self.mask.colours is not None and coloured != set(self.labels or {}):
             problems.append(f"mask.colours must name what labels names, found {sorted(coloured)}")

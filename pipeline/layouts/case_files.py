@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from pipeline import geometry
 from pipeline.errors import ScanError
 from pipeline.formats import nifti
 from pipeline.layouts.dataset import Case
+from pipeline.preprocessing.coding import MaskCoding
 from pipeline.preprocessing.labels import IGNORED, to_classes
 from pipeline.scan import Scan
 
@@ -62,12 +64,16 @@ def read_labels(case: Case) -> Scan:
     """The mask of a case (1, I, J, K), as label values.
 
     Raises:
-        ScanError: it cannot be read, or its pixels are not as the case's coding says.
+        ScanError: it cannot be read, its pixels are not as the case's coding says, or two files claim one voxel.
     """
-    assert case.mask is not None
-    if case.coding.is_plain:
-        return nifti.read_mask(case.mask)
-    return case.coding.decode(nifti.read_scan(case.mask))
+    scans = _read_each(partial(_read_mask, coding=case.coding), case.masks)
+    for path, scan in zip(case.masks, scans, strict=True):
+        _check_grid(scans[0], scan, path)
+    return scans[0] if len(scans) == 1 else case.coding.merge(scans)
+
+
+def _read_mask(path: Path, coding: MaskCoding) -> Scan:
+    return nifti.read_mask(path) if coding.is_plain else coding.decode(nifti.read_scan(path))
 
 
 def read_field_of_view(case: Case, grid: geometry.Grid) -> NDArray[np.bool_] | None:

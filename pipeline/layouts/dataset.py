@@ -18,6 +18,7 @@ class Case:
             messages and logs name the case instead.
         field_of_view: an image that is not zero where a mask means anything; None where it does everywhere.
         coding: how the mask's pixels say which structure they belong to.
+        further_masks: where each label has a file of its own, those of the labels after the first.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Case:
     patient: str
     field_of_view: Path | None = None
     coding: MaskCoding = PLAIN
+    further_masks: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All files of the mask; none for scans that are not meant to have one."""
+        return () if self.mask is None else (self.mask, *self.further_masks)
 
     @property
     def image(self) -> Path:

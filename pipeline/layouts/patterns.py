@@ -1,7 +1,7 @@
 """A layout that the configuration spells out: where the files of a case lie, with its name as ``{case}``.
 
     images: ["{case}/flair.nii.gz", "{case}/t1c.nii.gz"]    a file a channel
-    masks: "{case}/seg.nii.gz"
+    masks: ["{case}/seg.nii.gz"]                            a file, or a file a label
     field_of_view: null
 
 A ``*`` stands for any letters of a name. Paths start from the data set's folder.
@@ -26,12 +26,13 @@ def read(root: Path, files: FilesConfig) -> Dataset:
         DatasetError: no file fits, or two files fit the same place of a case.
     """
     channels = [find(root, pattern) for pattern in files.images]
-    masks = find(root, files.masks) if files.masks is not None else {}
+    masks = [find(root, pattern) for pattern in files.masks]
     views = find(root, files.field_of_view) if files.field_of_view is not None else {}
-    names = sorted(set(masks).union(*channels))
+    names = sorted(set[str]().union(*channels, *masks))
     whole = [name for name in names if all(name in channel for channel in channels)]
     if not whole:
         raise _nothing(root, files)
+    masked = [name for name in whole if masks and all(name in each for each in masks)]
     description = read_description(root)
     return Dataset(
         name=description.name or root.resolve().name,
@@ -39,16 +40,25 @@ def read(root: Path, files: FilesConfig) -> Dataset:
         labels=description.labels or {},
         modalities=description.modalities,
         cases=tuple(
-            Case(name, tuple(channel[name] for channel in channels), masks[name], name, views.get(name))
-            for name in whole
-            if name in masks and (files.field_of_view is None or name in views)
+            Case(
+                name,
+                tuple(channel[name] for channel in channels),
+                masks[0][name],
+                name,
+                views.get(name),
+                further_masks=tuple(each[name] for each in masks[1:]),
+            )
+            for name in masked
+            if files.field_of_view is None or name in views
         ),
         channel_files=tuple(map(below_input, files.images)) if len(files.images) > 1 else (),
         declared=bool(description.labels),
         own_labels=description.labels or {},
         own_modalities=description.modalities,
-        unmasked=tuple(channels[0][name] for name in whole if name not in masks),
-        orphan_masks=tuple(masks[name] for name in names if not any(name in channel for channel in channels)),
+        unmasked=tuple(channels[0][name] for name in whole if name not in masked),
+        orphan_masks=tuple(
+            each[name] for each in masks for name in each if not any(name in channel for channel in channels)
+        ),
         incomplete=tuple(_missing(root, files, channels, views=views, names=names)),
     )
 
@@ -116,8 +126,7 @@ def below_input(pattern: str) -> str:
 
 
 def _nothing(root: Path, files: FilesConfig) -> DatasetError:
-    wanted = [*files.images, *([files.masks] if files.masks is not None else [])]
-    counts = [f"{len(find(root, pattern))} that fit {pattern}" for pattern in wanted]
+    counts = [f"{len(find(root, pattern))} that fit {pattern}" for pattern in (*files.images, *files.masks)]
     return DatasetError(
         f"cases in {root} with all the files of data.files", enumerate_names(counts), "Correct data.files or data.root."
     )

@@ -1,5 +1,6 @@
 """Masks whose pixels are not label values: grey masks with a threshold, and colour-coded ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.config.data import BACKGROUND, MaskConfig
 from pipeline.errors import ScanError
 from pipeline.scan import Scan
-from pipeline.wording import enumerate_names
+from pipeline.wording import count_of, enumerate_names
 
 Colour = tuple[int, int, int]
 STRUCTURE = 1
@@ -25,11 +26,13 @@ class MaskCoding:
         threshold: what divides structure and background; None where there is no threshold.
         above: whether the structure lies above it.
         colours: colours and the label values that they stand for; empty where masks are not colour-coded.
+        values: of the labels, in the order of the files where each label has one of its own.
     """
 
     threshold: float | None = None
     above: bool = True
     colours: tuple[tuple[Colour, int], ...] = ()
+    values: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, config: MaskConfig, labels: dict[str, int]) -> Self:
@@ -44,7 +47,7 @@ class MaskCoding:
         table = [(colour, labels[name]) for name, colour in colours.items()]
         if colours and background not in colours.values():
             table.append((background, 0))
-        return cls(config.threshold, config.marked == "above", tuple(table))
+        return cls(config.threshold, config.marked == "above", tuple(table), tuple(labels.values()))
 
     @property
     def is_plain(self) -> bool:
@@ -63,6 +66,23 @@ class MaskCoding:
         assert not self.is_plain
         labels = self._by_colour(scan) if self.colours else self._by_threshold(scan)
         return replace(scan, array=labels[None])
+
+    def merge(self, scans: Sequence[Scan]) -> Scan:
+        """One mask (1, I, J, K) of label values from a file a label, in which the label is what is not zero.
+
+        Raises:
+            ScanError: a voxel belongs to two labels.
+        """
+        assert len(scans) == len(self.values), (len(scans), self.values)
+        labels = np.zeros(scans[0].shape, np.uint16)
+        for scan, value in zip(scans, self.values, strict=True):
+            inside = (scan.array != 0).any(0)
+            both = int(np.count_nonzero(labels[inside]))
+            if both:
+                found = f"{count_of(both, 'voxel')} in {scan.source.name} that another label has too"
+                raise ScanError("one label a voxel", found, "Decide which one it is, and correct the masks.")
+            labels[inside] = value
+        return replace(scans[0], array=labels[None])
 
     def _by_threshold(self, scan: Scan) -> NDArray[np.uint8]:
         grey = _grey(scan.array)

@@ -20,12 +20,11 @@ FOREGROUND_VOXELS = 5000
 
 def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...]) -> str:
     """A hash of everything that `prepare_case` depends on, the content of the files included."""
-    assert case.mask is not None
     return make_key(
         {
             "name": case.name,
             "images": [file_sha256(path) for path in case.images],
-            "mask": file_sha256(case.mask),
+            "masks": [file_sha256(path) for path in case.masks],
             "field_of_view": file_sha256(case.field_of_view) if case.field_of_view is not None else None,
             "coding": asdict(case.coding),
             "preprocessing": fitted.model_dump(mode="json"),

@@ -12,13 +12,13 @@ from pipeline import sizes
 from pipeline.config.load import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = ["demo", "hippocampus"]
+NAMES = ["acdc", "demo", "hippocampus"]
 
 
 def keys(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Dotted keys of a YAML file; a table of tags or labels counts as one value."""
     for name, value in settings.items():
-        if isinstance(value, dict) and f"{prefix}{name}" not in {"data.labels", "tracking.tags"}:
+        if isinstance(value, dict) and f"{prefix}{name}" not in {"data.labels", "data.mask.colours", "tracking.tags"}:
             yield from keys(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
@@ -53,6 +53,7 @@ def test_a_configuration_gives_every_key(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "coarsest"),
     [
+        ("acdc", (10, 10)),  # 160 x 160 halved four times
         ("demo", (5, 6, 5)),  # 40 x 48 x 40 halved three times
         ("hippocampus", (5, 7, 5)),  # 40 x 56 x 40 halved three times
     ],

@@ -8,9 +8,11 @@ from pipeline.layouts.discover import discover
 from pipeline.layouts.patterns import read
 from tests.trees import touch
 
-BRATS = FilesConfig(images=("{case}/Flair*.nii.gz", "{case}/T1c*.nii.gz"), masks="{case}/OT.nii.gz")
+BRATS = FilesConfig(images=("{case}/Flair*.nii.gz", "{case}/T1c*.nii.gz"), masks=("{case}/OT.nii.gz",))
 DRIVE = FilesConfig(
-    images=("images/{case}_training.nii",), masks="1st_manual/{case}_manual1.nii", field_of_view="mask/{case}_mask.nii"
+    images=("images/{case}_training.nii",),
+    masks=("1st_manual/{case}_manual1.nii",),
+    field_of_view="mask/{case}_mask.nii",
 )
 
 
@@ -33,6 +35,15 @@ def test_files_are_matched_by_the_case_and_not_by_their_names(tmp_path: Path) ->
         tmp_path / "mask/21_mask.nii",
     )
     assert read(tmp_path, DRIVE).channel_files == ()
+
+
+def test_each_label_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii", "a_axon.nii", "a_myelin.nii", "b.nii", "b_axon.nii")
+    files = FilesConfig(images=("{case}.nii",), masks=("{case}_axon.nii", "{case}_myelin.nii"))
+    found = read(tmp_path, files)
+    assert [(case.name, [path.name for path in case.masks]) for case in found.cases] == [
+        ("a", ["a_axon.nii", "a_myelin.nii"])
+    ]
 
 
 def test_what_a_case_lacks_is_named(tmp_path: Path) -> None:
@@ -59,7 +70,7 @@ def test_patterns_that_nothing_fits_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        ({"masks": "{case}.nii"}, "images must say where the scans are"),
+        ({"masks": ["{case}.nii"]}, "images must say where the scans are"),
         ({"images": ["scan.nii"]}, "a pattern needs {case} where the case's name is, found 'scan.nii'"),
         ({"images": ["{case}.nii", "{case}.nii"]}, "each pattern names other files"),
     ],

@@ -69,3 +69,11 @@ def test_a_colour_that_is_not_in_the_table_is_refused_with_its_count() -> None:
 def test_settings_of_masks_that_do_not_go_together_are_refused(settings: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         DataConfig.model_validate({"root": "data", **settings})
+
+
+def test_a_file_a_label_becomes_one_mask_unless_a_voxel_is_claimed_twice() -> None:
+    coding = MaskCoding.of(MaskConfig(), {"axon": 3, "myelin": 5})
+    merged = coding.merge([image(0, 255, 0), image(1, 0, 0)])
+    assert [int(value) for value in merged.array.ravel()] == [5, 3, 0]
+    with pytest.raises(ScanError, match=r"one label a voxel; found 1 voxel in mask\.png that another label has too"):
+        coding.merge([image(0, 255, 0), image(0, 1, 0)])
