@@ -9,7 +9,8 @@ from typing import Any
 
 from pandas import DataFrame
 
-from pipeline.errors import reason_of
+from pipeline.errors import DatasetError, reason_of
+from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.reading import read_and_prepare
 from pipeline.model import load_model
@@ -31,7 +32,8 @@ class PyfuncModel:
         """Predict scans.
 
         Args:
-            model_input: a column ``path`` of files.
+            model_input: a column ``path`` of files; where each channel has a file of its own, of the folders of cases
+                or of any of their files.
             params: none is known; MLflow hands it over.
 
         Returns:
@@ -42,10 +44,23 @@ class PyfuncModel:
 
     def _predict(self, path: str) -> dict[str, Any]:
         try:
-            prepared = read_and_prepare((Path(path),), self._predictor.manifest.preprocessing).prepared
+            prepared = read_and_prepare(self._files(Path(path)), self._predictor.manifest.preprocessing).prepared
             return {PATH: path, "mask": self._predictor.predict_prepared(prepared), "reason": ""}
         except Exception as error:  # whatever it is, the other scans get their masks
             return {PATH: path, "mask": None, "reason": reason_of(error)}
+
+    def _files(self, path: Path) -> tuple[Path, ...]:
+        """The scan's files: the path alone, or those of the case where the model's channels have a file each."""
+        channels = channels_of(self._predictor.manifest)
+        if not channels.patterns:
+            return (path,)
+        cases = [case for case in find_cases(path, None, channels) if case.is_scan]
+        if len(cases) != 1:
+            found = f"{len(cases)} at {path}"
+            raise DatasetError("the folder of one case, or one of its files", found, "Give a path a case.")
+        if cases[0].problem is not None:
+            raise cases[0].problem
+        return cases[0].paths
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:

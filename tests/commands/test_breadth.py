@@ -1,0 +1,115 @@
+"""What people have beside one NIfTI file a case: slices, channels in files of their own, fields of view."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nibabel.loadsave import save
+from nibabel.nifti1 import Nifti1Image
+from numpy.typing import NDArray
+from pandas import DataFrame
+from rich.console import Console
+
+from pipeline.commands.evaluate import evaluate
+from pipeline.commands.predict import predict
+from pipeline.commands.train import TrainedRun, train
+from pipeline.inference.predictor import Predictor
+from pipeline.metrics.overlap import Overlap
+from pipeline.model import Model, load_model
+from pipeline.serving import PyfuncModel
+from tests.commands.conftest import SAMPLES, settings
+
+pytestmark = pytest.mark.usefixtures("tracked_here")
+QUIET = Console(quiet=True)
+IN_PLANE = [
+    "network.dimensions=2",
+    "training.patch_size=[16,16]",
+    "augmentation.mirror_axes=[0]",
+    "training.max_epochs=1",
+]
+
+
+def trained(dataset: Path, *overrides: str) -> tuple[TrainedRun, Model]:
+    run = train(settings(dataset, "training.max_epochs=1", *overrides), Path("run"), QUIET)
+    return run, load_model(run.model)
+
+
+def read(path: Path) -> Nifti1Image:
+    return Nifti1Image.from_filename(path)
+
+
+def voxels(path: Path) -> NDArray:
+    return np.asarray(read(path).dataobj)
+
+
+def rows(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "cases.csv").open(newline="") as stream:
+        return {row["case"]: row for row in csv.DictReader(stream)}
+
+
+def test_a_network_of_images_is_trained_on_slices_and_writes_volumes(dataset: Path) -> None:
+    _, model = trained(dataset, *IN_PLANE)
+    assert model.manifest.network.dimensions == 2
+    assert model.manifest.preprocessing.slice_axis is not None
+    scan = next(iter(sorted((SAMPLES / "imagesTs").iterdir())))
+    predict(model, scan, Path("masks"), config=model.manifest.inference, overwrite=False, console=QUIET)
+    (mask,) = Path("masks").glob("*/mask.nii.gz")
+    assert read(mask).shape == read(scan).shape
+    np.testing.assert_allclose(read(mask).affine, read(scan).affine)
+
+
+def two_channels(root: Path) -> Path:
+    """Five cases, a folder each, with a file a channel, a mask and something else."""
+    for scan in sorted((SAMPLES / "imagesTr").iterdir())[:5]:
+        folder = root / scan.name.removesuffix(".nii.gz")
+        folder.mkdir(parents=True)
+        shutil.copy(scan, folder / "Flair.nii.gz")
+        save(Nifti1Image(-voxels(scan), read(scan).affine), folder / "T1c.nii.gz")
+        shutil.copy(SAMPLES / "labelsTr" / scan.name, folder / "seg.nii.gz")
+    return root
+
+
+def test_a_case_of_two_files_is_trained_on_predicted_and_served_and_a_missing_channel_is_named(tmp_path: Path) -> None:
+    root = two_channels(tmp_path / "brats")
+    files = 'data.files={images: ["{case}/Flair.nii.gz", "{case}/T1c.nii.gz"], masks: ["{case}/seg.nii.gz"]}'
+    names = "data.labels={anterior: 1, posterior: 2}"
+    run, model = trained(root, files, "data.layout=auto", "data.modalities=[FLAIR, T1c]", names)
+    assert (model.manifest.modalities, model.manifest.channel_files) == (
+        ("FLAIR", "T1c"),
+        ("{case}/Flair", "{case}/T1c"),
+    )
+    first, second, *_ = sorted(path.name for path in root.iterdir())
+    (root / second / "T1c.nii.gz").unlink()
+    result = predict(model, root, Path("masks"), config=model.manifest.inference, overwrite=False, console=QUIET)
+    found = rows(Path("masks"))
+    assert (found[first]["status"], found[second]["status"], result.failed) == ("ok", "failed", 1)
+    assert "none for T1c ({case}/T1c)" in found[second]["reason"]
+    assert found[f"{first}__seg"]["status"] == "skipped"
+    served = PyfuncModel(Predictor(load_model(run.model), model.manifest.inference))
+    answer = served.predict(DataFrame({"path": [str(root / first), str(root / second), str(root)]}))
+    assert np.array_equal(answer["mask"][0], voxels(Path("masks") / first / "mask.nii.gz"))
+    assert "none for T1c" in answer["reason"][1]
+    assert "the folder of one case, or one of its files; found 5 at" in answer["reason"][2]
+
+
+def test_voxels_outside_the_field_of_view_count_in_no_score(tmp_path: Path) -> None:
+    root = two_channels(tmp_path / "set")
+    for folder in root.iterdir():
+        scan = read(folder / "Flair.nii.gz")
+        view = np.zeros(scan.shape, np.uint8)
+        view[: scan.shape[0] // 2] = 255
+        save(Nifti1Image(view, scan.affine), folder / "view.nii.gz")
+    images = 'images: ["{case}/Flair.nii.gz"], masks: ["{case}/seg.nii.gz"], field_of_view: "{case}/view.nii.gz"'
+    _, model = trained(root, f"data.files={{{images}}}", "data.labels={anterior: 1, posterior: 2}")
+    config = model.manifest.inference
+    evaluate(model, root, Path("out"), part="test", config=config, console=QUIET)
+    predict(model, root, Path("masks"), config=config, overwrite=False, console=QUIET)
+    with Path("out/cases.csv").open(newline="") as stream:
+        scores = [row for row in csv.DictReader(stream) if row["label"] == "anterior"]
+    assert scores
+    for row in scores:
+        files = Path("masks") / f"{row['case']}__Flair" / "mask.nii.gz", root / row["case"] / "seg.nii.gz"
+        mask, truth = (voxels(path)[: len(voxels(path)) // 2] == 1 for path in files)
+        assert float(row["dice"]) == pytest.approx(Overlap.of(mask, truth).dice)
