@@ -1,17 +1,24 @@
-"""The plain layout: ``images/`` beside ``masks/`` or ``labels/``, matched by the names of the files."""
+"""The plain layout: ``images/`` beside a folder of masks, matched by the names of the files.
+
+Where no mask has the name of its image, with or without a usual suffix, both are matched by what is left of the names
+without what the files of a folder have in common: ``21_training`` and ``21_manual1`` are both 21.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DatasetError
+from pipeline.layouts.affixes import without_affixes
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import read_description
 from pipeline.layouts.scan_files import index, list_scans
 from pipeline.wording import enumerate_names
 
 IMAGE_FOLDER = "images"
-MASK_FOLDERS = ("masks", "labels")
+MASK_FOLDERS = ("masks", "labels", "1st_manual", "manual", "segmentations", "annotations")
+VIEW_FOLDERS = ("field_of_view", "fov", "mask")
+"""Where a mask means anything. DRIVE calls it ``mask``, which alone is no name for a folder of labels."""
 MASK_SUFFIXES = ("_mask", "_seg", "_label")
 
 
@@ -44,13 +51,16 @@ def read(root: Path) -> Dataset:
     """
     description = read_description(root)
     images, masks = list_scans(root / IMAGE_FOLDER), list_scans(_mask_folder(root))
-    matching = match(index(images.scans), index(masks.scans))
+    matching = match_folders(index(images.scans), index(masks.scans))
+    views = _views(root, matching)
     return Dataset(
         name=description.name or root.resolve().name,
         root=root,
         labels=description.labels or {},
         modalities=description.modalities,
-        cases=tuple(Case(name, (image,), mask, name) for name, (image, mask) in sorted(matching.pairs.items())),
+        cases=tuple(
+            Case(name, (image,), mask, name, views.get(name)) for name, (image, mask) in sorted(matching.pairs.items())
+        ),
         declared=bool(description.labels),
         own_labels=description.labels or {},
         own_modalities=description.modalities,
@@ -58,6 +68,38 @@ def read(root: Path) -> Dataset:
         orphan_masks=matching.masks,
         ignored=images.ignored + masks.ignored,
     )
+
+
+def match_folders(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Matching:
+    """As `match`; where no name fits, by what tells the names of each folder apart.
+
+    Raises:
+        DatasetError: as `match`.
+    """
+    plain = match(images, masks)
+    if plain.pairs or not images or not masks:
+        return plain
+    bare = match(without_affixes(images), without_affixes(masks))
+    return bare if bare.pairs else plain
+
+
+def _views(root: Path, matching: Matching) -> dict[str, Path]:
+    """The field of view of each case that has one.
+
+    Raises:
+        DatasetError: a folder of them is there, and lacks some.
+    """
+    folder = next((root / name for name in VIEW_FOLDERS if (root / name).is_dir()), None)
+    if folder is None:
+        return {}
+    images = {name: image for name, (image, _) in matching.pairs.items()}
+    views = match_folders(images, index(list_scans(folder).scans))
+    if views.images:
+        lacking = enumerate_names(path.name for path in views.images)
+        raise DatasetError(
+            f"an image in {folder.name} for every scan", f"none for {lacking}", "Add it, or move the folder."
+        )
+    return {name: view for name, (_, view) in views.pairs.items()}
 
 
 def match(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Matching:

@@ -82,3 +82,26 @@ def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:
     _touch(tmp_path, "images/a.nii", "images/a.nii.gz", "masks/a.nii")
     with pytest.raises(DatasetError, match=r"for the case a; found images/a\.nii and images/a\.nii\.gz"):
         pairs.read(tmp_path)
+
+
+def test_files_without_a_name_in_common_are_matched_by_what_tells_them_apart(tmp_path: Path) -> None:
+    for case in (21, 22):
+        for name in ("images/{}_training.nii", "1st_manual/{}_manual1.nii", "mask/{}_training_mask.nii"):
+            _touch(tmp_path, name.format(case))
+    dataset = pairs.read(tmp_path)
+    assert [(case.name, case.mask, case.field_of_view) for case in dataset.cases] == [
+        (f"{case}", tmp_path / f"1st_manual/{case}_manual1.nii", tmp_path / f"mask/{case}_training_mask.nii")
+        for case in (21, 22)
+    ]
+
+
+def test_numbers_that_differ_are_no_match(tmp_path: Path) -> None:
+    _touch(tmp_path, "images/21_a.nii", "images/22_a.nii", "masks/31_b.nii", "masks/32_b.nii")
+    dataset = pairs.read(tmp_path)
+    assert (dataset.cases, len(dataset.unmasked), len(dataset.orphan_masks)) == ((), 2, 2)
+
+
+def test_a_scan_without_its_field_of_view_is_named(tmp_path: Path) -> None:
+    _touch(tmp_path, "images/a.nii", "images/b.nii", "masks/a.nii", "masks/b.nii", "fov/a.nii")
+    with pytest.raises(DatasetError, match=r"an image in fov for every scan; found none for b\.nii"):
+        pairs.read(tmp_path)
