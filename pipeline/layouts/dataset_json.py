@@ -33,6 +33,7 @@ class Description(BaseModel):
         labels: name -> mask value, in the order of the values, without the background; None where it names none.
         modality: one name a channel.
         channel_names: what nnU-Net calls the modality.
+        file_ending: of nnU-Net's files, e.g. ``.nii.gz``.
         training: listed pairs; empty where the files are to be found by their names.
         test: listed scans without a mask.
     """
@@ -42,6 +43,7 @@ class Description(BaseModel):
     labels: dict[str, StrictInt] | None = None
     modality: tuple[StrictStr, ...] | None = None
     channel_names: tuple[StrictStr, ...] | None = None
+    file_ending: StrictStr | None = None
     training: tuple[Listed, ...] = ()
     test: tuple[str, ...] = ()
 

@@ -2,18 +2,20 @@
 
 ``imagesTr/`` and ``labelsTr/`` hold the training cases, ``imagesTs/`` scans without masks, and ``dataset.json`` names
 labels and modalities. Where it lists files, its list is what is used, and what lies on disk is compared with it.
+nnU-Net has a file a channel, ``case_0000``, ``case_0001``, and so on.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.config.data import CASE, FilesConfig
 from pipeline.errors import DatasetError
-from pipeline.layouts import pairs
+from pipeline.layouts import pairs, patterns
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME, Description, read_description
 from pipeline.layouts.pairs import Matching, match
 from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
-from pipeline.wording import enumerate_names
 
 IMAGES, MASKS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 CHANNEL_SUFFIX = "_0000"  # of the only channel, in nnU-Net's names
@@ -33,6 +35,8 @@ def read(root: Path) -> Dataset:
     if not (root / IMAGES).is_dir():
         raise DatasetError(f"a folder {IMAGES} with the scans", f"none in {root}", "Check data.root and data.layout.")
     description = read_description(root)
+    if _has_channel_files(root, description):
+        return _read_channels(root, description)
     folders = [list_scans(root / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
     listed = [(root / pair.image, root / pair.label) for pair in description.training]
     files = [path for pair in listed for path in pair]
@@ -57,6 +61,22 @@ def read(root: Path) -> Dataset:
         unlisted=(*(image for image, _ in rest.pairs.values() if listed), *unlisted_tests),
         ignored=tuple(path for folder in folders for path in folder.ignored),
     )
+
+
+def _has_channel_files(root: Path, description: Description) -> bool:
+    """Whether the channels of a case are files of their own, by nnU-Net's names."""
+    several = len(description.channel_names or ()) > 1
+    return several and any(case_name(path).endswith(CHANNEL_SUFFIX) for path in list_scans(root / IMAGES).scans)
+
+
+def _read_channels(root: Path, description: Description) -> Dataset:
+    ending, channels = description.file_ending or ".*", range(len(description.channel_names or ()))
+    names = [f"{CASE}_{channel:04d}{ending}" for channel in channels]
+    files = FilesConfig(images=tuple(f"{IMAGES}/{name}" for name in names), masks=(f"{MASKS}/{CASE}{ending}",))
+    tests = [patterns.find(root, f"{TEST_IMAGES}/{name}") for name in names]
+    whole = sorted(set(tests[0]).intersection(*tests[1:]))
+    unlabelled = tuple(Case(name, tuple(channel[name] for channel in tests), None, name) for name in whole)
+    return replace(patterns.read(root, files), unlabelled=unlabelled)
 
 
 def _match_rest(folders: list[Listing], listed: set[Path], description: Description) -> Matching:
@@ -91,13 +111,7 @@ def _missing(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 def _index_images(paths: Iterable[Path], description: Description) -> dict[str, Path]:
     """Images by case; nnU-Net writes ``case_0000.nii.gz`` for the only channel of ``case``."""
-    if description.channel_names is None:
-        return index(paths)
     images = index(paths)
-    if len(description.channel_names) > 1 and any(name.endswith(CHANNEL_SUFFIX) for name in images):
-        raise DatasetError(
-            "one file a case, with its channels along the fourth axis",
-            f"a file a channel, as nnU-Net has them: {enumerate_names(images)}",
-            "Join the channels of each case into one 4D file without the number at the end of its name.",
-        )
+    if description.channel_names is None:
+        return images
     return index(images.values(), lambda path: case_name(path).removesuffix(CHANNEL_SUFFIX))

@@ -110,7 +110,7 @@ def expression_of(pattern: str) -> re.Pattern[str]:
         '21'
     """
     first, *rest = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split(CASE))
-    return re.compile(first + "(?P<case>[^/]+)" + "(?P=case)".join(rest))
+    return re.compile(first + "(?P<case>[^/]+?)" + "(?P=case)".join(rest))
 
 
 def below_input(pattern: str) -> str:
@@ -122,7 +122,7 @@ def below_input(pattern: str) -> str:
     """
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if CASE in part)
-    return "/".join((*parts[first:-1], case_name(Path(pattern))))
+    return "/".join((*parts[first:-1], case_name(Path(pattern)).removesuffix(".*")))
 
 
 def _nothing(root: Path, files: FilesConfig) -> DatasetError:

@@ -101,12 +101,34 @@ def test_nnunet_numbers_the_only_channel_in_the_names_of_images(tmp_path: Path) 
     assert (dataset.labels, dataset.modalities) == ({"organ": 1}, ("CT",))
 
 
-def test_nnunets_one_file_a_channel_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    files = ("imagesTr/a_0000", "imagesTr/a_0001", "labelsTr/a")
-    with pytest.raises(
-        DatasetError, match=r"channels along the fourth axis; found a file a channel.*Join the channels"
-    ):
-        _make(tmp_path / "set", *files, labels={"organ": 1}, channel_names={"0": "T1", "1": "T2"})
+@pytest.mark.parametrize("ending", [{}, {"file_ending": ".nii.gz"}])
+def test_nnunets_one_file_a_channel_is_one_case(tmp_path: Path, ending: dict[str, str]) -> None:
+    scans = [f"{folder}/{case}_000{n}" for folder, case in (("imagesTr", "a"), ("imagesTs", "b")) for n in (0, 1)]
+    channels = {"0": "T1", "1": "T2"}
+    dataset = _make(tmp_path / "set", *scans, "labelsTr/a", labels={"organ": 1}, channel_names=channels, **ending)
+    (case,) = dataset.cases
+    assert (case.name, _names(case.images), dataset.modalities) == (
+        "a",
+        ["imagesTr/a_0000", "imagesTr/a_0001"],
+        ("T1", "T2"),
+    )
+    assert [(case.name, _names(case.images)) for case in dataset.unlabelled] == [
+        ("b", ["imagesTs/b_0000", "imagesTs/b_0001"])
+    ]
+    assert dataset.channel_files == ("{case}_0000", "{case}_0001")
+
+
+def test_a_channel_that_is_missing_is_named(tmp_path: Path) -> None:
+    scans = ("imagesTr/a_0000", "imagesTr/b_0000", "imagesTr/b_0001")
+    dataset = _make(
+        tmp_path / "set",
+        *(*scans, "labelsTr/a", "labelsTr/b"),
+        labels={"organ": 1},
+        channel_names={"0": "T1", "1": "T2"},
+        file_ending=".nii.gz",
+    )
+    assert [case.name for case in dataset.cases] == ["b"]
+    assert _names(dataset.incomplete) == ["imagesTr/a_0001"]
 
 
 def test_a_case_listed_twice_is_an_error(tmp_path: Path) -> None:
