@@ -92,9 +92,9 @@ class DataConfig(Section):
     """A data set on disk."""
 
     root: Path
-    """Folder of the data set: Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr) or pairs (images/ with
-    masks/ or labels/)."""
-    layout: Literal["auto", "decathlon", "pairs"] = "auto"
+    """Folder of the data set: Medical Segmentation Decathlon and nnU-Net (dataset.json, imagesTr, labelsTr), pairs
+    (images/ with masks/ or labels/), or BIDS (sub-*/ with masks below derivatives/)."""
+    layout: Literal["auto", "decathlon", "pairs", "bids"] = "auto"
     """How the folder is arranged; auto looks."""
     files: FilesConfig = FilesConfig()
     """Where the files of a case lie, for folders that are arranged in none of these ways."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import nifti
-from pipeline.layouts import decathlon, pairs, patterns
+from pipeline.layouts import bids, decathlon, pairs, patterns
 from pipeline.layouts.case_files import read_header
 from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.patients import find_patients
@@ -29,6 +29,7 @@ class Layout:
 LAYOUTS = {
     "decathlon": Layout(decathlon.recognises, decathlon.read),
     "pairs": Layout(pairs.recognises, pairs.read),
+    "bids": Layout(bids.recognises, bids.read),
 }
 
 
@@ -89,7 +90,7 @@ def _no_layout(root: Path) -> DatasetError:
     inner = [path for path in content if path.is_dir() and recognise(path)]
     advice = f"Set data.root to {inner[0]}." if len(inner) == 1 else "Correct data.root, or arrange the files so."
     return DatasetError(
-        "a data set: dataset.json with imagesTr and labelsTr, or images with masks or labels",
+        "a data set: dataset.json with imagesTr and labelsTr, images with masks or labels, or BIDS",
         f"{root} with {enumerate_names(path.name for path in content) or 'nothing in it'}",
         advice,
     )
@@ -105,6 +106,8 @@ def _check_not_empty(dataset: Dataset) -> None:
 
 
 def _with_patients(dataset: Dataset, config: DataConfig) -> Dataset:
+    if config.patient_pattern is None and config.patient_table is None:
+        return dataset  # the layout may know them
     patients = find_patients((case.name for case in (*dataset.cases, *dataset.unlabelled)), config)
     return replace(
         dataset,

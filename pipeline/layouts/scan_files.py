@@ -45,6 +45,11 @@ def entries(folder: Path) -> list[Path]:
         raise DatasetError("a readable folder", f"{folder}: {error.strerror}", "Check its permissions.") from error
 
 
+def is_scan(path: Path) -> bool:
+    """Whether a file is an image or a mask in a format that is read, by its name."""
+    return nifti.case_name(path) is not None
+
+
 def case_name(path: Path) -> str:
     """The name of the case that a file belongs to: its own name without the ending of its format."""
     return nifti.case_name(path) or printable(path.name)

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.data import DataConfig
+from pipeline.errors import DatasetError
+from pipeline.layouts import bids
+from pipeline.layouts.discover import discover
+from tests.trees import touch
+
+SPLEEN = ("sub-1/ct/sub-1_ct.nii.gz", "derivatives/labels/sub-1/ct/sub-1_ct_seg-manual.nii.gz")
+
+
+def test_a_mask_belongs_to_the_image_whose_name_it_continues_and_scans_of_a_subject_to_one_patient(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "sub-1/ses-1/anat/sub-1_ses-1_T2w.nii.gz", "sub-1/ses-2/anat/sub-1_ses-2_T2w.nii.gz")
+    touch(tmp_path / "derivatives/labels/sub-1", *(f"ses-{n}/anat/sub-1_ses-{n}_T2w_seg-manual.nii.gz" for n in (1, 2)))
+    assert bids.recognises(tmp_path)
+    found = discover(DataConfig(root=tmp_path, modalities=("MR",)))
+    assert [(case.name, case.patient) for case in found.cases] == [
+        ("sub-1_ses-1_T2w", "sub-1"),
+        ("sub-1_ses-2_T2w", "sub-1"),
+    ]
+    assert found.cases[0].mask == (tmp_path / "derivatives/labels/sub-1/ses-1/anat/sub-1_ses-1_T2w_seg-manual.nii.gz")
+
+
+def test_the_standards_own_segmentations_share_the_entities_of_their_image(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-10/anat/sub-10_T1w.nii.gz")
+    touch(tmp_path / "derivatives/seg", *(f"{sub}/anat/{sub}_space-T1w_dseg.nii.gz" for sub in ("sub-1", "sub-10")))
+    (tmp_path / "derivatives/seg/dseg.tsv").write_text("index\tname\n0\tbackground\n2\tcord\n1\tcanal\n")
+    found = bids.read(tmp_path)
+    assert [case.name for case in found.cases] == ["sub-1_T1w", "sub-10_T1w"]
+    assert found.labels == {"canal": 1, "cord": 2}
+
+
+def test_scans_without_a_mask_are_not_trained_on(tmp_path: Path) -> None:
+    touch(tmp_path, *SPLEEN, "sub-2/ct/sub-2_ct.nii.gz")
+    assert [case.name for case in bids.read(tmp_path).unlabelled] == ["sub-2_ct"]
+
+
+def test_several_kinds_of_masks_are_listed_with_the_settings_that_choose_one(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_T2w.nii.gz")
+    names = ("sub-1_T1w_seg-manual", "sub-1_T1w_lesion-manual", "sub-1_T2w_seg-manual")
+    touch(tmp_path / "derivatives/labels/sub-1/anat", *(f"{name}.nii.gz" for name in names))
+    with pytest.raises(
+        DatasetError, match=r"lesion-manual of T1w \(1\), seg-manual of T1w \(1\), seg-manual of T2w"
+    ) as e:
+        bids.read(tmp_path)
+    assert 'images: ["*/anat/{case}_T1w.nii.gz"]' in e.value.remedy
+    assert 'masks: ["derivatives/labels/*/anat/{case}_T1w_lesion-manual.nii.gz"]' in e.value.remedy
+
+
+def test_images_of_several_kinds_without_masks_are_ambiguous(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_T2w.nii.gz")
+    with pytest.raises(DatasetError, match="no masks, and images of the kinds T1w, T2w"):
+        bids.read(tmp_path)
+
+
+def test_a_folder_that_is_only_called_like_a_subject_is_no_bids(tmp_path: Path) -> None:
+    assert not bids.recognises(touch(tmp_path, "sub-1/scan.nii.gz"))
