@@ -30,7 +30,7 @@ def test_the_standards_own_segmentations_share_the_entities_of_their_image(tmp_p
     touch(tmp_path / "derivatives/seg", *(f"{sub}/anat/{sub}_space-T1w_dseg.nii.gz" for sub in ("sub-1", "sub-10")))
     (tmp_path / "derivatives/seg/dseg.tsv").write_text("index\tname\n0\tbackground\n2\tcord\n1\tcanal\n")
     found = bids.read(tmp_path)
-    assert [case.name for case in found.cases] == ["sub-1_T1w", "sub-10_T1w"]
+    assert [case.name for case in found.cases] == ["sub-10_T1w", "sub-1_T1w"]
     assert found.labels == {"canal": 1, "cord": 2}
 
 
@@ -43,12 +43,11 @@ def test_several_kinds_of_masks_are_listed_with_the_settings_that_choose_one(tmp
     touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_T2w.nii.gz")
     names = ("sub-1_T1w_seg-manual", "sub-1_T1w_lesion-manual", "sub-1_T2w_seg-manual")
     touch(tmp_path / "derivatives/labels/sub-1/anat", *(f"{name}.nii.gz" for name in names))
-    with pytest.raises(
-        DatasetError, match=r"lesion-manual of T1w \(1\), seg-manual of T1w \(1\), seg-manual of T2w"
-    ) as e:
+    kinds = r"lesion-manual of T1w \(1\), seg-manual of T1w \(1\), seg-manual of T2w \(1\)"
+    with pytest.raises(DatasetError, match=kinds) as told:
         bids.read(tmp_path)
-    assert 'images: ["*/anat/{case}_T1w.nii.gz"]' in e.value.remedy
-    assert 'masks: ["derivatives/labels/*/anat/{case}_T1w_lesion-manual.nii.gz"]' in e.value.remedy
+    assert 'images: ["*/anat/{case}_T1w.nii.gz"]' in told.value.remedy
+    assert 'masks: ["derivatives/labels/*/anat/{case}_T1w_lesion-manual.nii.gz"]' in told.value.remedy
 
 
 def test_images_of_several_kinds_without_masks_are_ambiguous(tmp_path: Path) -> None:

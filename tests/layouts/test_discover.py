@@ -110,7 +110,7 @@ def test_a_folder_of_neither_layout_is_an_error_that_says_what_lies_in_it(tmp_pa
         _discover(tmp_path)
     (tmp_path / "scans").mkdir()
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(DatasetError, match=r"imagesTr and labelsTr, or images with masks.*with readme\.txt, scans\."):
+    with pytest.raises(DatasetError, match=r"imagesTr and labelsTr, images with masks.*with readme\.txt, scans\."):
         _discover(tmp_path)
 
 
