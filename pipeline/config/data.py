@@ -93,8 +93,9 @@ class DataConfig(Section):
 
     root: Path
     """Folder of the data set: Medical Segmentation Decathlon and nnU-Net (dataset.json, imagesTr, labelsTr), pairs
-    (images/ with masks/ or labels/), or BIDS (sub-*/ with masks below derivatives/)."""
-    layout: Literal["auto", "decathlon", "pairs", "bids"] = "auto"
+    (images/ with masks/ or labels/), BIDS (sub-*/ with masks below derivatives/), table (cases.csv, a row a case), or
+    flat (a_image beside a_label, or a beside a_mask)."""
+    layout: Literal["auto", "decathlon", "pairs", "bids", "table", "flat"] = "auto"
     """How the folder is arranged; auto looks."""
     files: FilesConfig = FilesConfig()
     """Where the files of a case lie, for folders that are arranged in none of these ways."""

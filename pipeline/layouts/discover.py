@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import nifti
-from pipeline.layouts import bids, decathlon, pairs, patterns
+from pipeline.layouts import bids, decathlon, flat, pairs, patterns, table
 from pipeline.layouts.case_files import read_header
 from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.patients import find_patients
@@ -30,6 +30,8 @@ LAYOUTS = {
     "decathlon": Layout(decathlon.recognises, decathlon.read),
     "pairs": Layout(pairs.recognises, pairs.read),
     "bids": Layout(bids.recognises, bids.read),
+    "table": Layout(table.recognises, table.read),
+    "flat": Layout(flat.recognises, flat.read),
 }
 
 
@@ -90,7 +92,8 @@ def _no_layout(root: Path) -> DatasetError:
     inner = [path for path in content if path.is_dir() and recognise(path)]
     advice = f"Set data.root to {inner[0]}." if len(inner) == 1 else "Correct data.root, or arrange the files so."
     return DatasetError(
-        "a data set: dataset.json with imagesTr and labelsTr, images with masks or labels, or BIDS",
+        "a data set: dataset.json with imagesTr and labelsTr, images with masks or labels, BIDS, cases.csv, or files "
+        "with and without _label or _mask in one folder",
         f"{root} with {enumerate_names(path.name for path in content) or 'nothing in it'}",
         advice,
     )

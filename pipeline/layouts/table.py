@@ -1,0 +1,91 @@
+"""A table that lists the cases: ``cases.csv`` in the data set's folder, a row a case.
+
+Columns: ``image``, or ``image_0``, ``image_1`` and so on for a file a channel; ``mask``, empty for scans alone; and, where
+they are known, ``case`` (else the image's name), ``patient``, ``field_of_view``. Paths start from the table's folder.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+from pipeline.errors import DatasetError
+from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.dataset_json import read_description
+from pipeline.layouts.scan_files import case_name
+from pipeline.wording import enumerate_names
+
+FILE_NAME = "cases.csv"
+IMAGE = re.compile(r"image(_\d+)?")
+Row = dict[str, str]
+
+
+def recognises(root: Path) -> bool:
+    """Whether a folder has such a table; `predict` and `evaluate` write others of this name."""
+    path = root / FILE_NAME
+    if not path.is_file():
+        return False
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+        return bool(_image_columns(next(csv.reader(stream), [])))
+
+
+def read(root: Path) -> Dataset:
+    """The cases of the table; dataset.json may name labels and modalities.
+
+    Raises:
+        DatasetError: the table cannot be read, lacks a column, or names a case twice.
+    """
+    rows, description = _rows(root / FILE_NAME), read_description(root)
+    cases = [_case(root, row) for row in rows]
+    names = [case.name for case in cases]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        found = f"several for {enumerate_names(twice)}"
+        raise DatasetError(f"one row a case in {root / FILE_NAME}", found, "Name them in a column `case`, each once.")
+    missing = [case for case in cases if _missing(case)]
+    whole = [case for case in cases if not _missing(case)]
+    return Dataset(
+        name=description.name or root.resolve().name,
+        root=root,
+        labels=description.labels or {},
+        modalities=description.modalities,
+        cases=tuple(case for case in whole if case.mask is not None),
+        unlabelled=tuple(case for case in whole if case.mask is None),
+        declared=bool(description.labels),
+        own_labels=description.labels or {},
+        own_modalities=description.modalities,
+        incomplete=tuple(path for case in missing for path in _missing(case)),
+    )
+
+
+def _rows(path: Path) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError("a table of cases as CSV", f"{path}: {error}", "Save it as CSV in UTF-8.") from error
+    columns = [str(name) for name in rows[0]] if rows else []
+    if not _image_columns(columns):
+        found = f"the columns {', '.join(columns)}" if columns else "no rows"
+        raise DatasetError(f"rows under the columns image and mask in {path}", found, "Separate the columns by commas.")
+    return rows
+
+
+def _case(root: Path, row: Row) -> Case:
+    images = tuple(root / row[column].strip() for column in _image_columns(list(row)) if row[column].strip())
+    if not images:
+        raise DatasetError(
+            f"an image in every row of {root / FILE_NAME}", f"none in {row}", "Add it, or remove the row."
+        )
+    mask, view = (row.get(column, "").strip() for column in ("mask", "field_of_view"))
+    name = row.get("case", "").strip() or case_name(images[0])
+    patient = row.get("patient", "").strip() or name
+    return Case(name, images, root / mask if mask else None, patient, root / view if view else None)
+
+
+def _image_columns(columns: list[str]) -> list[str]:
+    return sorted((name for name in columns if name and IMAGE.fullmatch(name)), key=lambda name: (len(name), name))
+
+
+def _missing(case: Case) -> list[Path]:
+    files = [*case.images, *case.masks, *([] if case.field_of_view is None else [case.field_of_view])]
+    return [path for path in files if not path.exists()]

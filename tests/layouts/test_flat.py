@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.layouts import flat
+from tests.trees import touch
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("a_image", "a_label"), ("a", "a_mask"), ("a", "a-mask"), ("a_scan", "a_seg"), ("a", "a_labels")],
+)
+def test_an_image_lies_beside_its_mask(tmp_path: Path, image: str, mask: str) -> None:
+    touch(tmp_path, f"{image}.nii.gz", f"{mask}.nii")
+    assert flat.recognises(tmp_path)
+    (case,) = flat.read(tmp_path).cases
+    assert (case.name, case.image.name, case.mask) == ("a", f"{image}.nii.gz", tmp_path / f"{mask}.nii")
+
+
+def test_what_has_no_counterpart_is_kept_apart(tmp_path: Path) -> None:
+    found = flat.read(touch(tmp_path, "a.nii", "a_mask.nii", "b.nii", "c_mask.nii", "readme.txt"))
+    assert [path.name for path in found.unmasked] == ["b.nii"]
+    assert [path.name for path in found.orphan_masks] == ["c_mask.nii"]
+    assert [path.name for path in found.ignored] == ["readme.txt"]
+
+
+def test_a_folder_of_scans_alone_is_no_data_set(tmp_path: Path) -> None:
+    assert not flat.recognises(touch(tmp_path, "a.nii", "b.nii", "_mask.nii"))

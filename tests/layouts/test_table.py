@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.data import DataConfig
+from pipeline.errors import DatasetError
+from pipeline.layouts import table
+from pipeline.layouts.discover import discover
+from tests.trees import touch
+
+
+def listed(root: Path, *lines: str) -> Path:
+    (root / "cases.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_a_row_is_a_case_with_its_patient_and_the_order_of_its_channels(tmp_path: Path) -> None:
+    touch(tmp_path, "x/flair.nii", "x/t1.nii", "x/seg.nii", "x/view.nii", "y/flair.nii", "y/t1.nii")
+    listed(
+        tmp_path,
+        "case,image_1,image_0,mask,patient,field_of_view",
+        "first,x/t1.nii,x/flair.nii,x/seg.nii,p1,x/view.nii",
+        "second,y/t1.nii,y/flair.nii,,p1,",
+    )
+    found = discover(DataConfig(root=tmp_path, modalities=("FLAIR", "T1")))
+    (case,), (scan,) = found.cases, found.unlabelled
+    assert (case.name, case.patient, case.mask, case.field_of_view) == (
+        "first",
+        "p1",
+        tmp_path / "x/seg.nii",
+        tmp_path / "x/view.nii",
+    )
+    assert case.images == (tmp_path / "x/flair.nii", tmp_path / "x/t1.nii")
+    assert (scan.name, scan.mask) == ("second", None)
+
+
+def test_without_a_column_for_it_the_case_is_called_after_its_image(tmp_path: Path) -> None:
+    listed(touch(tmp_path, "a.nii.gz", "m.nii.gz"), "image,mask", "a.nii.gz,m.nii.gz")
+    (case,) = table.read(tmp_path).cases
+    assert (case.name, case.patient) == ("a", "a")
+
+
+def test_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    listed(touch(tmp_path, "a.nii"), "image,mask", "a.nii,none.nii")
+    found = table.read(tmp_path)
+    assert (found.cases, found.incomplete) == ((), (tmp_path / "none.nii",))
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (["case,scan", "a,b.nii"], "rows under the columns image and mask in .*; found the columns case, scan"),
+        (["image,mask"], "found no rows"),
+        (["case,image", "a,x.nii", "a,y.nii"], "one row a case in .*; found several for a"),
+        (["case,image", "a,"], "an image in every row"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, lines: list[str], problem: str) -> None:
+    with pytest.raises(DatasetError, match=problem):
+        table.read(listed(tmp_path, *lines))
+
+
+def test_the_tables_that_other_commands_write_are_no_data_sets(tmp_path: Path) -> None:
+    assert not table.recognises(listed(tmp_path, "case,input,status,action,reason,seconds", "a,b,ok,done,,1"))
+    assert not table.recognises(tmp_path / "nowhere")
