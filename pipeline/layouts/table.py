@@ -1,7 +1,8 @@
 """A table that lists the cases: ``cases.csv`` in the data set's folder, a row a case.
 
-Columns: ``image``, or ``image_0``, ``image_1`` and so on for a file a channel; ``mask``, empty for scans alone; and, where
-they are known, ``case`` (else the image's name), ``patient``, ``field_of_view``. Paths start from the table's folder.
+Columns: ``image``, or ``image_0``, ``image_1`` and so on for a file a channel; ``mask``, empty for scans alone; and,
+where they are known, ``case`` (else the image's name), ``patient``, ``field_of_view``. Paths start from the table's
+folder.
 """
 
 import csv
@@ -35,7 +36,7 @@ def read(root: Path) -> Dataset:
         DatasetError: the table cannot be read, lacks a column, or names a case twice.
     """
     rows, description = _rows(root / FILE_NAME), read_description(root)
-    cases = [_case(root, row) for row in rows]
+    cases = [_case(root, row, line) for line, row in enumerate(rows, start=2)]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -70,12 +71,10 @@ def _rows(path: Path) -> list[Row]:
     return rows
 
 
-def _case(root: Path, row: Row) -> Case:
+def _case(root: Path, row: Row, line: int) -> Case:
     images = tuple(root / row[column].strip() for column in _image_columns(list(row)) if row[column].strip())
     if not images:
-        raise DatasetError(
-            f"an image in every row of {root / FILE_NAME}", f"none in {row}", "Add it, or remove the row."
-        )
+        raise DatasetError(f"an image in every row of {root / FILE_NAME}", f"none in line {line}", "Add it.")
     mask, view = (row.get(column, "").strip() for column in ("mask", "field_of_view"))
     name = row.get("case", "").strip() or case_name(images[0])
     patient = row.get("patient", "").strip() or name

@@ -52,7 +52,7 @@ def test_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
         (["case,scan", "a,b.nii"], "rows under the columns image and mask in .*; found the columns case, scan"),
         (["image,mask"], "found no rows"),
         (["case,image", "a,x.nii", "a,y.nii"], "one row a case in .*; found several for a"),
-        (["case,image", "a,"], "an image in every row"),
+        (["case,image", "a,"], "an image in every row of .*; found none in line 2"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, lines: list[str], problem: str) -> None:
