@@ -20,7 +20,7 @@ from pipeline.geometry import misplaced_mask, ras_spacing_mm
 from pipeline.layouts.case_files import CaseHeader, read_field_of_view, read_header, read_image, read_labels
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.scan_files import case_name
-from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels, values_in
+from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels
 from pipeline.wording import count_of, enumerate_names, printable
 
 Severity = Literal["error", "warning"]
@@ -86,6 +86,8 @@ class CaseFacts:
         labels: mask values above 0; None where the mask was not read.
         channels: of the image; None where its header cannot be read.
         spacing_mm: of the image in RAS order; None as above.
+        shape: of the image in voxels, in the file's own order; None as above.
+        voxels: how many each label has, by its value; None where the mask was not read.
     """
 
     case: str
@@ -94,6 +96,8 @@ class CaseFacts:
     labels: frozenset[int] | None = None
     channels: int | None = None
     spacing_mm: tuple[float, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    voxels: dict[int, int] | None = None
 
 
 def inspections(dataset: Dataset, *, deep: bool) -> list[Inspection]:
@@ -149,10 +153,13 @@ def inspect_case(job: Inspection) -> CaseFacts:
     if mask is not None:
         findings += _mask_header_findings(job.case, mask, image)
     content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
-    labels = _mask_labels(job, findings) if job.deep and mask is not None and _has_labels(job.case, mask) else None
+    voxels = _label_voxels(job, findings) if job.deep and mask is not None and _has_labels(job.case, mask) else None
+    labels = None if voxels is None else frozenset(voxels)
+    facts = CaseFacts(name, tuple(findings), content_hash, labels, voxels=voxels)
     if image is None:
-        return CaseFacts(name, tuple(findings), content_hash, labels)
-    return CaseFacts(name, tuple(findings), content_hash, labels, image.channels, ras_spacing_mm(image.affine))
+        return facts
+    spacing_mm = ras_spacing_mm(image.affine)
+    return replace(facts, channels=image.channels, spacing_mm=spacing_mm, shape=image.shape)
 
 
 def format_findings(findings: Iterable[Finding], shown: int | None = None) -> str:
@@ -223,7 +230,8 @@ def _content_hash(case: Case, findings: list[Finding]) -> str | None:
     return None if scan is None else scan.content_hash()
 
 
-def _mask_labels(job: Inspection, findings: list[Finding]) -> frozenset[int] | None:
+def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | None:
+    """How many voxels each label has; None where the mask cannot be read."""
     assert job.case.mask is not None
     mask = _attempt(lambda: read_labels(job.case), job.case.mask, case=job.case.name, findings=findings)
     if mask is None:
@@ -231,9 +239,10 @@ def _mask_labels(job: Inspection, findings: list[Finding]) -> frozenset[int] | N
     view = job.case.field_of_view
     if view is not None:
         _attempt(lambda: read_field_of_view(job.case, mask), view, case=job.case.name, findings=findings)
-    labels = values_in(mask.array)
-    findings += _value_findings(job.case.name, labels, job.labels)
-    return labels
+    values, counts = np.unique(mask.array, return_counts=True)
+    voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True) if value > 0}
+    findings += _value_findings(job.case.name, frozenset(voxels), job.labels)
+    return voxels
 
 
 def _value_findings(case: str, labels: frozenset[int], declared: frozenset[int] | None) -> list[Finding]:

@@ -72,11 +72,14 @@ def _common(
 
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="A data set, a scan, or a folder of scans.")],
+    path: Annotated[Path, typer.Argument(help="A data set, its configuration, a scan, or a folder of scans.")],
     model: Annotated[str | None, typer.Option(help="A model that the scans should suit.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read the voxels too.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Write pictures of a data set's cases with their masks.")
+    ] = None,
 ) -> None:
-    """Say what is wrong with a data set or a folder of scans, and what to do about it."""
+    """Say what a data set or a folder of scans holds, what is wrong with it, and what to do about it."""
     from pipeline.checks import format_findings
     from pipeline.commands.check import check as run_check
 
@@ -85,7 +88,7 @@ def check(
         from pipeline.commands.models import open_model
 
         manifest = open_model(model).manifest
-    findings = run_check(path, manifest, deep=deep, console=err)
+    findings = run_check(path, manifest, deep=deep, console=err, shown=out, sheet=sheet)
     out.print(format_findings(findings))
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(WRONG_USAGE)

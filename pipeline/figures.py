@@ -1,5 +1,6 @@
 """Pictures of scans and masks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ COLOURS = (
 """One a label, told apart by most colour-blind readers; they repeat after the last."""
 PANEL_PIXELS = 320
 CAPTION_PIXELS = 22
+CAPTION_FONT = 12
+THUMBNAIL_PIXELS = 160
+SHEET_COLUMNS, SHEET_GAP = 6, 8
 FILL = 0.35
 PLANES = ("sagittal", "coronal", "axial")
 AXIAL = 2
@@ -49,16 +53,59 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
         mask: label values (I, J, K).
         labels: name and value of each structure, for the legend.
     """
-    reorientation = geometry.to_ras(scan.affine)
-    upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
-    spacing_mm = geometry.ras_spacing_mm(scan.affine)
-    grey = grey_levels(upright)
-    planes = shown_planes(upright_mask.shape)
-    panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in planes]
+    planes = _planes(scan)
+    panels = _panels(scan, mask, planes)
     scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
     pictures = [_draw(panel, scale, labels) for panel in panels]
     with atomic_path(target) as path:
         _compose(pictures, [PLANES[axis] for axis in planes], labels).save(path)
+
+
+def thumbnail(scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> NDArray[np.uint8]:
+    """A small picture (height, width, 3) of a scan with its mask: the last plane that `write_preview` would show."""
+    (panel,) = _panels(scan, mask, _planes(scan)[-1:])
+    scale = THUMBNAIL_PIXELS / max(panel.height_mm, panel.width_mm)
+    return np.asarray(_draw(panel, scale, labels))
+
+
+def write_contact_sheet(target: Path, thumbnails: Sequence[tuple[str, NDArray[np.uint8]]]) -> None:
+    """Thumbnails in rows, each under its name.
+
+    Args:
+        target: a .png file.
+        thumbnails: names and what `thumbnail` gave, one or more.
+    """
+    columns = min(len(thumbnails), SHEET_COLUMNS)
+    rows = -(-len(thumbnails) // columns)  # rounded up
+    width, height = THUMBNAIL_PIXELS + SHEET_GAP, THUMBNAIL_PIXELS + SHEET_GAP + CAPTION_PIXELS
+    sheet = Image.new("RGB", (columns * width + SHEET_GAP, rows * height + SHEET_GAP), "black")
+    pen = ImageDraw.Draw(sheet)
+    for place, (name, pixels) in enumerate(thumbnails):
+        left, top = SHEET_GAP + place % columns * width, SHEET_GAP + place // columns * height
+        pen.text((left, top), _fitting(name, pen), fill="white", font_size=CAPTION_FONT)
+        sheet.paste(Image.fromarray(pixels), (left, top + CAPTION_PIXELS))
+    with atomic_path(target) as path:
+        sheet.save(path)
+
+
+def _fitting(name: str, pen: ImageDraw.ImageDraw) -> str:
+    """A name cut in its middle until it fits above a thumbnail: its beginning and its end tell it from others."""
+    shown, kept = name, len(name)
+    while pen.textlength(shown, font_size=CAPTION_FONT) > THUMBNAIL_PIXELS and kept > 2:
+        kept -= 1
+        shown = f"{name[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - kept // 2 :]}"
+    return shown
+
+
+def _planes(scan: Scan) -> list[int]:
+    return shown_planes(geometry.to_ras(scan.affine).apply(scan.array[:1]).shape[1:])
+
+
+def _panels(scan: Scan, mask: NDArray[np.unsignedinteger], planes: Sequence[int]) -> list[_Panel]:
+    reorientation = geometry.to_ras(scan.affine)
+    upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
+    spacing_mm, grey = geometry.ras_spacing_mm(scan.affine), grey_levels(upright)
+    return [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in planes]
 
 
 def grey_levels(volume: NDArray) -> NDArray[np.float32]:

@@ -335,7 +335,7 @@ def test_an_inspection_and_its_facts_can_be_sent_between_processes(dataset: Data
 
 def test_without_the_voxels_there_is_neither_hash_nor_label(dataset: Dataset) -> None:
     job = inspections(dataset, deep=False)[0]
-    assert inspect_case(job) == CaseFacts("a", (), None, None, channels=1, spacing_mm=(1.0, 1.0, 1.0))
+    assert inspect_case(job) == CaseFacts("a", channels=1, spacing_mm=(1.0, 1.0, 1.0), shape=(4, 5, 6))
 
 
 def test_any_labels_and_channels_will_do_where_none_are_asked_for(dataset: Dataset, write_volume: WriteVolume) -> None:

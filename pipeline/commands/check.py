@@ -7,10 +7,12 @@ from rich.console import Console
 
 from pipeline.checks import CaseFacts, Finding, Inspection, dataset_findings, inspections, name_labels
 from pipeline.commands.dataset import read_facts
+from pipeline.commands.overview import draw_contact_sheet, show_overview
 from pipeline.commands.progress import progress_line
 from pipeline.commands.selection import check_declaration
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
+from pipeline.config.load import load_config
 from pipeline.errors import DatasetError
 from pipeline.inference.batch import InputFile, find_inputs
 from pipeline.inference.channels import channels_of, find_cases
@@ -21,32 +23,68 @@ from pipeline.manifest import Manifest
 from pipeline.preprocessing.labels import unknown_labels
 from pipeline.wording import count_of
 
+CONFIGURATIONS = (".yaml", ".yml")
 
-def check(path: Path, manifest: Manifest | None, *, deep: bool, console: Console) -> list[Finding]:
+
+def check(
+    path: Path,
+    manifest: Manifest | None,
+    *,
+    deep: bool,
+    console: Console,
+    shown: Console | None = None,
+    sheet: Path | None = None,
+) -> list[Finding]:
     """Check a data set or, where the folder is laid out as none, a scan or a folder of scans.
 
     Args:
-        path: the folder or file.
+        path: the folder or file, or a configuration, whose data set is checked as it says.
         manifest: a model that the scans, and the labels of a data set, should suit.
         deep: also read the voxels.
         console: where progress is shown, and on how many scans the model can be run.
+        shown: where it is said what a data set holds; None says it nowhere.
+        sheet: a .png file for pictures of a data set's cases; None draws none.
 
     Raises:
+        ConfigError: the configuration cannot be used.
         DatasetError: there is neither a data set nor a scan.
     """
-    if path.is_dir() and recognise(path):
-        return _check_dataset(discover(DataConfig(root=path)), manifest, deep=deep, console=console)
+    data = _data_config(path)
+    if data is not None:
+        dataset = discover(data)
+        facts = _read(inspections(dataset, deep=deep), console)
+        dataset = name_labels(dataset, facts)
+        _show(dataset, facts, shown, sheet=sheet, console=console)
+        return _dataset_findings(dataset, facts, manifest, deep=deep, console=console)
     inputs = find_inputs(path) if manifest is None else find_cases(path, None, channels_of(manifest))
     return _check_scans(inputs, manifest, deep=deep, console=console)
 
 
-def _check_dataset(dataset: Dataset, manifest: Manifest | None, *, deep: bool, console: Console) -> list[Finding]:
-    jobs = inspections(dataset, deep=deep)
-    facts = _read(jobs, console)
-    findings = dataset_findings(name_labels(dataset, facts), facts)
+def _data_config(path: Path) -> DataConfig | None:
+    """The data set that is meant; None where it is a scan or a folder of scans."""
+    if path.suffix.lower() in CONFIGURATIONS:
+        return load_config(path, []).data
+    return DataConfig(root=path) if path.is_dir() and recognise(path) else None
+
+
+def _show(
+    dataset: Dataset, facts: Sequence[CaseFacts], shown: Console | None, *, sheet: Path | None, console: Console
+) -> None:
+    if shown is not None:
+        show_overview(dataset, facts, shown)
+    if sheet is not None:
+        count = draw_contact_sheet(dataset, sheet, console)
+        if shown is not None:
+            shown.print(f"{'pictures':<12} {count} in {sheet}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _dataset_findings(
+    dataset: Dataset, facts: Sequence[CaseFacts], manifest: Manifest | None, *, deep: bool, console: Console
+) -> list[Finding]:
+    findings = dataset_findings(dataset, facts)
     if manifest is None:
         return findings
-    _say_suited(facts, manifest, len(jobs), deep=deep, console=console)
+    _say_suited(facts, manifest, len(facts), deep=deep, console=console)
     return [*_declaration(dataset, manifest), *_against_model(facts, manifest), *findings]
 
 

@@ -66,6 +66,7 @@ class Dataset:
         missing_unlabelled: files that dataset.json lists for testing and that do not exist.
         unlisted: images (for training, those with a mask) that exist and that dataset.json does not list.
         ignored: files beside the scans whose format is not read.
+        layout: how the folder is arranged, and by which sign that was seen.
     """
 
     name: str
@@ -86,3 +87,4 @@ class Dataset:
     missing_unlabelled: tuple[Path, ...] = ()
     unlisted: tuple[Path, ...] = ()
     ignored: tuple[Path, ...] = ()
+    layout: str = ""

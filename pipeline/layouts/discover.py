@@ -20,18 +20,19 @@ DEFAULT_MODALITY = "MR"
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to arrange files: how it is told from others, and how it is read."""
+    """A way to arrange files: how it is told from others, in code and in words, and how it is read."""
 
     recognises: Callable[[Path], bool]
     read: Callable[[Path], Dataset]
+    sign: str
 
 
 LAYOUTS = {
-    "decathlon": Layout(decathlon.recognises, decathlon.read),
-    "pairs": Layout(pairs.recognises, pairs.read),
-    "bids": Layout(bids.recognises, bids.read),
-    "table": Layout(table.recognises, table.read),
-    "flat": Layout(flat.recognises, flat.read),
+    "decathlon": Layout(decathlon.recognises, decathlon.read, "a folder imagesTr, or a dataset.json"),
+    "pairs": Layout(pairs.recognises, pairs.read, "a folder images beside a folder of masks"),
+    "bids": Layout(bids.recognises, bids.read, "folders sub-* with files of their names"),
+    "table": Layout(table.recognises, table.read, "a table cases.csv with a column image"),
+    "flat": Layout(flat.recognises, flat.read, "images beside masks of the same names and an ending such as _mask"),
 }
 
 
@@ -69,8 +70,10 @@ def _check_root(root: Path) -> None:
 
 def _read(config: DataConfig) -> Dataset:
     if config.files.images:
-        return patterns.read(config.root, config.files)
-    return LAYOUTS[_choose(config)].read(config.root)
+        return replace(patterns.read(config.root, config.files), layout="as data.files says")
+    name = _choose(config)
+    layout = LAYOUTS[name]
+    return replace(layout.read(config.root), layout=f"{name}: {layout.sign}")
 
 
 def _choose(config: DataConfig) -> str:

@@ -70,7 +70,7 @@ def test_every_damage_of_a_data_set_is_found_and_is_exit_code_2_with_all_of_them
     assert found(dataset, deep=True) == expected
     done = CliRunner().invoke(app, ["check", str(dataset), "--deep"])
     assert done.exit_code == 2
-    assert done.stdout.startswith("6 errors")
+    assert "\n6 errors" in done.stdout
     for _, wanted in expected:
         assert f"ERROR: expected {wanted}\n" in done.stdout
 
