@@ -19,7 +19,7 @@ from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ("DESIGN", "configuration", "evaluating", "predicting", "tracking")
+GUIDES = ("DESIGN", "configuration", "datasets", "evaluating", "predicting", "tracking")
 PAGES = ["README.md", *(f"docs/{name}.md" for name in GUIDES)]
 CONFIGURATION = runpy.run_path(str(ROOT / "scripts" / "write_configuration_docs.py"))
 KEYS = {setting.key for group in CONFIGURATION["groups"]() for setting in group.settings}
