@@ -28,6 +28,13 @@ def best_threshold_dice(image: NDArray, truth: NDArray[np.bool_]) -> float:
     return max(dice(largest_component(region), truth) for region in regions)
 
 
+def best_threshold_of_all_parts(image: NDArray, truth: NDArray[np.bool_]) -> float:
+    """As `best_threshold_dice`, for structures of many parts: all are kept."""
+    thresholds = np.quantile(image, np.linspace(0.01, 0.99, 99))
+    regions = (region for value in thresholds for region in (image > value, image < value))
+    return max(dice(region, truth) for region in regions)
+
+
 def best_two_threshold_dice(image: NDArray, mask: NDArray) -> float:
     """Mean Dice of both labels, anterior above one threshold and posterior below another, chosen likewise."""
     low, high = (np.quantile(image, np.linspace(*ends, 8)) for ends in ((0.02, 0.45), (0.55, 0.98)))

@@ -11,9 +11,10 @@ import pytest
 from nibabel.nifti1 import Nifti1Image
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
+from PIL import Image
 
 FOLDER = Path(__file__).parent.parent / "data_samples"
-SHAPES = FOLDER / "shapes"
+SHAPES, CELLS = FOLDER / "shapes", FOLDER / "cells"
 LABELLED = sorted(path.name for path in (SHAPES / "labelsTr").glob("*.nii.gz"))
 UNLABELLED = sorted(path.name for path in (SHAPES / "imagesTs").glob("*.nii.gz"))
 
@@ -100,3 +101,39 @@ def test_the_best_threshold_stays_under_a_dice_of_0_6() -> None:
 def test_the_best_two_thresholds_stay_under_a_mean_dice_of_0_6() -> None:
     scores = [thresholds.best_two_threshold_dice(read("imagesTr", name), read("labelsTr", name)) for name in LABELLED]
     assert np.mean(scores) < 0.6
+
+
+def pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as opened:
+        return np.asarray(opened)
+
+
+def test_the_images_of_cells_hold_what_their_script_makes(tmp_path: Path) -> None:
+    load_script("make_cells").main(tmp_path)
+    made, kept = (sorted(path.relative_to(root) for path in root.rglob("*.*")) for root in (tmp_path, CELLS))
+    assert made == kept
+    for name in made:
+        if name.suffix == ".png":
+            np.testing.assert_array_equal(pixels(tmp_path / name), pixels(CELLS / name))
+    assert (tmp_path / "dataset.json").read_bytes() == (CELLS / "dataset.json").read_bytes()
+
+
+def test_masks_of_cells_are_grey_with_blurred_edges_and_most_cells_touch_another() -> None:
+    masks = [pixels(path) for path in sorted((CELLS / "masks").iterdir())]
+    assert len(masks) == 20
+    assert all(mask.ndim == 2 and len(np.unique(mask)) > 10 for mask in masks)
+    assert all(0.05 < (mask > 127).mean() < 0.4 for mask in masks)
+
+
+def test_no_colour_tells_cells_from_spots() -> None:
+    scores = []
+    for path in sorted((CELLS / "images").iterdir()):
+        truth = pixels(CELLS / "masks" / path.name) > 127
+        scores.append(
+            max(thresholds.best_threshold_of_all_parts(channel, truth) for channel in np.moveaxis(pixels(path), -1, 0))
+        )
+    assert np.mean(scores) < 0.85
+
+
+def test_all_images_of_cells_together_take_less_than_1_mb() -> None:
+    assert 0 < sum(path.stat().st_size for path in CELLS.rglob("*.*")) < 1_000_000
