@@ -259,7 +259,32 @@ def _affine(header: nibabel.Nifti1Header) -> geometry.Affine:
     _check_shear(affine)
     if sform is not None and qform is not None:
         _check_agreement(sform, qform)
-    return affine
+    return affine if qform is not None else _with_pixdim(affine, header)
+
+
+def _with_pixdim(sform: geometry.Affine, header: nibabel.Nifti1Header) -> geometry.Affine:
+    """The sform, or where it is a matrix of units that nobody filled in, its directions with the spacing of pixdim.
+
+    Some converters write directions alone (the ACDC data are such files): every viewer and every volume in ml would
+    take steps of 5 to 10 mm between slices for steps of 1 mm.
+
+    Raises:
+        ScanError: the sform says 1 mm and where the scan lies, and pixdim another spacing.
+    """
+    unit_mm = _mm_per_unit(header)
+    pixdim_mm = np.array(header["pixdim"][1:4], dtype=np.float64) * unit_mm
+    says_nothing = not np.isfinite(pixdim_mm).all() or pixdim_mm.min() <= 0
+    steps_of_units = np.allclose(geometry.voxel_spacing_mm(sform), unit_mm)
+    if says_nothing or not steps_of_units or np.allclose(pixdim_mm, unit_mm, SPACING_TOLERANCE, 0):
+        return sform
+    if sform[:3, 3].any() or not np.isin(np.abs(sform[:3, :3]), (0.0, unit_mm)).all():
+        spacing = " x ".join(f"{mm:.4g}" for mm in pixdim_mm)
+        raise ScanError(
+            "an sform and a pixdim that agree on the spacing",
+            f"an sform of {unit_mm:g} mm along every axis, and a pixdim of {spacing} mm",
+            "Find out which is right, and correct the other.",
+        )
+    return sform @ np.diag([*(pixdim_mm / unit_mm), 1.0])
 
 
 def _check_shear(affine: geometry.Affine) -> None:
