@@ -48,7 +48,7 @@ def test_an_sform_of_1_mm_that_places_the_scan_beside_another_pixdim_is_refused(
     sform = FLIPS.copy()
     sform[:3, 3] = (90, 120, -70)
     with pytest.raises(
-        ScanError, match=r"found an sform of 1 mm along every axis, and a pixdim of 1\.5 x 1\.5 x 10 mm"
+        ScanError, match=r"an sform of 1 mm along .*, and a pixdim of 1\.5 x 1\.5 x 10 mm"
     ):
         nifti.read_header(written(tmp_path, sform, (1.5, 1.5, 10.0)))
 
