@@ -12,7 +12,7 @@ from pipeline import sizes
 from pipeline.config.load import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = ["acdc", "demo", "hippocampus"]
+NAMES = ["acdc", "cells", "demo", "drive", "hippocampus", "isbi2012", "nuclei"]
 
 
 def keys(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -54,8 +54,12 @@ def test_a_configuration_gives_every_key(name: str) -> None:
     ("name", "coarsest"),
     [
         ("acdc", (10, 10)),  # 160 x 160 halved four times
+        ("cells", (16, 16)),
         ("demo", (5, 6, 5)),  # 40 x 48 x 40 halved three times
+        ("drive", (24, 24)),
         ("hippocampus", (5, 7, 5)),  # 40 x 56 x 40 halved three times
+        ("isbi2012", (24, 24)),
+        ("nuclei", (12, 12)),
     ],
 )
 def test_the_patch_halves_down_to_the_coarsest_stage(name: str, coarsest: sizes.Size) -> None:
