@@ -27,33 +27,39 @@ class SegmentationLoss(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, logits: list[Tensor], labels: Tensor) -> Tensor:
+    def forward(self, logits: list[Tensor], labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Mean loss of a batch.
 
         Args:
             logits: (B, classes, D, H, W), finest first.
             labels: class numbers (B, 1, D, H, W), or `IGNORED`.
+            weights: what each voxel counts for in the cross-entropy (B, 1, D, H, W); None where all count alike.
         """
         shares = [0.5**level for level in range(len(logits))]
         losses = [
-            share * self._level(each.float(), nearest(labels, each)) for share, each in zip(shares, logits, strict=True)
+            share * self._level(each.float(), nearest(labels, each).long(), _nearest_or_none(weights, each))
+            for share, each in zip(shares, logits, strict=True)
         ]
         return torch.stack(losses).sum() / sum(shares)
 
-    def _level(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _level(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         loss = logits.new_zeros(())
         if self.config.dice > 0:
             loss = loss + self.config.dice * dice_loss(logits, labels, batch=self.config.batch_dice)
         if self.config.cross_entropy > 0:
-            loss = loss + self.config.cross_entropy * cross_entropy(logits, labels)
+            loss = loss + self.config.cross_entropy * cross_entropy(logits, labels, weights)
         return loss
 
 
-def nearest(labels: Tensor, like: Tensor) -> Tensor:
-    """Labels at the resolution of a coarser level, as whole numbers."""
-    if labels.shape[2:] != like.shape[2:]:
-        labels = functional.interpolate(labels.float(), like.shape[2:], mode="nearest-exact")
-    return labels.long()
+def nearest(values: Tensor, like: Tensor) -> Tensor:
+    """Values at the resolution of a coarser level, each that of the nearest voxel."""
+    if values.shape[2:] == like.shape[2:]:
+        return values
+    return functional.interpolate(values.float(), like.shape[2:], mode="nearest-exact")
+
+
+def _nearest_or_none(weights: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if weights is None else nearest(weights, like)
 
 
 def dice_loss(logits: Tensor, labels: Tensor, *, batch: bool) -> Tensor:
@@ -75,13 +81,19 @@ def dice_loss(logits: Tensor, labels: Tensor, *, batch: bool) -> Tensor:
     return (1 - (2 * common + SMOOTH) / (sizes + SMOOTH)).mean()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean of -log p of the right class over the voxels that are not `IGNORED`; 0 where all are.
 
     Args:
         logits: (B, classes, ...).
         labels: class numbers (B, 1, ...), or `IGNORED`.
+        weights: of the mean (B, 1, ...); None where all count alike.
     """
-    if not (labels != IGNORED).any():
+    counted = labels[:, 0] != IGNORED
+    if not counted.any():
         return logits.sum() * 0
-    return functional.cross_entropy(logits, labels[:, 0], ignore_index=IGNORED)
+    if weights is None:
+        return functional.cross_entropy(logits, labels[:, 0], ignore_index=IGNORED)
+    losses = functional.cross_entropy(logits, labels[:, 0], ignore_index=IGNORED, reduction="none")
+    shares = weights[:, 0] * counted
+    return (losses * shares).sum() / shares.sum().clamp_min(SMOOTH)

@@ -143,3 +143,14 @@ def test_it_is_the_loss_of_monai(shape: tuple[int, ...], batch_dice: bool) -> No
         weights=[1.0, 0.5],
     )
     torch.testing.assert_close(SegmentationLoss(config)(logits, labels), reference(logits, labels.float()) / 1.5)
+
+
+def test_weights_count_in_the_cross_entropy_and_not_in_dice() -> None:
+    logits, labels = example()
+    weights = torch.ones_like(labels, dtype=torch.float32)
+    weights[:, :, :2] = 3.0
+    entropy, dice = SegmentationLoss(LossConfig(dice=0)), SegmentationLoss(LossConfig(cross_entropy=0))
+    halves = [float(cross_entropy(logits[:, :, half], labels[:, :, half])) for half in (slice(2), slice(2, None))]
+    assert float(entropy([logits], labels, weights)) == pytest.approx((3 * halves[0] + halves[1]) / 4, rel=1e-5)
+    assert float(dice([logits], labels, weights)) == float(dice([logits], labels))
+    torch.testing.assert_close(entropy([logits], labels, torch.ones_like(weights)), entropy([logits], labels))

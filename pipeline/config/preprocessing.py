@@ -2,7 +2,18 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from pipeline.config.base import Positive, Section
+
+
+class BorderConfig(Section):
+    """The pixel weights of the U-Net paper: what lies between two structures that touch counts for more in training."""
+
+    weight: float = Field(0.0, ge=0)
+    """The greatest weight of such a place, beside 1 for the others at the mean; 10 in the paper. 0 weighs all alike."""
+    sigma_voxels: Positive = 5.0
+    """How fast it falls with the distance to the two nearest parts of structures."""
 
 
 class PreprocessingConfig(Section):
@@ -22,6 +33,8 @@ class PreprocessingConfig(Section):
     for all scans. zscore: each scan with its own mean and deviation. Auto: by the channel's modality."""
     resampling_order: Literal[0, 1, 3] = 3
     """Order of the splines that resample images (in the plane, for anisotropic scans)."""
+    border: BorderConfig = BorderConfig()
+    """Weights of pixels in training."""
     anisotropy_ratio: Positive = 3.0
     """A scan whose coarsest spacing is more than this many times its finest one is resampled in the plane first, and by
     the nearest slice across planes."""

@@ -30,11 +30,12 @@ from pipeline.files import atomic_path
 from pipeline.preprocessing.prepare import Trail
 
 SUFFIX = ".case"
-ENTRY_FORMAT = 3
+ENTRY_FORMAT = 4
 """Part of every key. Count it up with each change of what `_write` writes, or of what `prepare_case` gives it."""
 ABANDONED_SECONDS = 24 * 3600
 """Age from which a hidden file is what a process left that was killed, not one that is being written."""
 TRAIL = TypeAdapter(Trail)
+WEIGHTS = "weights"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class PreparedCase:
         labels: class numbers (I, J, K) uint8.
         foreground: for each class above 0, some voxels of it, (n, 3).
         trail: the way back to the scan's grid.
+        weights: what each voxel counts for in the loss (I, J, K) float16; None where all count alike.
     """
 
     name: str
@@ -54,6 +56,7 @@ class PreparedCase:
     labels: NDArray[np.uint8]
     foreground: tuple[NDArray[np.int32], ...]
     trail: Trail
+    weights: NDArray[np.float16] | None = None
 
 
 class StoredCase:
@@ -105,6 +108,12 @@ class StoredCase:
     def labels(self, box: tuple[slice, ...] | None = None) -> NDArray[np.uint8]:
         """The class numbers (I, J, K), or the part of them in a box."""
         return self._tensors.get_slice("labels")[box if box else ...]
+
+    def weights(self, box: tuple[slice, ...] | None = None) -> NDArray[np.float32] | None:
+        """What each voxel counts for in the loss (I, J, K), or the part of it in a box; None where all count alike."""
+        if WEIGHTS not in self._tensors.keys():  # noqa: SIM118  it is no dict
+            return None
+        return self._tensors.get_slice(WEIGHTS)[box if box else ...].astype(np.float32)
 
     @cached_property
     def foreground(self) -> tuple[NDArray[np.int32], ...]:
@@ -209,6 +218,7 @@ def make_key(parts: Mapping[str, object]) -> str:
 def _write(path: Path, case: PreparedCase) -> None:
     tensors: dict[str, NDArray] = {"image": case.image, "labels": case.labels}
     tensors |= {f"foreground{index:04d}": voxels for index, voxels in enumerate(case.foreground, start=1)}
+    tensors |= {} if case.weights is None else {WEIGHTS: case.weights}
     metadata = {"name": case.name, "trail": TRAIL.dump_json(case.trail).decode()}
     with atomic_path(path) as partial:
         # safetensors writes memory as it lies, and what argwhere returns lies transposed

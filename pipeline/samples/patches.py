@@ -84,11 +84,11 @@ class PatchDataset(Dataset[Sample]):
         rng = np.random.default_rng([self.seed, key.epoch, key.sample])
         case = self.cases[key.case]
         centre = draw_centre(case, self.window, foreground=self.foreground, rng=rng)
-        image, labels = cut(case, centre, as_window(self.source_size))
+        image, labels, weights = cut(case, centre, as_window(self.source_size))
         if len(self.source_size) < len(self.window):  # an image's patch lies in one slice
-            image, labels = image[..., 0], labels[..., 0]
+            image, labels, weights = image[..., 0], labels[..., 0], None if weights is None else weights[..., 0]
         with one_thread():
-            return self.augment(image, labels[None], rng)
+            return self.augment(image, labels[None], rng, weights=None if weights is None else weights[None])
 
 
 @contextmanager
@@ -138,13 +138,20 @@ def draw_centre(
     )
 
 
-def cut(case: StoredCase, centre: tuple[int, ...], size: tuple[int, ...]) -> tuple[NDArray, NDArray]:
-    """A box of the image (C, I, J, K) and of the labels (I, J, K) about a voxel; zeros where it leaves the case."""
+def cut(
+    case: StoredCase, centre: tuple[int, ...], size: tuple[int, ...]
+) -> tuple[NDArray, NDArray, NDArray[np.float32] | None]:
+    """A box of the image (C, I, J, K), of the labels and of the weights (I, J, K) about a voxel; None without weights.
+
+    Where it leaves the case, there are zeros, which count as background of the usual weight.
+    """
     starts = [c - n // 2 for c, n in zip(centre, size, strict=True)]
     stops = [start + n for start, n in zip(starts, size, strict=True)]
     box = tuple(slice(max(0, a), min(b, n)) for a, b, n in zip(starts, stops, case.shape, strict=True))
     padding = [(max(0, -a), max(0, b - n)) for a, b, n in zip(starts, stops, case.shape, strict=True)]
-    return np.pad(case.image(box), [(0, 0), *padding]), np.pad(case.labels(box), padding)
+    image, labels, weights = np.pad(case.image(box), [(0, 0), *padding]), case.labels(box), case.weights(box)
+    padded = None if weights is None else np.pad(weights, padding, constant_values=1)
+    return image, np.pad(labels, padding), padded
 
 
 def _centres(size: int, patch: int) -> tuple[int, int]:

@@ -193,7 +193,8 @@ def batch_loss(state: TrainingState, batch: Sample, *, loss: nn.Module, compute:
     """
     with compute.autocast():
         logits = state.network(compute.place(batch["image"]))
-    value: Tensor = loss(logits, batch["labels"].to(compute.device))
+    labels, weights = batch["labels"].to(compute.device), batch.get("weights")
+    value: Tensor = loss(logits, labels, None if weights is None else weights.to(compute.device))
     if not math.isfinite(float(value.detach())):
         found = f"{float(value.detach())} at step {state.counters.step}"
         raise DivergedError("a finite loss", found, "Lower training.optimiser.learning_rate.")

@@ -47,9 +47,7 @@ def test_an_sform_with_a_spacing_of_its_own_counts_whatever_pixdim_says(tmp_path
 def test_an_sform_of_1_mm_that_places_the_scan_beside_another_pixdim_is_refused(tmp_path: Path) -> None:
     sform = FLIPS.copy()
     sform[:3, 3] = (90, 120, -70)
-    with pytest.raises(
-        ScanError, match=r"an sform of 1 mm along .*, and a pixdim of 1\.5 x 1\.5 x 10 mm"
-    ):
+    with pytest.raises(ScanError, match=r"an sform of 1 mm along .*, and a pixdim of 1\.5 x 1\.5 x 10 mm"):
         nifti.read_header(written(tmp_path, sform, (1.5, 1.5, 10.0)))
 
 

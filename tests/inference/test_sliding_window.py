@@ -147,7 +147,7 @@ def test_a_small_image_is_padded_as_training_pads_it(shape: tuple[int, ...], tmp
     trail = plan_trail(Scan(image.copy(), np.eye(4), Path("scan.nii")), fitted)
     case = PreparedCase("small", image, np.zeros(shape, np.uint8), (), trail)
     stored = CaseCache(CacheConfig(folder=tmp_path)).get("small", lambda: case)
-    patch, _ = cut(stored, tuple(n // 2 for n in shape), (8, 8, 8))
+    patch, *_ = cut(stored, tuple(n // 2 for n in shape), (8, 8, 8))
     padded, inner = pad_to(torch.from_numpy(image), (8, 8, 8))
     np.testing.assert_array_equal(padded, patch)
     np.testing.assert_array_equal(padded[(slice(None), *inner)], image)

@@ -90,14 +90,14 @@ def test_no_two_samples_of_a_run_share_their_random_numbers() -> None:
 
 def test_a_patch_is_cut_about_its_centre(case: StoredCase) -> None:
     # even sizes reach n/2 below the centre and n/2 - 1 above
-    image, labels = cut(case, (3, 5, 2), (4, 3, 2))
+    image, labels, _ = cut(case, (3, 5, 2), (4, 3, 2))
     np.testing.assert_array_equal(image, case.image()[:, 1:5, 4:7, 1:3])
     np.testing.assert_array_equal(labels, case.labels()[1:5, 4:7, 1:3])
     assert labels[2, 1, 0] == 2
 
 
 def test_a_patch_that_leaves_the_case_is_filled_up_with_zeros(case: StoredCase) -> None:
-    image, labels = cut(case, (0, 9, 2), (4, 4, 8))
+    image, labels, _ = cut(case, (0, 9, 2), (4, 4, 8))
     assert image.shape == (1, 4, 4, 8)
     assert labels.shape == (4, 4, 8)
     # rows -2..1, 7..10 and -2..5: the case fills 0..1, 7..9 and 0..3
@@ -139,6 +139,19 @@ def test_a_case_without_structures_is_drawn_from_anywhere(tmp_path: Path, case: 
     stored = CaseCache(CacheConfig(folder=tmp_path)).get("empty", lambda: empty)
     rng = np.random.default_rng(0)
     assert len({draw_centre(stored, (2, 2, 2), foreground=1.0, rng=rng) for _ in range(20)}) > 10
+
+
+def test_weights_of_voxels_are_cut_with_them_and_are_1_outside(case: StoredCase, tmp_path: Path) -> None:
+    assert cut(case, (3, 5, 2), (4, 3, 2))[2] is None
+    weights = np.full(SHAPE, 2.0, np.float16)
+    weights[0, 9, 2] = 5.0
+    prepared = PreparedCase("weighted", case.image(), case.labels(), case.foreground, case.trail, weights)
+    stored = CaseCache(CacheConfig(folder=tmp_path)).get("weighted", partial(copy, prepared))
+    found = cut(stored, (0, 9, 2), (3, 3, 1))[2]
+    assert found is not None
+    assert found[..., 0].tolist() == [[1, 1, 1], [2, 5, 1], [2, 2, 1]]
+    sample = PatchDataset([stored], training(patch_size=(4, 4, 4)), AugmentationConfig())[SampleKey(0, 0, 0)]
+    assert sample["weights"].shape == (1, 4, 4, 4)
 
 
 def test_without_augmentation_a_sample_is_what_is_cut(case: StoredCase) -> None:
