@@ -92,8 +92,19 @@ def medseg(folder: Path, *arguments: str, uri: str | None = None) -> subprocess.
     environment |= {"MLFLOW_TRACKING_URI": uri} if uri is not None else {}
     command = [sys.executable, "-m", "pipeline", *arguments]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=heed_ctrl_c,
     )
+
+
+def heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does what that starts in turn."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
