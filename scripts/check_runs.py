@@ -98,13 +98,7 @@ def medseg(folder: Path, *arguments: str, uri: str | None = None) -> subprocess.
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=heed_ctrl_c,
     )
-
-
-def heed_ctrl_c() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so does what that starts in turn."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -372,6 +366,7 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, default=RECORDS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so would the runs
     held, commit = True, code_commit()
     data = Path(arguments.data).resolve() if arguments.data is not None else None
     for name in arguments.checks or CHECKS:
