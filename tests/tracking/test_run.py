@@ -22,7 +22,7 @@ from pipeline.tracking.identity import Identity, Place, Wanted, read_identity
 from pipeline.tracking.models import fetch_model
 from pipeline.tracking.outbox import SENT
 from pipeline.tracking.records import Metrics, Params
-from pipeline.tracking.run import TrackedRun, now_ms, record_failed_start, track
+from pipeline.tracking.run import UNKNOWN_WAIT_SECONDS, TrackedRun, now_ms, record_failed_start, track
 from pipeline.tracking.system import MARKER
 
 HERE = TrackingConfig()
@@ -387,6 +387,15 @@ def test_a_start_that_failed_is_a_failed_run_that_says_why() -> None:
     (run,) = client().search_runs(["1"])
     assert (run.info.status, run.info.run_name) == ("FAILED", "mine")
     assert run.data.tags["error"] == "Expected a key; found none. Add it."
+
+
+def test_a_start_that_failed_waits_for_an_absent_server_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Away(monkeypatch)
+    waited: list[float] = []
+    monkeypatch.setattr(sender.Sender, "join", lambda _, seconds: waited.append(seconds))
+    monkeypatch.setattr(sender.Sender, "wait_for_run", lambda _, seconds: waited.append(seconds))
+    record_failed_start("mine", ConfigError("a key", "none", "Add it."))
+    assert waited == [TrackingConfig().wait_seconds, UNKNOWN_WAIT_SECONDS]
 
 
 def test_a_login_is_not_written_down_with_the_address_of_a_server(tmp_path: Path) -> None:
