@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import __version__
 from pipeline.errors import OutputError, UserError, reason_of
 from pipeline.wording import count_of
 
@@ -62,9 +63,18 @@ OutOption = Annotated[
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(f"medseg {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("pipeline").setLevel(logging.DEBUG if debug else logging.INFO)
@@ -213,7 +223,9 @@ def predict(
         from pipeline.commands.predict import predict as run_predict
     result = run_predict(loaded, source, output, config=settings, overwrite=overwrite, console=out)
     report = f"{output / 'cases.csv'}, {output / 'report.html'}"
-    out.print(f"{result.done} done, {result.failed} failed; {report}")
+    kept = sum(row["action"] == "kept" for row in result.rows)
+    counts = [f"{result.done - kept} done", *([f"{kept} kept"] if kept else []), f"{result.failed} failed"]
+    out.print(f"{', '.join(counts)}; {report}")
     _exit(result.done, result.failed)
 
 
@@ -381,6 +393,8 @@ def _print_evaluation(result: "Evaluation", folder: Path) -> None:
         counts = ", ".join(f"{count} {LEFT_OUT[part]}" for part, count in left_out.items())
         out.print(f"left out     {count_of(sum(left_out.values()), 'case')}: {counts}")
     out.print(f"evaluation   {folder / 'report.html'}")
+    if result.run_id is not None:
+        out.print(f"MLflow run   {result.run_id}")
     if result.failed:
         out.print(f"failed       {count_of(result.failed, 'case')}, named in the report")
 

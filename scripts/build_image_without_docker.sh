@@ -92,6 +92,7 @@ content = {
     "reached": demo["user"] != 0 and demo["network_interfaces"] == ["lo"] and demo["mean_dice"] >= 0.9,
 }
 record.write_text(json.dumps(content, indent=2) + "\n")
-print(f"{'reached' if content['reached'] else 'NOT reached'}; {record}")
+wanted = "a demo by another user than root, without a network, of mean Dice 0.9 or more"
+print(f"{'reached' if content['reached'] else f'NOT reached ({wanted})'}; {record}")
 sys.exit(0 if content["reached"] else 1)
 EOF

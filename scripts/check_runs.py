@@ -92,7 +92,12 @@ def medseg(folder: Path, *arguments: str, uri: str | None = None) -> subprocess.
     environment |= {"MLFLOW_TRACKING_URI": uri} if uri is not None else {}
     command = [sys.executable, "-m", "pipeline", *arguments]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 
@@ -361,6 +366,7 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, default=RECORDS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so would the runs
     held, commit = True, code_commit()
     data = Path(arguments.data).resolve() if arguments.data is not None else None
     for name in arguments.checks or CHECKS:

@@ -61,6 +61,13 @@ class Planted:
     faults: set[tuple[str, str]]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory of the test's own: what commands leave there, such as MLflow's database, is not a user's."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture
 def planted(real_data: RealData, tmp_path: Path) -> Planted:
     """Two cases of the hippocampus; a foreign mask, an image without a mask and a mask without an image among them."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline import cli
+from pipeline import __version__, cli
 from pipeline.errors import UserError
 
 WriteModel = Callable[..., Path]
@@ -194,7 +194,7 @@ if __name__ == "__main__":
 def test_under_nohup_the_end_of_a_session_ends_no_command(code: Code) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        code("--version")
+        assert code("--version") == (0, f"medseg {__version__}\n")
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)

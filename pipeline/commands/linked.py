@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def evaluate_tracked(
         held.enter_context(_kept_in(output, run))
         own = root if result.is_own and model.manifest.provenance.names_cases else None
         _record_evaluation(run, output, own)
-    return result
+    return replace(result, run_id=run.run_id)
 
 
 def predict_tracked(
@@ -88,7 +89,7 @@ def _linked_run(command: str, manifest: Manifest, settings: InferenceConfig) -> 
     with track(TrackingConfig(), f"{command} {manifest.name}", parent_id=training, tells_errors=False) as run:
         run.set_tags(describe_code_and_machine(command, code_commit()))
         run.set_tags({TRAINING_RUN: training or "unknown", "weights_sha256": manifest.weights_sha256})
-        run.log_settings({"model": manifest.name, "inference": settings.model_dump(mode="json")})
+        run.log_settings({"model_name": manifest.name, "inference": settings.model_dump(mode="json")})
         yield run
 
 

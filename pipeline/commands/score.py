@@ -22,11 +22,13 @@ class Evaluation:
         summary: the content of metrics.json.
         failed: how many cases failed.
         is_own: whether every case of the data set is one that the model's training knew, so that their names are too.
+        run_id: of the evaluation in MLflow; None where it is not recorded, or no server has heard of it yet.
     """
 
     summary: dict[str, Any]
     failed: int
     is_own: bool = False
+    run_id: str | None = None
 
 
 def score(

@@ -2,8 +2,8 @@
 
 import datetime
 import logging
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,8 @@ def train(config: Config, output: Path | None, console: Console) -> TrainedRun:
             held.enter_context(run_folder.locked(folder.place))
             run_folder.begin(folder, config)
             run.keep_in(folder.place)
-        return _carry_out(Job(config, folder, run, clock, console, commit))
+        with _saying_how_to_go_on(folder, console):
+            return _carry_out(Job(config, folder, run, clock, console, commit))
 
 
 def resume(root: Path, console: Console) -> TrainedRun:
@@ -170,7 +171,18 @@ def resume(root: Path, console: Console) -> TrainedRun:
         tells = may_log_case_names(config)
         with track(config.tracking, config.name, continues=identity, place=folder.place, tells_errors=tells) as run:
             run_folder.remove_partial(folder)
-            return _carry_out(Job(config, folder, run, clock, console, commit))
+            with _saying_how_to_go_on(folder, console):
+                return _carry_out(Job(config, folder, run, clock, console, commit))
+
+
+@contextmanager
+def _saying_how_to_go_on(folder: RunFolder, console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = f"interrupted; `medseg train --resume {folder.root}` goes on"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        raise
 
 
 def _finished(folder: RunFolder, config: Config) -> TrainedRun:
@@ -443,7 +455,7 @@ def _provenance(job: Job, data: Data, counters: Counters) -> Provenance:
         code_version=__version__,
         commit=job.commit,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        run_id=job.run.run_id,
+        run_id=job.run.identity.any_id,
         names_cases=may_log_case_names(job.config),
         dataset=dataset.name,
         dataset_labels=dataset.own_labels,

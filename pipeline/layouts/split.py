@@ -129,7 +129,11 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _draw_fractions(patients: list[str], config: SplitConfig) -> tuple[set[str], set[str]]:
     """Each share rounded, but at least one patient where it is above 0, and one left to train on."""
     needed = 1 + (config.validation > 0) + (config.test > 0)
-    _check_enough(patients, needed, "Add cases, or set data.split.validation or data.split.test to 0.")
+    _check_enough(
+        patients,
+        needed,
+        "Add cases, correct data.patient_pattern, or set data.split.validation or data.split.test to 0.",
+    )
     reserved = 1 + (config.test > 0)
     validation = min(_share(config.validation, len(patients)), len(patients) - reserved)
     test = min(_share(config.test, len(patients)), len(patients) - 1 - validation)

@@ -38,7 +38,7 @@ def fetch_model(uri: str, folder: Path) -> Path:
         ModelError: MLflow does not know it.
     """
     with _asking("a model that MLflow knows", uri) as client:
-        source = _registered_source(client, uri) if uri.startswith(REGISTERED) else uri
+        source = _registered_source(client, uri) if uri.startswith(REGISTERED) else _of_run(client, uri)
         return Path(download_artifacts(source, dst_path=str(folder), tracking_uri=client.tracking_uri))
 
 
@@ -48,8 +48,8 @@ def fetch_files(uri: str, names: Iterable[str], folder: Path) -> None:
     Raises:
         ModelError: MLflow does not know the run, or has not all of the files.
     """
-    run_id = uri.removeprefix(RUNS).strip("/")
     with _asking("an evaluation that MLflow knows by runs:/ID", uri) as client:
+        run_id = _of_run(client, uri).removeprefix(RUNS).strip("/")
         has = {item.path for item in client.list_artifacts(run_id)}
         for name in names:
             if name not in has:
@@ -69,6 +69,13 @@ def _asking(expected: str, uri: str) -> Iterator[MlflowClient]:
     except (MlflowException, OSError) as error:
         reason = without_logins(next(iter(str(error).splitlines()), type(error).__name__))
         raise ModelError(expected, f"{uri}: {reason}", remedy) from error
+
+
+def _of_run(client: MlflowClient, uri: str) -> str:
+    """``runs:/ID/...`` with MLflow's id, where it was given the run's own, which training prints without a server."""
+    given, slash, rest = uri.removeprefix(RUNS).partition("/")
+    run = store.find_by_own_id(client, given)
+    return uri if run is None else f"{RUNS}{run.info.run_id}{slash}{rest}"
 
 
 def _registered_source(client: MlflowClient, uri: str) -> str:

@@ -35,8 +35,8 @@ from pipeline.tracking.system import MARKER, SystemSampler
 
 KILLED_WAIT_SECONDS = 8.0
 """How long an interrupted run goes on sending; whoever stops a container waits ten seconds before the harder way."""
-FAILED_START_WAIT_SECONDS = 5.0
-"""How long a run that could not begin waits for a server, once for its id and once for its end."""
+UNKNOWN_WAIT_SECONDS = 1.0
+"""How long the end of a run is waited for that is kept nowhere, and that no server heard of during the first wait."""
 log = logging.getLogger(__name__)
 
 
@@ -137,9 +137,16 @@ class TrackedRun:
         if error is not None:
             self._tell(error)
         self._add(Status(status=status, time_ms=now_ms()), volatile=True)
-        seconds = self.config.wait_seconds if status != "KILLED" else min(KILLED_WAIT_SECONDS, self.config.wait_seconds)
-        if self.send_rest(seconds) > 0:
+        if self.send_rest(self._patience(status)) > 0:
             self._say_what_is_left()
+
+    def _patience(self, status: RunStatus) -> float:
+        limits = [self.config.wait_seconds]
+        if status == "KILLED":
+            limits.append(KILLED_WAIT_SECONDS)
+        if self.run_id is None and self._place is None:
+            limits.append(UNKNOWN_WAIT_SECONDS)
+        return min(limits)
 
     def _tell(self, error: BaseException) -> None:
         """The reason, where MLflow's pages show it first: an error's text can name cases, if those may be named."""
@@ -264,10 +271,10 @@ def has_finished(place: Place) -> bool:
 def record_failed_start(name: str, error: Exception) -> None:
     """Record a run that ended before it began, such as one whose configuration cannot be used.
 
-    Whatever MLflow says to it, the error counts, and is not kept waiting for a server that does not answer.
+    Whatever MLflow says to it, the error counts.
     """
     try:
-        with suppress(type(error)), track(TrackingConfig(wait_seconds=FAILED_START_WAIT_SECONDS), name):
+        with suppress(type(error)), track(TrackingConfig(), name):
             raise error
     except Exception as other:
         log.warning("MLflow has not been told of this run: %s", reason_of(other))

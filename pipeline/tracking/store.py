@@ -109,8 +109,17 @@ def _find(client: MlflowClient, run_id: str | None) -> Run | None:
     except MlflowException as error:
         if error.error_code not in NO_SUCH_RUN:
             raise
-        return None
+        return find_by_own_id(client, run_id)
     return run if run.info.lifecycle_stage == "active" else None
+
+
+def find_by_own_id(client: MlflowClient, own_id: str) -> Run | None:
+    """The run that was begun under an id of its own, because no server answered then; None where there is none."""
+    if not own_id.isalnum():
+        return None
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.`{OWN_ID}` = '{own_id}'", max_results=1)
+    return found[0] if found else None
 
 
 def _claim(client: MlflowClient, run_id: str, own_id: str) -> bool:

@@ -114,7 +114,7 @@ def test_each_patient_is_validated_on_in_exactly_one_fold(counts: list[int], fol
         (
             2,
             {},
-            "3 patients or more to divide; found 2. Add cases, or set data.split.validation or data.split.test to 0",
+            "3 patients or more to divide; found 2. Add cases, correct data.patient_pattern, or set",
         ),
         (1, {"test": 0}, "2 patients or more to divide; found 1"),
         (0, {"test": 0, "validation": 0}, "1 patient or more to divide; found 0"),

@@ -65,7 +65,7 @@ def test_an_evaluation_shows_its_counts_and_the_mean_dice() -> None:
         ("Mean Dice", "0.812"),
         ("Cases scored", "3"),
         ("Cases failed", "0"),
-        ("Training cases left out", "17"),
+        ("Cases left out", "17"),
     ]
 
 

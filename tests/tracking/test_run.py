@@ -22,7 +22,7 @@ from pipeline.tracking.identity import Identity, Place, Wanted, read_identity
 from pipeline.tracking.models import fetch_model
 from pipeline.tracking.outbox import SENT
 from pipeline.tracking.records import Metrics, Params
-from pipeline.tracking.run import TrackedRun, now_ms, record_failed_start, track
+from pipeline.tracking.run import UNKNOWN_WAIT_SECONDS, TrackedRun, now_ms, record_failed_start, track
 from pipeline.tracking.system import MARKER
 
 HERE = TrackingConfig()
@@ -251,6 +251,25 @@ def test_a_run_that_a_server_never_heard_of_gets_the_experiment_that_it_was_begu
     assert client().get_experiment(client().get_run(run_id).info.experiment_id).name == "liver"
 
 
+def test_a_run_is_found_by_the_id_that_it_had_before_a_server_knew_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away(monkeypatch)
+    with track(TrackingConfig(wait_seconds=0.2), "training") as run:
+        run.keep_in(Place.of_training(tmp_path / "run"))
+        (tmp_path / "run" / "model").mkdir()
+        (tmp_path / "run" / "model" / "model.json").write_text("{}")
+        run.log_file(tmp_path / "run" / "model", "model")
+    away.gone = False
+    assert sync(tmp_path / "run", 20.0) == 0
+    own_id, run_id = run.identity.own_id, read_identity(tmp_path / "run" / "run.json").run_id
+    assert (fetch_model(f"runs:/{own_id}/model", tmp_path) / "model.json").read_text() == "{}"
+    with track(HERE, "evaluation", parent_id=own_id) as evaluation:
+        pass
+    assert evaluation.run_id is not None
+    assert client().get_run(evaluation.run_id).data.tags["mlflow.parentRunId"] == run_id
+
+
 def test_files_that_have_nowhere_to_go_hold_up_nothing_else_and_are_sent_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -387,6 +406,15 @@ def test_a_start_that_failed_is_a_failed_run_that_says_why() -> None:
     (run,) = client().search_runs(["1"])
     assert (run.info.status, run.info.run_name) == ("FAILED", "mine")
     assert run.data.tags["error"] == "Expected a key; found none. Add it."
+
+
+def test_a_start_that_failed_waits_for_an_absent_server_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Away(monkeypatch)
+    waited: list[float] = []
+    monkeypatch.setattr(sender.Sender, "join", lambda _, seconds: waited.append(seconds))
+    monkeypatch.setattr(sender.Sender, "wait_for_run", lambda _, seconds: waited.append(seconds))
+    record_failed_start("mine", ConfigError("a key", "none", "Add it."))
+    assert waited == [TrackingConfig().wait_seconds, UNKNOWN_WAIT_SECONDS]
 
 
 def test_a_login_is_not_written_down_with_the_address_of_a_server(tmp_path: Path) -> None:
