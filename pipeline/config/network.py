@@ -41,6 +41,9 @@ class NetworkConfig(Section):
     """Non-linearity after each normalisation."""
     skips: tuple[bool, ...] | None = None
     """Whether each decoder stage, finest first, receives the encoder's features; by default all do."""
+    attention: bool = False
+    """Whether each skip connection is weighted voxel by voxel, as the coarser decoder stage asks for it (attention
+    gates)."""
     deep_supervision: int = Field(2, ge=0)
     """How many coarser decoder stages have a loss of their own, weighted 1/2, 1/4, ..."""
     init_from: ModelReference | None = None
@@ -57,6 +60,8 @@ class NetworkConfig(Section):
         problems = [*self._length_problems(), *self._axis_problems(), *self._width_problems()]
         if self.stages < 2:
             problems.append(f"features needs two stages or more, found {self.stages}")
+        if self.attention and not any(self.stage_skips()):
+            problems.append("attention needs a skip connection or more to weigh, found skips all false")
         if self.deep_supervision > self.stages - 2:
             problems.append(
                 f"deep_supervision can be at most stages - 2 = {self.stages - 2}, found {self.deep_supervision}"

@@ -8,6 +8,7 @@
 
 Stages are counted from the finest, in the encoder and in the decoder. A first stage that steps itself makes the whole
 network work at a coarser resolution, several times faster; heads.0 then comes back up to the input's.
+A stage is made of blocks of one kind (`blocks`), and an attention gate may weigh what a skip brings (`attention`).
 """
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.config.blocks import Place
 from pipeline.config.network import NetworkConfig
+from pipeline.networks.attention import AttentionGate
 from pipeline.networks.blocks import LAYERS, BlockStyle, Upsample, initialise, make_block
 from pipeline.sizes import Size
 
@@ -33,25 +35,32 @@ class EncoderStage(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Come up from the coarser stage, join the encoder's features, and go on in blocks.
+    """Come up from the coarser stage, join the encoder's features, which a gate may weigh, and go on in blocks.
 
     Args:
         up: from the coarser stage.
         places: of the blocks.
         style: of the blocks.
         skip: whether the encoder's features are joined.
+        gate: weighs them before they are, or None.
     """
 
-    def __init__(self, up: Upsample, places: list[Place], style: BlockStyle, *, skip: bool) -> None:
+    def __init__(
+        self, up: Upsample, places: list[Place], style: BlockStyle, *, skip: bool, gate: AttentionGate | None
+    ) -> None:
         super().__init__()
         self.up = up
         self.skip = skip
+        self.gate = gate
         self.blocks = nn.Sequential(*(make_block(place, style) for place in places))
 
     def forward(self, coarser: Tensor, encoded: Tensor) -> Tensor:
         """Features at the resolution of ``encoded``, which is the encoder's output there."""
         x = self.up(coarser)
-        return self.blocks(torch.cat([x, encoded], 1) if self.skip else x)
+        if not self.skip:
+            return self.blocks(x)
+        passed = encoded if self.gate is None else self.gate(encoded, coarser)
+        return self.blocks(torch.cat([x, passed], 1))
 
 
 class UNet(nn.Module):
@@ -121,10 +130,17 @@ def _make_up(config: NetworkConfig, channels_in: int, channels_out: int, *, stri
     return Upsample(channels_in, channels_out, stride, transposed=transposed, dimensions=config.dimensions)
 
 
+def _make_gate(config: NetworkConfig, stage: int) -> AttentionGate | None:
+    if not (config.attention and config.stage_skips()[stage]):
+        return None
+    fine, coarse = config.features[stage], config.features[stage + 1]
+    return AttentionGate(fine, coarse, config.stage_strides()[stage + 1], dimensions=config.dimensions)
+
+
 def _make_decoder(config: NetworkConfig) -> nn.ModuleList:
     stages = nn.ModuleList()
     for stage, (places, skip) in enumerate(zip(config.decoder_places(), config.stage_skips(), strict=True)):
         fine, coarse = config.features[stage], config.features[stage + 1]
         up = _make_up(config, coarse, fine, stride=config.stage_strides()[stage + 1])
-        stages.append(DecoderStage(up, places, _style(config), skip=skip))
+        stages.append(DecoderStage(up, places, _style(config), skip=skip, gate=_make_gate(config, stage)))
     return stages

@@ -220,6 +220,7 @@ def test_only_axes_of_the_network_can_be_mirrored(small: Path) -> None:
             r"network: features\[1\] must be 8 or more, so that every layer of its inception blocks has a channel, "
             r"found 7\n",
         ),
+        (["network.attention=true", "network.skips=[false, false]"], r"attention needs a skip connection or more"),
         (["network.kernels=[[3,3,3]]"], r"kernels needs 3 entries for 3 stages, found 1"),
         (["network.kernels=[[2,3,3],[3,3,3],[3,3,3]]"], r"kernels must be odd"),
         (["network.strides=[[1,1],[2,2,2],[2,2,2]]"], r"strides\[0\] needs 3 entries, one an axis, found 2"),

@@ -120,9 +120,21 @@ def test_an_inception_block_is_listed_with_its_pooling() -> None:
     ]
 
 
+def test_an_attention_gate_is_listed_between_the_way_up_and_the_blocks() -> None:
+    rows = summarise(attention=True).layers
+    assert [(row.name, row.shape, row.parameters) for row in rows if row.name.startswith("decoder.0")][:5] == [
+        ("decoder.0.up.conv", (2, 8, 8), 3 * 2 * 4 + 2),
+        ("decoder.0.gate.of_skip", (1, 4, 4), 2 * 4),
+        ("decoder.0.gate.of_gating", (1, 4, 4), 3 + 1),
+        ("decoder.0.gate.activation", (1, 4, 4), 0),
+        ("decoder.0.gate.psi", (1, 4, 4), 1 + 1),
+    ]
+
+
+@pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize("block", list(BLOCKS))
-def test_rows_are_layers_that_together_hold_every_parameter(block: str) -> None:
-    summary = summarise(block=block, features=(8, 16))
+def test_rows_are_layers_that_together_hold_every_parameter(block: str, attention: bool) -> None:
+    summary = summarise(block=block, features=(8, 16), attention=attention)
     assert summary.parameters == sum(row.parameters for row in summary.layers)
     assert {row.kind for row in summary.layers} <= {
         "Conv2d",
@@ -130,6 +142,7 @@ def test_rows_are_layers_that_together_hold_every_parameter(block: str) -> None:
         "InstanceNorm",
         "LeakyReLU",
         "MaxPool2d",
+        "ReLU",
     }
 
 

@@ -93,6 +93,25 @@ CONFIGS = {
         ),
         (16, 12, 12),
     ),
+    "attention": (PLAIN.model_copy(update={"attention": True}), (8, 12, 16)),
+    "attention, one skip, residual, per axis, 2D": (
+        NetworkConfig(
+            dimensions=2,
+            block="residual",
+            features=(4, 6, 8),
+            strides=((2, 1), (2, 1), (3, 2)),
+            skips=(True, False),
+            attention=True,
+            deep_supervision=1,
+        ),
+        (24, 8),
+    ),
+    "attention, inception, interpolated": (
+        NetworkConfig(
+            block="inception", features=(8, 8, 16), upsampling="interpolated", attention=True, deep_supervision=1
+        ),
+        (12, 12, 16),
+    ),
     "no norm, gelu": (PLAIN.model_copy(update={"norm": "none", "activation": "gelu"}), (8, 8, 8)),
 }
 every_config = pytest.mark.parametrize(("config", "patch"), list(CONFIGS.values()), ids=list(CONFIGS))
@@ -237,6 +256,23 @@ def test_the_plain_network_s_logits_are_those_of_the_models_that_were_saved() ->
     logits = UNet(NetworkConfig(), 1, 2)(torch.linspace(-1, 1, 16**3).reshape(1, 1, 16, 16, 16))
     ends = [each.flatten()[index].item() for each in logits for index in (0, -1)]
     assert ends == pytest.approx([0.357909, 0.972378, -0.252858, -0.286586, 0.459069, -0.492358], abs=1e-4)
+
+
+def test_a_gate_is_there_for_each_skip_and_for_nothing_else() -> None:
+    gates = {name for name, _ in make(CONFIGS["attention"][0]).named_modules() if name.endswith("gate")}
+    assert gates == {"decoder.0.gate", "decoder.1.gate"}
+    one = CONFIGS["attention, one skip, residual, per axis, 2D"][0]
+    assert {name for name, _ in make(one).named_modules() if name.endswith("gate")} == {"decoder.0.gate"}
+
+
+def test_a_gate_that_is_shut_leaves_nothing_of_the_skip() -> None:
+    config = CONFIGS["attention"][0]
+    network, x = make(config), torch.randn(1, 4, 8, 8, 8)
+    stage, coarser = network.decoder[0], torch.randn(1, 6, 4, 4, 4)
+    with torch.no_grad():
+        network.decoder.get_parameter("0.gate.psi.weight").zero_()
+        network.decoder.get_parameter("0.gate.psi.bias").fill_(-100)
+    torch.testing.assert_close(stage(coarser, x), stage(coarser, torch.zeros_like(x)))
 
 
 @pytest.mark.parametrize("block", ["plain", "residual", "inception"])
