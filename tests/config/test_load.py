@@ -228,7 +228,12 @@ def test_only_axes_of_the_network_can_be_mirrored(small: Path) -> None:
         (["data.split.fold=5"], r"fold must be below folds = 5, found 5"),
         (["data.labels={a: 1, b: 1}"], r"labels must be distinct whole values between 1 and 65535, found \[1, 1\]"),
         (["data.patient_pattern=(.)", "data.patient_table=t.csv"], r"both name the patient; keep one"),
-        (["training.loss={dice: 0, cross_entropy: 0}"], r"both 0; give one of them a weight"),
+        (
+            ["training.loss={dice: 0, cross_entropy: 0, others: {focal: 0}}"],
+            r"training\.loss: dice, cross_entropy and others are all 0; give one of them a weight",
+        ),
+        (["training.loss.others={dice: 1}"], r"training\.loss: dice has a key of its own; leave it out of others"),
+        (["training.loss.others={focal: -1}"], r"training\.loss\.others\.focal: Input should be greater than or equal"),
         (["network.dimensions=2"], r"network\.dimensions must be 3, found 2; only volumes can be read and trained on"),
         (["augmentation.scaling_range=[0,1.4]"], r"scaling_range\.0: Input should be greater than 0, found 0"),
         (["augmentation.scaling_range=[-0.7,1.4]"], r"scaling_range\.0: Input should be greater than 0, found -0\.7"),
