@@ -40,7 +40,7 @@ def test_a_precision_that_is_chosen_by_timing_costs_one_network(monkeypatch: pyt
 
 
 def test_a_loss_that_there_is_not_is_found_before_any_data_is_read() -> None:
-    with pytest.raises(ConfigError, match=r"cross_entropy, focal; found focl\. Correct training\.loss"):
+    with pytest.raises(ConfigError, match=r"losses among dice, .*; found focl\. Correct training\.loss"):
         machine.settle(training(loss={"others": {"focl": 1.0}}), NETWORK)
 
 
