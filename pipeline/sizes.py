@@ -37,6 +37,16 @@ def as_window(patch: Size) -> Size:
     return patch if len(patch) == VOLUME else (*patch, 1)
 
 
+def half(kernel: Size) -> Size:
+    """The padding with which an odd kernel keeps a size, and only a stride changes it.
+
+    Example:
+        >>> half((3, 1, 5))
+        (1, 0, 2)
+    """
+    return tuple(k // 2 for k in kernel)
+
+
 def output_size(size: int, *, kernel: int, stride: int, padding: int) -> int:
     """How many voxels leave a window, (m - k + 2p)/s + 1, rounded down as convolutions do.
 

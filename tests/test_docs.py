@@ -19,7 +19,7 @@ from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ("DESIGN", "configuration", "datasets", "evaluating", "predicting", "tracking")
+GUIDES = ("DESIGN", "configuration", "datasets", "evaluating", "extending", "predicting", "tracking")
 PAGES = ["README.md", *(f"docs/{name}.md" for name in GUIDES)]
 CONFIGURATION = runpy.run_path(str(ROOT / "scripts" / "write_configuration_docs.py"))
 KEYS = {setting.key for group in CONFIGURATION["groups"]() for setting in group.settings}
@@ -33,9 +33,9 @@ def read(page: str) -> str:
 
 def commands(text: str) -> Iterator[list[str]]:
     """The words of each command, in blocks of code and between backticks."""
-    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.splitlines()]
-    outside = re.sub(r"```\n.*?```", "", text, flags=re.DOTALL)
+    outside = re.sub(r"```\w*\n.*?```", "", text, flags=re.DOTALL)
     for line in [*lines, *re.findall(r"`([^`\n]+)`", outside)]:
         if line.split(" ")[0] in PROGRAMS:
             yield shlex.split(line)

@@ -1,10 +1,11 @@
 import pytest
 import torch
-from monai.losses import DeepSupervisionLoss, DiceCELoss
+from monai.losses import DeepSupervisionLoss, DiceCELoss, FocalLoss
 from torch import Tensor
 
 from pipeline.config.training import LossConfig
-from pipeline.losses import SegmentationLoss
+from pipeline.errors import ConfigError
+from pipeline.losses import LOSSES, SegmentationLoss, Target
 from pipeline.preprocessing.labels import IGNORED
 
 SMOOTH = 1e-5
@@ -48,6 +49,31 @@ def test_either_part_can_be_left_out() -> None:
     only_dice, only_entropy = LossConfig(cross_entropy=0), LossConfig(dice=0)
     torch.testing.assert_close(SegmentationLoss(only_dice)([logits], labels), dice_loss(logits, labels, batch=False))
     torch.testing.assert_close(SegmentationLoss(only_entropy)([logits], labels), cross_entropy(logits, labels))
+
+
+def test_the_focal_loss_worked_by_hand() -> None:
+    # p = 0.8 and 0.5 of the right class: (0.2^2 x -log 0.8 + 0.5^2 x -log 0.5) / 2 = (0.0089257 + 0.1732868) / 2
+    logits = torch.tensor([[[[0.8, 0.5]], [[0.2, 0.5]]]]).log()
+    loss = SegmentationLoss(LossConfig(dice=0, cross_entropy=0, others={"focal": 1.0}))
+    assert float(loss([logits], torch.zeros(1, 1, 1, 2))) == pytest.approx(0.0911062, abs=1e-6)
+
+
+def test_the_focal_loss_is_monai_s_summed_over_the_classes() -> None:
+    logits, labels = example(4)
+    reference = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=2.0)(logits, labels)  # a mean over the classes too
+    torch.testing.assert_close(LOSSES["focal"](logits, Target(labels), LossConfig()), 4 * reference)
+
+
+def test_a_further_loss_is_added_with_its_weight() -> None:
+    logits, labels = example()
+    config = LossConfig(dice=0.5, cross_entropy=0, others={"focal": 2.0})
+    expected = 0.5 * dice_loss(logits, labels, batch=False) + 2 * LOSSES["focal"](logits, Target(labels), config)
+    torch.testing.assert_close(SegmentationLoss(config)([logits], labels), expected)
+
+
+def test_a_loss_that_there_is_not_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"losses among dice, .*; found focl, hinge\. Correct training\.loss"):
+        SegmentationLoss(LossConfig(others={"hinge": 1.0, "focal": 1.0, "focl": 0.0}))
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 7])

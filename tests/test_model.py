@@ -1,5 +1,6 @@
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -152,6 +153,27 @@ def test_a_network_starts_from_the_weights_that_agree(folder: Path, network: UNe
     after = other.state_dict()
     for name, tensor in network.state_dict().items():
         assert torch.equal(after[name], before[name] if name.startswith("heads") else tensor), name
+
+
+@pytest.mark.parametrize("changes", [{"block": "residual"}, {"block": "inception"}, {"attention": True}])
+def test_every_kind_of_network_is_read_as_it_was_saved(tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = NETWORK.model_copy(update={"features": (8, 16)} | changes)
+    saved = UNet(config, channels=1, classes=3).eval()
+    save_model(tmp_path, saved.state_dict(), MANIFEST.model_copy(update={"network": config}))
+    x = torch.randn(1, 1, 8, 8, 8)
+    torch.testing.assert_close(load_model(tmp_path).network(x), saved(x))
+
+
+def test_a_network_with_attention_starts_from_one_without_and_lacks_its_gates_alone(folder: Path) -> None:
+    other = UNet(NETWORK.model_copy(update={"attention": True}), channels=1, classes=3)
+    lacking = initial_weights(folder, file_sha256(folder / "weights.safetensors"), other)
+    assert lacking == [
+        "decoder.0.gate.of_gating.bias",
+        "decoder.0.gate.of_gating.weight",
+        "decoder.0.gate.of_skip.weight",
+        "decoder.0.gate.psi.bias",
+        "decoder.0.gate.psi.weight",
+    ]
 
 
 def test_a_network_without_anything_in_common_is_refused(folder: Path) -> None:

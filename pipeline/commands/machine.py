@@ -6,7 +6,7 @@ from pipeline.config.network import NetworkConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.errors import ConfigError
 from pipeline.inference.precision import Compute, Step, choose_device, choose_training_precision
-from pipeline.losses import SegmentationLoss
+from pipeline.losses import SegmentationLoss, check_names
 from pipeline.training.state import new_network
 
 
@@ -14,8 +14,10 @@ def settle(training: TrainingConfig, network: NetworkConfig) -> TrainingConfig:
     """Fill in what depends on the machine, so that a resumed run uses the same.
 
     Raises:
-        ConfigError: a GPU was asked for and there is none, or a number format that the device does not have.
+        ConfigError: a GPU was asked for and there is none, or a number format that the device does not have, or a loss
+            that there is not.
     """
+    check_names(training.loss)
     device = choose_device(training.device)
     threads = training.threads or torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -5,27 +5,34 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.base import ModelReference, Section, refuse
+from pipeline.config.blocks import BlockKind, Place, block_window, narrowest, stage_places
 from pipeline.sizes import Size, Window
 
 
 class NetworkConfig(Section):
-    """A U-Net: stages of small convolutions going down, and the same stages coming up again over skip connections."""
+    """A U-Net: stages of blocks going down, and the same stages coming up again over skip connections."""
 
     dimensions: Literal[2, 3] = 3
     """2 for images, 3 for volumes."""
     features: tuple[int, ...] = (32, 64, 128, 256)
     """Channels of each stage, finest first; as many stages as numbers."""
+    block: BlockKind = "plain"
+    """What every stage is made of. plain: one convolution. residual: two convolutions beside a shortcut. inception:
+    convolutions of 1 voxel, of the stage's kernel and of 2 voxels more, and a max pooling, beside each other; they get
+    2, 4, 1 and 1 eighths of the stage's channels, which must be 8 or more. A kernel of 1 along an axis is 1 in all."""
     kernels: tuple[tuple[int, ...], ...] | None = None
-    """Kernel of each stage per axis, odd; by default 3 everywhere."""
+    """Kernel of each stage per axis, odd; by default 3 everywhere. Where nothing steps, or max pooling does, one plain
+    convolution of 7 reaches as far as three of 3."""
     strides: tuple[tuple[int, ...], ...] | None = None
     """Step into each stage per axis; by default 1 for the first stage and 2 for the others. A first stage that steps
     makes the network several times faster; its output is brought back up to the patch's resolution."""
     encoder_convolutions: tuple[int, ...] | None = None
-    """Convolutions of each encoder stage; by default 2."""
+    """Convolutions of each encoder stage, or as many blocks of another kind; by default 2."""
     decoder_convolutions: tuple[int, ...] | None = None
-    """Convolutions of each decoder stage, finest first; one fewer than stages; by default 2."""
+    """Convolutions of each decoder stage, or as many blocks of another kind, finest first; one fewer than stages; by
+    default 2."""
     downsampling: Literal["strided", "max"] = "strided"
-    """A strided first convolution, or max pooling before it."""
+    """A first block that steps, or max pooling before it."""
     upsampling: Literal["transposed", "interpolated"] = "transposed"
     """A transposed convolution, or linear interpolation followed by a 1-voxel convolution."""
     norm: Literal["instance", "batch", "group", "none"] = "instance"
@@ -34,6 +41,9 @@ class NetworkConfig(Section):
     """Non-linearity after each normalisation."""
     skips: tuple[bool, ...] | None = None
     """Whether each decoder stage, finest first, receives the encoder's features; by default all do."""
+    attention: bool = False
+    """Whether each skip connection is weighted voxel by voxel, as the coarser decoder stage asks for it (attention
+    gates)."""
     deep_supervision: int = Field(2, ge=0)
     """How many coarser decoder stages have a loss of their own, weighted 1/2, 1/4, ..."""
     init_from: ModelReference | None = None
@@ -47,11 +57,11 @@ class NetworkConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = [*self._length_problems(), *self._axis_problems()]
+        problems = [*self._length_problems(), *self._axis_problems(), *self._width_problems()]
         if self.stages < 2:
             problems.append(f"features needs two stages or more, found {self.stages}")
-        if any(width < 1 for width in self.features):
-            problems.append(f"features must be positive, found {self.features}")
+        if self.attention and not any(self.stage_skips()):
+            problems.append("attention needs a skip connection or more to weigh, found skips all false")
         if self.deep_supervision > self.stages - 2:
             problems.append(
                 f"deep_supervision can be at most stages - 2 = {self.stages - 2}, found {self.deep_supervision}"
@@ -90,6 +100,17 @@ class NetworkConfig(Section):
             problems.append("every stage needs a convolution or more")
         return problems
 
+    def _width_problems(self) -> list[str]:
+        if any(width < 1 for width in self.features):
+            return [f"features must be positive, found {self.features}"]
+        least = narrowest(self.block)
+        return [
+            f"features[{stage}] must be {least} or more, so that every layer of its {self.block} blocks has a channel, "
+            f"found {width}"
+            for stage, width in enumerate(self.features)
+            if width < least
+        ]
+
     def stage_kernels(self) -> tuple[Size, ...]:
         """Kernel of each stage, defaults filled in."""
         return self.kernels or ((3,) * self.dimensions,) * self.stages
@@ -110,18 +131,35 @@ class NetworkConfig(Section):
         """Whether each decoder stage has its skip connection, defaults filled in."""
         return self.skips or (True,) * (self.stages - 1)
 
+    def stage_pools(self) -> tuple[Size | None, ...]:
+        """The max pooling before each encoder stage; None where nothing is pooled."""
+        pools = self.downsampling == "max"
+        return tuple(stride if pools and max(stride) > 1 else None for stride in self.stage_strides())
+
+    def encoder_places(self, channels: int) -> list[list[Place]]:
+        """Where the blocks of each encoder stage stand, for scans of so many channels."""
+        before = (channels, *self.features[:-1])
+        stages = zip(before, self.features, self.stage_encoder_convolutions(), strict=True)
+        widths = [[first, *[width] * count] for first, width, count in stages]
+        pooled = zip(self.stage_pools(), self.stage_strides(), strict=True)
+        steps = [stride if pool is None else (1,) * self.dimensions for pool, stride in pooled]
+        return [stage_places(*stage) for stage in zip(widths, self.stage_kernels(), steps, strict=True)]
+
+    def decoder_places(self) -> list[list[Place]]:
+        """Where the blocks of each decoder stage stand, finest first; a skip doubles what the first takes in."""
+        ones = (1,) * self.dimensions
+        stages = zip(self.features[:-1], self.stage_decoder_convolutions(), self.stage_skips(), strict=True)
+        widths = [[2 * width if skip else width, *[width] * count] for width, count, skip in stages]
+        kernels = self.stage_kernels()[:-1]
+        return [stage_places(channels, kernel, ones) for channels, kernel in zip(widths, kernels, strict=True)]
+
     def encoder_windows(self) -> list[Window]:
         """The encoder's layers as far as sizes are concerned, in the order in which data passes them."""
         windows = []
-        for stage, (kernel, stride, count) in enumerate(
-            zip(self.stage_kernels(), self.stage_strides(), self.stage_encoder_convolutions(), strict=True)
-        ):
-            one = (1,) * self.dimensions
-            half = tuple(k // 2 for k in kernel)
-            pooled = self.downsampling == "max" and stride != one
-            if pooled:
-                windows.append(Window(f"encoder.{stage}.pool", stride, stride, (0,) * self.dimensions))
-            for index in range(count):
-                step = stride if index == 0 and not pooled else one
-                windows.append(Window(f"encoder.{stage}.blocks.{index}", kernel, step, half))
+        for stage, (pool, places) in enumerate(zip(self.stage_pools(), self.encoder_places(1), strict=True)):
+            if pool is not None:
+                windows.append(Window(f"encoder.{stage}.pool", pool, pool, (0,) * self.dimensions))
+            windows += [
+                block_window(f"encoder.{stage}.blocks.{index}", self.block, place) for index, place in enumerate(places)
+            ]
         return windows

@@ -4,24 +4,34 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Positive, Section, Seed, Share
+from pipeline.config.base import NotNegative, Positive, Section, Seed, Share
 
 
 class LossConfig(Section):
-    """A weighted sum of soft Dice and cross-entropy."""
+    """A weighted sum of losses; those of weight 0 are left out."""
 
     dice: float = Field(1.0, ge=0)
     """Weight of the soft Dice loss, over the structures without the background."""
     cross_entropy: float = Field(1.0, ge=0)
     """Weight of the cross-entropy."""
+    others: dict[str, NotNegative] = Field(default={})
+    """Weights of further losses by their names in `pipeline/losses.py`, e.g. {focal: 0.5}."""
     batch_dice: bool = False
     """Take Dice over the whole batch as if it were one image; steadier where structures are often missing."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.dice + self.cross_entropy == 0:
-            raise ValueError("dice and cross_entropy are both 0; give one of them a weight")
+        doubled = sorted(self.others.keys() & {"dice", "cross_entropy"})
+        if doubled:
+            raise ValueError(f"{', '.join(doubled)} has a key of its own; leave it out of others")
+        if not any(self.weights.values()):
+            raise ValueError("dice, cross_entropy and others are all 0; give one of them a weight")
         return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss by its name."""
+        return {"dice": self.dice, "cross_entropy": self.cross_entropy} | self.others
 
 
 class OptimiserConfig(Section):

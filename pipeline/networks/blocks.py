@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline import sizes
+from pipeline.config.blocks import BLOCKS, Conv, Layer, Place, Pool
 from pipeline.sizes import Size
 
 
@@ -86,19 +88,73 @@ class BlockStyle:
     """What all blocks of a network share."""
 
     dimensions: int
+    kind: str
     norm: str
     activation: str
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, normalisation, activation; padded so that only the stride changes the size."""
+    """Convolution, normalisation, and activation unless the layer goes without; only the stride changes the size."""
 
-    def __init__(self, channels_in: int, channels_out: int, *, kernel: Size, stride: Size, style: BlockStyle) -> None:
-        padding = tuple(k // 2 for k in kernel)
+    def __init__(self, channels: int, layer: Conv, style: BlockStyle) -> None:
         conv = LAYERS[style.dimensions].conv(
-            channels_in, channels_out, kernel, stride, padding, bias=style.norm == "none"
+            channels, layer.channels, layer.kernel, layer.stride, sizes.half(layer.kernel), bias=style.norm == "none"
         )
-        super().__init__(conv, make_norm(style.norm, channels_out, style.dimensions), make_activation(style.activation))
+        norm = make_norm(style.norm, layer.channels, style.dimensions)
+        super().__init__(conv, norm, *([make_activation(style.activation)] if layer.activated else []))
+
+
+class Concatenated(nn.Module):
+    """Branches beside each other, their channels put behind each other."""
+
+    def __init__(self, branches: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each branch sees ``x`` (B, C, ...)."""
+        return torch.cat([branch(x) for branch in self.branches.values()], 1)
+
+
+class Added(nn.Module):
+    """Branches beside each other, summed up and activated."""
+
+    def __init__(self, branches: dict[str, nn.Module], activation: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict(branches)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each branch sees ``x`` (B, C, ...)."""
+        first, *others = (branch(x) for branch in self.branches.values())
+        return self.activation(sum(others, start=first))
+
+
+def make_block(place: Place, style: BlockStyle) -> nn.Module:
+    """The layers of a block, as `pipeline.config.blocks` describes its kind; a single branch is the block itself."""
+    block = BLOCKS[style.kind](place)
+    branches = {name: make_branch(place.channels_in, layers, style) for name, layers in block.branches.items()}
+    if block.joined == "added":
+        return Added(branches, make_activation(style.activation))
+    return Concatenated(branches) if len(branches) > 1 else next(iter(branches.values()))
+
+
+def make_branch(channels: int, layers: tuple[Layer, ...], style: BlockStyle) -> nn.Module:
+    """Layers behind each other; a single one is itself, and none is the identity."""
+    made: list[nn.Module] = []
+    for layer in layers:
+        made.append(make_layer(channels, layer, style))
+        channels = layer.channels if isinstance(layer, Conv) else channels
+    return nn.Sequential(*made) if len(made) > 1 else next(iter(made), nn.Identity())
+
+
+def make_layer(channels: int, layer: Layer, style: BlockStyle) -> nn.Module:
+    """A layer of a branch, for an input of so many channels."""
+    match layer:
+        case Conv():
+            return ConvBlock(channels, layer, style)
+        case Pool(kernel, stride):
+            return LAYERS[style.dimensions].max_pool(kernel, stride, sizes.half(kernel))
 
 
 class Upsample(nn.Module):

@@ -8,33 +8,26 @@
 
 Stages are counted from the finest, in the encoder and in the decoder. A first stage that steps itself makes the whole
 network work at a coarser resolution, several times faster; heads.0 then comes back up to the input's.
+A stage is made of blocks of one kind (`blocks`), and an attention gate may weigh what a skip brings (`attention`).
 """
-
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.blocks import Place
 from pipeline.config.network import NetworkConfig
-from pipeline.networks.blocks import LAYERS, BlockStyle, ConvBlock, Upsample, initialise
+from pipeline.networks.attention import AttentionGate
+from pipeline.networks.blocks import LAYERS, BlockStyle, Upsample, initialise, make_block
 from pipeline.sizes import Size
 
 
 class EncoderStage(nn.Module):
-    """An optional pooling and small convolutions, the first of which steps where nothing pools."""
+    """An optional pooling and blocks, the first of which steps where nothing pools."""
 
-    def __init__(self, channels: list[int], kernel: Size, stride: Size, *, pooled: bool, style: BlockStyle) -> None:
+    def __init__(self, places: list[Place], pool: Size | None, style: BlockStyle) -> None:
         super().__init__()
-        one = (1,) * style.dimensions
-        pooled = pooled and stride != one
-        self.pool = LAYERS[style.dimensions].max_pool(stride, stride) if pooled else nn.Identity()
-        steps = [one if pooled else stride] + [one] * (len(channels) - 2)
-        self.blocks = nn.Sequential(
-            *(
-                ConvBlock(a, b, kernel=kernel, stride=step, style=style)
-                for (a, b), step in zip(pairwise(channels), steps, strict=True)
-            )
-        )
+        self.pool = nn.Identity() if pool is None else LAYERS[style.dimensions].max_pool(pool, pool)
+        self.blocks = nn.Sequential(*(make_block(place, style) for place in places))
 
     def forward(self, x: Tensor) -> Tensor:
         """The stage's features, at its resolution."""
@@ -42,21 +35,32 @@ class EncoderStage(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Come up from the coarser stage, join the encoder's features, and convolve."""
+    """Come up from the coarser stage, join the encoder's features, which a gate may weigh, and go on in blocks.
 
-    def __init__(self, up: Upsample, channels: list[int], kernel: Size, *, skip: bool, style: BlockStyle) -> None:
+    Args:
+        up: from the coarser stage.
+        places: of the blocks.
+        style: of the blocks.
+        skip: whether the encoder's features are joined.
+        gate: weighs them before they are, or None.
+    """
+
+    def __init__(
+        self, up: Upsample, places: list[Place], style: BlockStyle, *, skip: bool, gate: AttentionGate | None
+    ) -> None:
         super().__init__()
         self.up = up
         self.skip = skip
-        one = (1,) * style.dimensions
-        self.blocks = nn.Sequential(
-            *(ConvBlock(a, b, kernel=kernel, stride=one, style=style) for a, b in pairwise(channels))
-        )
+        self.gate = gate
+        self.blocks = nn.Sequential(*(make_block(place, style) for place in places))
 
     def forward(self, coarser: Tensor, encoded: Tensor) -> Tensor:
         """Features at the resolution of ``encoded``, which is the encoder's output there."""
         x = self.up(coarser)
-        return self.blocks(torch.cat([x, encoded], 1) if self.skip else x)
+        if not self.skip:
+            return self.blocks(x)
+        passed = encoded if self.gate is None else self.gate(encoded, coarser)
+        return self.blocks(torch.cat([x, passed], 1))
 
 
 class UNet(nn.Module):
@@ -105,23 +109,12 @@ class UNet(nn.Module):
 
 
 def _style(config: NetworkConfig) -> BlockStyle:
-    return BlockStyle(config.dimensions, config.norm, config.activation)
+    return BlockStyle(config.dimensions, config.block, config.norm, config.activation)
 
 
 def _make_encoder(config: NetworkConfig, channels: int) -> nn.ModuleList:
-    stages = nn.ModuleList()
-    inputs = (channels, *config.features[:-1])
-    for before, after, kernel, stride, count in zip(
-        inputs,
-        config.features,
-        config.stage_kernels(),
-        config.stage_strides(),
-        config.stage_encoder_convolutions(),
-        strict=True,
-    ):
-        widths = [before] + [after] * count
-        stages.append(EncoderStage(widths, kernel, stride, pooled=config.downsampling == "max", style=_style(config)))
-    return stages
+    stages = zip(config.encoder_places(channels), config.stage_pools(), strict=True)
+    return nn.ModuleList(EncoderStage(places, pool, _style(config)) for places, pool in stages)
 
 
 def _make_head(config: NetworkConfig, stage: int, classes: int) -> nn.Module:
@@ -137,12 +130,17 @@ def _make_up(config: NetworkConfig, channels_in: int, channels_out: int, *, stri
     return Upsample(channels_in, channels_out, stride, transposed=transposed, dimensions=config.dimensions)
 
 
+def _make_gate(config: NetworkConfig, stage: int) -> AttentionGate | None:
+    if not (config.attention and config.stage_skips()[stage]):
+        return None
+    fine, coarse = config.features[stage], config.features[stage + 1]
+    return AttentionGate(fine, coarse, config.stage_strides()[stage + 1], dimensions=config.dimensions)
+
+
 def _make_decoder(config: NetworkConfig) -> nn.ModuleList:
     stages = nn.ModuleList()
-    counts, skips = config.stage_decoder_convolutions(), config.stage_skips()
-    for stage, (count, skip) in enumerate(zip(counts, skips, strict=True)):
+    for stage, (places, skip) in enumerate(zip(config.decoder_places(), config.stage_skips(), strict=True)):
         fine, coarse = config.features[stage], config.features[stage + 1]
         up = _make_up(config, coarse, fine, stride=config.stage_strides()[stage + 1])
-        widths = [2 * fine if skip else fine] + [fine] * count
-        stages.append(DecoderStage(up, widths, config.stage_kernels()[stage], skip=skip, style=_style(config)))
+        stages.append(DecoderStage(up, places, _style(config), skip=skip, gate=_make_gate(config, stage)))
     return stages

@@ -39,6 +39,11 @@ def test_a_precision_that_is_chosen_by_timing_costs_one_network(monkeypatch: pyt
     assert len(made) == 1
 
 
+def test_a_loss_that_there_is_not_is_found_before_any_data_is_read() -> None:
+    with pytest.raises(ConfigError, match=r"losses among dice, .*; found focl\. Correct training\.loss"):
+        machine.settle(training(loss={"others": {"focl": 1.0}}), NETWORK)
+
+
 def test_a_run_that_was_begun_on_a_gpu_does_not_go_on_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     machine.check_device(training())

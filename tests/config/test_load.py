@@ -214,6 +214,16 @@ def test_only_axes_of_the_network_can_be_mirrored(small: Path) -> None:
     ("overrides", "problem"),
     [
         (["network.deep_supervision=2"], r"deep_supervision can be at most stages - 2 = 1, found 2"),
+        (
+            ["network.block=dense"],
+            r"network\.block: must be one of plain, .*, found 'dense'\n",
+        ),
+        (
+            ["network.block=inception", "network.features=[8, 7, 16]"],
+            r"network: features\[1\] must be 8 or more, so that every layer of its inception blocks has a channel, "
+            r"found 7\n",
+        ),
+        (["network.attention=true", "network.skips=[false, false]"], r"attention needs a skip connection or more"),
         (["network.kernels=[[3,3,3]]"], r"kernels needs 3 entries for 3 stages, found 1"),
         (["network.kernels=[[2,3,3],[3,3,3],[3,3,3]]"], r"kernels must be odd"),
         (["network.strides=[[1,1],[2,2,2],[2,2,2]]"], r"strides\[0\] needs 3 entries, one an axis, found 2"),
@@ -221,11 +231,13 @@ def test_only_axes_of_the_network_can_be_mirrored(small: Path) -> None:
         (["data.split.fold=5"], r"fold must be below folds = 5, found 5"),
         (["data.labels={a: 1, b: 1}"], r"labels must be distinct whole values between 1 and 65535, found \[1, 1\]"),
         (["data.patient_pattern=(.)", "data.patient_table=t.csv"], r"both name the patient; keep one"),
-        (["training.loss={dice: 0, cross_entropy: 0}"], r"both 0; give one of them a weight"),
         (
-            ["network.dimensions=2"],
-            r"patch_size needs 2 entries, .*, found \(16, 16, 16\)",
+            ["training.loss={dice: 0, cross_entropy: 0, others: {focal: 0}}"],
+            r"training\.loss: dice, cross_entropy and others are all 0; give one of them a weight",
         ),
+        (["training.loss.others={dice: 1}"], r"training\.loss: dice has a key of its own; leave it out of others"),
+        (["training.loss.others={focal: -1}"], r"training\.loss\.others\.focal: Input should be greater than or equal"),
+        (["network.dimensions=2"], r"patch_size needs 2 entries, .*, found \(16, 16, 16\)"),
         (["augmentation.scaling_range=[0,1.4]"], r"scaling_range\.0: Input should be greater than 0, found 0"),
         (["augmentation.scaling_range=[-0.7,1.4]"], r"scaling_range\.0: Input should be greater than 0, found -0\.7"),
         (["augmentation.scaling_range=[1.4,0.7]"], r"scaling_range: .* lower to its higher end, found \[1\.4, 0\.7\]"),

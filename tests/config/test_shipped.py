@@ -12,13 +12,14 @@ from pipeline import sizes
 from pipeline.config.load import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+TABLES = {"data.labels", "data.mask.colours", "tracking.tags", "training.loss.others"}
 NAMES = ["acdc", "cells", "demo", "drive", "hippocampus", "isbi2012", "nuclei"]
 
 
 def keys(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Dotted keys of a YAML file; a table of tags or labels counts as one value."""
     for name, value in settings.items():
-        if isinstance(value, dict) and f"{prefix}{name}" not in {"data.labels", "data.mask.colours", "tracking.tags"}:
+        if isinstance(value, dict) and f"{prefix}{name}" not in TABLES:
             yield from keys(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"

@@ -7,6 +7,7 @@ head: 2 -> 2.
 import pytest
 import torch
 
+from pipeline.config.blocks import BLOCKS
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ConfigError
 from pipeline.networks.summary import Summary, summarise_unet
@@ -74,6 +75,97 @@ def test_summarising_leaves_the_random_numbers_alone() -> None:
     torch.testing.assert_close(torch.rand(3), expected)
 
 
-def test_a_patch_that_does_not_fit_is_refused() -> None:
+def summarise(**changes: object) -> Summary:
+    config = NetworkConfig.model_validate(TINY.model_dump() | changes)
+    return summarise_unet(config, channels=1, classes=2, patch_size=(8, 8), batch_size=2)
+
+
+def test_a_residual_block_is_listed_as_the_layers_of_its_branches() -> None:
+    rows = summarise(block="residual").layers
+    assert [(row.name, row.kind, row.shape) for row in rows if row.name.startswith("encoder.1")] == [
+        ("encoder.1.blocks.0.branches.main.0.0", "Conv2d", (3, 4, 4)),
+        ("encoder.1.blocks.0.branches.main.0.1", "InstanceNorm", (3, 4, 4)),
+        ("encoder.1.blocks.0.branches.main.0.2", "LeakyReLU", (3, 4, 4)),
+        ("encoder.1.blocks.0.branches.main.1.0", "Conv2d", (3, 4, 4)),
+        ("encoder.1.blocks.0.branches.main.1.1", "InstanceNorm", (3, 4, 4)),
+        ("encoder.1.blocks.0.branches.shortcut.0", "Conv2d", (3, 4, 4)),
+        ("encoder.1.blocks.0.branches.shortcut.1", "InstanceNorm", (3, 4, 4)),
+        ("encoder.1.blocks.0.activation", "LeakyReLU", (3, 4, 4)),
+    ]
+
+
+def test_a_shortcut_without_layers_is_no_row() -> None:
+    rows = summarise(block="residual", encoder_convolutions=(2, 1)).layers
+    assert [row.kind for row in rows if row.name.startswith("encoder.0.blocks.1")] == [
+        "Conv2d",
+        "InstanceNorm",
+        "LeakyReLU",
+        "Conv2d",
+        "InstanceNorm",
+        "LeakyReLU",
+    ]
+
+
+def test_an_inception_block_is_listed_with_its_pooling() -> None:
+    rows = summarise(block="inception", features=(8, 16)).layers
+    convolutions = [row for row in rows if row.name.startswith("encoder.1") and row.kind in ("Conv2d", "MaxPool2d")]
+    assert [(row.name.removeprefix("encoder.1.blocks.0.branches."), row.shape) for row in convolutions] == [
+        ("point.0", (4, 4, 4)),
+        ("middle.0.0", (6, 8, 8)),
+        ("middle.1.0", (8, 4, 4)),
+        ("wide.0.0", (1, 8, 8)),
+        ("wide.1.0", (2, 4, 4)),
+        ("pooled.0", (8, 4, 4)),
+        ("pooled.1.0", (2, 4, 4)),
+    ]
+
+
+def test_an_attention_gate_is_listed_between_the_way_up_and_the_blocks() -> None:
+    rows = summarise(attention=True).layers
+    assert [(row.name, row.shape, row.parameters) for row in rows if row.name.startswith("decoder.0")][:5] == [
+        ("decoder.0.up.conv", (2, 8, 8), 3 * 2 * 4 + 2),
+        ("decoder.0.gate.of_skip", (1, 4, 4), 2 * 4),
+        ("decoder.0.gate.of_gating", (1, 4, 4), 3 + 1),
+        ("decoder.0.gate.activation", (1, 4, 4), 0),
+        ("decoder.0.gate.psi", (1, 4, 4), 1 + 1),
+    ]
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("block", list(BLOCKS))
+def test_rows_are_layers_that_together_hold_every_parameter(block: str, attention: bool) -> None:
+    summary = summarise(block=block, features=(8, 16), attention=attention)
+    assert summary.parameters == sum(row.parameters for row in summary.layers)
+    assert {row.kind for row in summary.layers} <= {
+        "Conv2d",
+        "ConvTranspose2d",
+        "InstanceNorm",
+        "LeakyReLU",
+        "MaxPool2d",
+        "ReLU",
+    }
+
+
+@pytest.mark.parametrize(
+    ("block", "field"),
+    [
+        ("plain", 5),  # 1 + 2 + 2
+        ("residual", 11),  # 1 + 2 + 2, then 2 and, at half the size, 2 x 2
+        ("inception", 9),  # 1 + 4 + 4, by the kernels of 5
+    ],
+)
+def test_the_receptive_field_is_that_of_the_kind_of_block(block: str, field: int) -> None:
+    assert summarise(block=block, features=(8, 8)).receptive_field_voxels == (field, field)
+
+
+def test_one_large_kernel_and_three_small_ones_have_one_receptive_field() -> None:
+    large = summarise(kernels=((7, 7), (1, 1)))
+    stacked = summarise(kernels=((3, 3), (1, 1)), encoder_convolutions=(3, 1))
+    assert large.receptive_field_voxels == stacked.receptive_field_voxels == (7, 7)
+
+
+@pytest.mark.parametrize("block", list(BLOCKS))
+def test_a_patch_that_does_not_fit_is_refused(block: str) -> None:
+    config = TINY.model_copy(update={"block": block, "features": (8, 16)})
     with pytest.raises(ConfigError, match=r"found 9 voxels, which reach layer encoder\.1\.blocks\.0 as 9"):
-        summarise_unet(TINY, channels=1, classes=2, patch_size=(8, 9), batch_size=1)
+        summarise_unet(config, channels=1, classes=2, patch_size=(8, 9), batch_size=1)

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -47,6 +48,70 @@ CONFIGS = {
     ),
     "batch norm, relu": (PLAIN.model_copy(update={"norm": "batch", "activation": "relu"}), (8, 8, 8)),
     "group norm, silu": (PLAIN.model_copy(update={"norm": "group", "activation": "silu"}), (8, 8, 8)),
+    "residual": (NetworkConfig(block="residual", features=(4, 6, 8), deep_supervision=1), (8, 12, 16)),
+    "residual, per axis, pooled, 2D": (
+        NetworkConfig(
+            dimensions=2,
+            block="residual",
+            features=(4, 6, 6),
+            kernels=((3, 1), (3, 3), (5, 3)),
+            strides=((1, 1), (2, 1), (3, 2)),
+            encoder_convolutions=(1, 2, 3),
+            downsampling="max",
+            deep_supervision=1,
+        ),
+        (12, 8),
+    ),
+    "residual, strided first stage, no norm": (
+        NetworkConfig(
+            block="residual",
+            features=(4, 4, 8),
+            strides=((2, 2, 1), (2, 2, 2), (1, 2, 2)),
+            norm="none",
+            skips=(True, False),
+            deep_supervision=1,
+        ),
+        (8, 16, 8),
+    ),
+    "inception": (NetworkConfig(block="inception", features=(8, 12, 16), deep_supervision=1), (8, 12, 16)),
+    "inception, per axis, interpolated, 2D": (
+        NetworkConfig(
+            dimensions=2,
+            block="inception",
+            features=(8, 9, 20),
+            kernels=((3, 1), (3, 3), (5, 3)),
+            strides=((1, 1), (2, 1), (3, 2)),
+            upsampling="interpolated",
+            decoder_convolutions=(1, 2),
+            deep_supervision=1,
+        ),
+        (12, 8),
+    ),
+    "inception, pooled, one skip": (
+        NetworkConfig(
+            block="inception", features=(8, 8, 16), downsampling="max", skips=(False, True), deep_supervision=1
+        ),
+        (16, 12, 12),
+    ),
+    "attention": (PLAIN.model_copy(update={"attention": True}), (8, 12, 16)),
+    "attention, one skip, residual, per axis, 2D": (
+        NetworkConfig(
+            dimensions=2,
+            block="residual",
+            features=(4, 6, 8),
+            strides=((2, 1), (2, 1), (3, 2)),
+            skips=(True, False),
+            attention=True,
+            deep_supervision=1,
+        ),
+        (24, 8),
+    ),
+    "attention, inception, interpolated": (
+        NetworkConfig(
+            block="inception", features=(8, 8, 16), upsampling="interpolated", attention=True, deep_supervision=1
+        ),
+        (12, 12, 16),
+    ),
     "no norm, gelu": (PLAIN.model_copy(update={"norm": "none", "activation": "gelu"}), (8, 8, 8)),
 }
 every_config = pytest.mark.parametrize(("config", "patch"), list(CONFIGS.values()), ids=list(CONFIGS))
@@ -156,12 +221,68 @@ def test_the_logits_depend_on_the_patch_alone_and_not_on_the_batch() -> None:
     torch.testing.assert_close(network(x)[0][1:], network(x[1:])[0])
 
 
+@every_config
+def test_half_precision_gives_finite_logits(config: NetworkConfig, patch: tuple[int, ...]) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = make(config)(batch(patch))
+    assert all(each.isfinite().all() for each in logits)
+
+
+def test_the_plain_network_has_the_names_and_the_first_weights_that_models_were_saved_with() -> None:
+    torch.manual_seed(0)
+    network = UNet(NetworkConfig(), 1, 2)
+    block = ["0.weight", "1.weight", "1.bias"]
+    down = [f"encoder.{stage}.blocks.{index}.{name}" for stage in range(4) for index in range(2) for name in block]
+    blocks = [f"blocks.{index}.{name}" for index in range(2) for name in block]
+    up = [f"decoder.{stage}.{name}" for stage in range(3) for name in ["up.conv.weight", "up.conv.bias", *blocks]]
+    heads = [f"heads.{stage}.{name}" for stage in range(3) for name in ("weight", "bias")]
+    weights = network.state_dict()
+    assert list(weights) == [*down, *up, *heads]
+    assert sum(p.numel() for p in network.parameters()) == 5_601_542
+    first = {
+        "encoder.0.blocks.0.0.weight": [0.231925085, -0.084978715, -0.002805315],
+        "encoder.3.blocks.1.0.weight": [0.001863707, 0.016233496, -0.049456507],
+        "decoder.2.up.conv.weight": [-0.011788907, 0.005758049, 0.043516003],
+        "decoder.0.blocks.1.0.weight": [0.034776982, -0.019295169, 0.013266309],
+        "heads.2.weight": [-0.005200999, -0.070977017, -0.249505013],
+    }
+    assert {name: weights[name].flatten()[:3].tolist() for name in first} == {
+        name: pytest.approx(values, rel=1e-4) for name, values in first.items()
+    }
+
+
+def test_the_plain_network_s_logits_are_those_of_the_models_that_were_saved() -> None:
+    torch.manual_seed(0)
+    logits = UNet(NetworkConfig(), 1, 2)(torch.linspace(-1, 1, 16**3).reshape(1, 1, 16, 16, 16))
+    ends = [each.flatten()[index].item() for each in logits for index in (0, -1)]
+    assert ends == pytest.approx([0.357909, 0.972378, -0.252858, -0.286586, 0.459069, -0.492358], abs=1e-4)
+
+
+def test_a_gate_is_there_for_each_skip_and_for_nothing_else() -> None:
+    gates = {name for name, _ in make(CONFIGS["attention"][0]).named_modules() if name.endswith("gate")}
+    assert gates == {"decoder.0.gate", "decoder.1.gate"}
+    one = CONFIGS["attention, one skip, residual, per axis, 2D"][0]
+    assert {name for name, _ in make(one).named_modules() if name.endswith("gate")} == {"decoder.0.gate"}
+
+
+def test_a_gate_that_is_shut_leaves_nothing_of_the_skip() -> None:
+    config = CONFIGS["attention"][0]
+    network, x = make(config), torch.randn(1, 4, 8, 8, 8)
+    stage, coarser = network.decoder[0], torch.randn(1, 6, 4, 4, 4)
+    with torch.no_grad():
+        network.decoder.get_parameter("0.gate.psi.weight").zero_()
+        network.decoder.get_parameter("0.gate.psi.bias").fill_(-100)
+    torch.testing.assert_close(stage(coarser, x), stage(coarser, torch.zeros_like(x)))
+
+
+@pytest.mark.parametrize("block", ["plain", "residual", "inception"])
 @pytest.mark.parametrize("downsampling", ["strided", "max"])
-def test_a_voxel_of_the_bottleneck_sees_the_receptive_field(downsampling: str) -> None:
+def test_a_voxel_of_the_bottleneck_sees_the_receptive_field(downsampling: str, block: str) -> None:
     config = NetworkConfig.model_validate(
         {
             "dimensions": 2,
-            "features": (2, 2, 2),
+            "block": block,
+            "features": (8, 8, 8),
             "kernels": ((3, 3), (3, 5), (3, 1)),
             "strides": ((1, 1), (2, 1), (2, 2)),
             "downsampling": downsampling,
@@ -173,11 +294,11 @@ def test_a_voxel_of_the_bottleneck_sees_the_receptive_field(downsampling: str) -
     network = UNet(config, 1, 2).double()
     for name, parameter in network.named_parameters():
         (nn.init.ones_ if name.endswith("weight") else nn.init.zeros_)(parameter)  # nothing cancels, nothing is cut off
-    x = torch.rand(1, 1, 48, 48, dtype=torch.float64, requires_grad=True)
+    x = torch.rand(1, 1, 64, 64, dtype=torch.float64, requires_grad=True)
     y: Tensor = x
     for stage in network.encoder:
         y = stage(y)
-    y[0, 0, y.shape[2] // 2, y.shape[3] // 2].backward()
+    y[0, :, y.shape[2] // 2, y.shape[3] // 2].sum().backward()
     assert x.grad is not None
     reached = x.grad[0, 0] != 0
     extent = tuple(
@@ -188,6 +309,25 @@ def test_a_voxel_of_the_bottleneck_sees_the_receptive_field(downsampling: str) -
         assert extent == field
     else:  # only the largest voxel of a pooling window passes a gradient
         assert all(reach <= whole for reach, whole in zip(extent, field, strict=True))
+
+
+def test_one_large_kernel_reaches_as_far_as_three_small_ones() -> None:
+    """Scan, one stage at full size, and one behind a pooling; 1 + 6 there, + 1 for the pooling, + 6 x 2 below it."""
+    shape: dict[str, Any] = {"dimensions": 2, "features": (4, 8), "downsampling": "max", "deep_supervision": 0}
+    large = NetworkConfig(kernels=((7, 7), (7, 7)), encoder_convolutions=(1, 1), **shape)
+    stacked = NetworkConfig(kernels=((3, 3), (3, 3)), encoder_convolutions=(3, 3), **shape)
+    fields = [sizes.receptive_field(config.encoder_windows()) for config in (large, stacked)]
+    assert fields == [(20, 20), (20, 20)]
+    weights = [sum(p.numel() for p in make(config).encoder.parameters() if p.ndim > 1) for config in (large, stacked)]
+    assert weights == [49 * (2 * 4 + 4 * 8), 9 * (2 * 4 + 2 * 4 * 4) + 9 * (4 * 8 + 2 * 8 * 8)]
+
+
+def test_where_the_first_convolution_steps_the_small_ones_behind_it_reach_further() -> None:
+    shape: dict[str, Any] = {"dimensions": 2, "features": (4, 8), "deep_supervision": 0}
+    large = NetworkConfig(kernels=((1, 1), (7, 7)), encoder_convolutions=(1, 1), **shape)
+    stacked = NetworkConfig(kernels=((1, 1), (3, 3)), encoder_convolutions=(1, 3), **shape)
+    fields = [sizes.receptive_field(config.encoder_windows()) for config in (large, stacked)]
+    assert fields == [(7, 7), (11, 11)]  # 1 + 6; 1 + 2 + 4 + 4
 
 
 def test_stages_halve_by_default() -> None:
