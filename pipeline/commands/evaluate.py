@@ -130,7 +130,14 @@ def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine
             continue
         try:
             mask = predictor.predict_prepared(case.prepared)
-            scores = score_case(name, mask, case.truth, labels=manifest.labels, config=manifest.evaluation)
+            scores = score_case(
+                name,
+                mask,
+                case.truth,
+                labels=manifest.labels,
+                config=manifest.evaluation,
+                watershed=predictor.config.watershed,
+            )
         except Exception as error:  # whatever it is, the scores of the other cases are kept
             result.failed.append(FailedCase(name, reason_of(error)))
             continue
