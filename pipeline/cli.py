@@ -44,7 +44,9 @@ LEFT_OUT = {
     "unknown": "unknown to the model",
 }
 """Cases that `evaluate` does not score, by their part of the model's split."""
-SHOWN_METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD"}
+OPTIONAL_SHOWN = {"rand_f": "Rand F", "instance_f1": "Inst. F1", "cl_dice": "clDice"}
+"""What is printed of instances and centre lines, where they are scored."""
+SHOWN_METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD", **OPTIONAL_SHOWN}
 """What a comparison prints of each label; its files have the rest."""
 DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -157,13 +159,20 @@ def score(
     output: OutOption,
     label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label; may be repeated.")] = None,
     tolerance_mm: Annotated[float, typer.Option(min=1e-6, help="Tolerance of the normalised surface Dice.")] = 1.0,
+    instances: Annotated[bool, typer.Option("--instances", help="Score instances too: cells, nuclei.")] = False,
+    centreline: Annotated[bool, typer.Option("--centreline", help="Score centre lines too: clDice.")] = False,
+    per_slice: Annotated[
+        bool, typer.Option("--per-slice", help="Instances and centre lines of each slice by itself.")
+    ] = False,
 ) -> None:
     """Score a folder of masks against another, without a model."""
     from pipeline.commands.score import score as run_score
     from pipeline.config.evaluation import EvaluationConfig
 
     labels = dict(_label(item) for item in label) if label else None
-    settings = EvaluationConfig(nsd_tolerance_mm=tolerance_mm)
+    settings = EvaluationConfig(
+        nsd_tolerance_mm=tolerance_mm, instances=instances, centreline=centreline, per_slice=per_slice
+    )
     result = run_score(predictions, references, output, labels=labels, config=settings)
     _print_evaluation(result, output)
     _exit(result.summary["cases"], result.failed)
@@ -381,11 +390,14 @@ def _print_run(run: "TrainedRun") -> None:
 
 def _print_evaluation(result: "Evaluation", folder: Path) -> None:
     summary: dict[str, Any] = result.summary
-    table = Table("label", "Dice", "95 % interval", "HD95 mm", "n")
+    known = {metric for metrics in summary["labels"].values() for metric in metrics}
+    optional = {metric: title for metric, title in OPTIONAL_SHOWN.items() if metric in known}
+    table = Table("label", "Dice", "95 % interval", "HD95 mm", *optional.values(), "n")
     for name, metrics in summary["labels"].items():
         dice, interval = metrics["dice"], metrics["dice"]["ci95"]
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        table.add_row(name, _number(dice["mean"]), shown, _number(metrics["hd95_mm"]["mean"]), str(dice["n"]))
+        others = (_number(metrics[metric]["mean"]) for metric in ("hd95_mm", *optional))
+        table.add_row(name, _number(dice["mean"]), shown, *others, str(dice["n"]))
     out.print(table)
     out.print(f"mean Dice    {_number(summary['mean_dice'])} over {count_of(summary['cases'], 'case')}")
     left_out = {part: count for part, count in summary.get("left_out", {}).items() if count}

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pipeline.config.base import section_in
 from pipeline.config.load import Config
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -56,11 +57,11 @@ def groups(section: type[BaseModel] = Config, name: str = "") -> Iterator[Group]
     """Every section, each before those inside it."""
     fields = section.model_fields
     types = section.model_json_schema()["properties"]
-    inner = {key: kind for key, field in fields.items() if (kind := _section(field)) is not None}
+    inner = {key: kind for key, field in fields.items() if (kind := section_in(field.annotation)) is not None}
     settings = [
-        Setting(_join(name, key), type_in_words(types[key]), _default(field), _one_line(field.description))
+        Setting(_join(name, key), _type(types[key], inner.get(key)), _default(field), _one_line(field.description))
         for key, field in fields.items()
-        if key not in inner
+        if key not in inner or field.annotation is not inner[key]
     ]
     yield Group(name, _one_line(section.__doc__), settings)
     for key, kind in inner.items():
@@ -105,9 +106,9 @@ def _simple_in_words(schema: dict[str, Any]) -> str:
     return f"{name} {bounds}".strip()
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+def _type(schema: dict[str, Any], section: type[BaseModel] | None) -> str:
+    """In words; a section has a table of its own, and stands among the keys only where it may be null."""
+    return type_in_words(schema) if section is None else "the section below or null"
 
 
 def _default(field: FieldInfo) -> str:

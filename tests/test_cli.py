@@ -296,3 +296,20 @@ def test_the_help_names_every_command() -> None:
     shown = medseg("--help")
     for name in ("check", "train", "evaluate", "score", "compare", "predict", "summary", "cache", "demo"):
         assert re.search(rf"\b{name}\b", shown.stdout)
+
+
+def test_score_prints_instances_and_centre_lines_where_they_are_asked_for(
+    write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    mask = np.zeros((6, 6, 6), np.uint8)
+    mask[1:4, 1:4, 1:5] = 1
+    write_volume(tmp_path / "masks" / "a.nii.gz", mask)
+    folders = (tmp_path / "masks", tmp_path / "masks", "-o", tmp_path / "out")
+    plain = invoke("score", *folders).output
+    assert not [title for title in ("Rand F", "Inst. F1", "clDice") if title in plain]
+    done = invoke("score", *folders, "--instances", "--centreline", "--per-slice")
+    assert done.exit_code == 0
+    assert re.search(r"HD95 mm .* Rand F .* Inst\. F1 .* clDice .* n ", done.output)
+    statistics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert statistics["per_slice"] is True
+    assert statistics["labels"]["label_1"]["instances_matched"]["mean"] == 4  # a cell in each of four slices

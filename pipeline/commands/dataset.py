@@ -30,6 +30,7 @@ from pipeline.layouts.sides import pairs_by_side
 from pipeline.layouts.split import Split, choose_split
 from pipeline.manifest import Part
 from pipeline.postprocessing.components import check_keep_largest
+from pipeline.postprocessing.instances import check_watershed
 from pipeline.wording import enumerate_names
 
 SHOWN_PROBLEMS = 20
@@ -77,7 +78,7 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
 
     Raises:
         ConfigError: left and right are labels of their own, and training would mirror one into the other; or
-            inference.keep_largest names what is no label.
+            inference.keep_largest or inference.watershed names what is no label.
         DatasetError: the data set has errors; the message holds the report, cut where it is long.
     """
     dataset = discover(config.data)
@@ -100,6 +101,7 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
 def _check_settings(labels: dict[str, int], config: Config) -> None:
     check_mirroring(labels, config.augmentation)
     check_keep_largest(config.inference.keep_largest, labels)
+    check_watershed(config.inference, labels)
 
 
 def check_mirroring(labels: dict[str, int], config: AugmentationConfig) -> None:

@@ -16,7 +16,7 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.errors import reason_of
 from pipeline.evaluation.examples import CaseMasks, Example, choose_examples, draw_examples
 from pipeline.evaluation.record import write_evaluation
-from pipeline.evaluation.scores import FailedCase, ScoredCases, cases_digest, score_case
+from pipeline.evaluation.scores import FailedCase, ScoredCases, cases_digest, score_case, within
 from pipeline.evaluation.statistics import summarise
 from pipeline.files import make_writable, writing_to
 from pipeline.formats import nifti
@@ -141,11 +141,10 @@ def _score_cases(cases: list[Case], predictor: Predictor, progress: ProgressLine
             mask = predictor.predict_prepared(case.prepared)
             scores = score_case(
                 name,
-                mask,
-                case.truth,
+                *within(case.field_of_view, mask, case.truth),
                 labels=manifest.labels,
                 config=manifest.evaluation,
-                field_of_view=case.field_of_view,
+                watershed=predictor.config.watershed,
             )
         except Exception as error:  # whatever it is, the scores of the other cases are kept
             result.failed.append(FailedCase(name, reason_of(error)))

@@ -1,7 +1,7 @@
 """What every section of a configuration has in common."""
 
 from collections.abc import Iterable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -33,6 +33,17 @@ class Section(BaseModel):
     """A frozen group of settings; a key that it does not know is an error, not a guess."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a setting holds, also where it may be null; None where it is no section.
+
+    Example:
+        >>> section_in(Section | None) is Section, section_in(int | None)
+        (True, None)
+    """
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
 
 
 def refuse(problems: Iterable[str]) -> None:

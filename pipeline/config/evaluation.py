@@ -10,6 +10,14 @@ class EvaluationConfig(Section):
 
     nsd_tolerance_mm: Positive = 1.0
     """Surface points closer than this to the other surface count as agreeing (normalised surface Dice)."""
+    instances: bool = False
+    """Score the instances (cells, nuclei) of each label too: Rand F-score, variation of information, instances matched,
+    missed and extra. An instance is a connected part, unless inference.watershed divides what was predicted."""
+    centreline: bool = False
+    """Score centre lines too (clDice), for vessels and other things that are long and thin."""
+    per_slice: bool = False
+    """Take each slice along the last axis as an image with instances and centre lines of its own, as in a stack of
+    images; by default they reach through the volume."""
     bootstrap_samples: int = Field(2000, ge=100)
     """Resamplings of the cases behind each 95 % interval."""
     seed: Seed = 0

@@ -4,7 +4,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Positive, Section
+from pipeline.config.base import AboveZero, NotNegative, Positive, Section
+
+
+class WatershedConfig(Section):
+    """How things that touch (cells, nuclei) are told apart; lengths are pixels where a pixel is taken to be 1 mm."""
+
+    labels: tuple[str, ...] = Field(min_length=1)
+    """Labels that are divided; of the others an instance is a connected part."""
+    peak_distance_mm: NotNegative = 5.0
+    """Two middles nearer to each other than this are of one instance: about the radius of the smallest instances."""
+    peak_depth_mm: AboveZero = 0.75
+    """Two middles are of two instances where the way between them is narrower than both by more than this, in radius. A
+    value well below a pixel divides things with slanted borders, along which the grid alone makes middles."""
 
 
 class InferenceConfig(Section):
@@ -16,6 +28,9 @@ class InferenceConfig(Section):
     """Average over mirrored copies of the scan, along the axes that training mirrored."""
     keep_largest: tuple[str, ...] = ()
     """Labels of which only the largest connected part is kept."""
+    watershed: WatershedConfig | None = None
+    """How instances that touch are told apart where instances are scored (evaluation.instances); by default they are
+    not: an instance is a connected part."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

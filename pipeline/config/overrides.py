@@ -8,7 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 from yaml import YAMLError
 
-from pipeline.config.base import ModelReference
+from pipeline.config.base import ModelReference, section_in
 from pipeline.errors import ConfigError
 
 Kind = type[BaseModel]
@@ -90,5 +90,4 @@ def _merge(change: dict[str, Any], settings: dict[str, Any], section: Kind | Non
 def _section(section: Kind | None, name: str) -> Kind | None:
     """The section of a name inside another; None where the name is no section."""
     field = section.model_fields.get(name) if section is not None else None
-    kind = field.annotation if field is not None else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return section_in(field.annotation) if field is not None else None

@@ -1,7 +1,7 @@
 """Two evaluations of the same cases, compared pair by pair: which cases, which differences, how certain."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.errors import DatasetError
+from pipeline.evaluation.scores import OPTIONAL_METRICS
 from pipeline.evaluation.stored import VOLUME, EvaluationFiles
 from pipeline.metrics.paired import PairedDifference, compare_paired, holm
+from pipeline.report.html import METRIC_TITLES
 from pipeline.wording import count_of, enumerate_names
 
 HIGHER_IS_BETTER = {
@@ -20,8 +22,15 @@ HIGHER_IS_BETTER = {
     "asd_mm": False,
     "nsd": True,
     "absolute_volume_error_ml": False,
+    "rand_f": True,
+    "vi_split": False,
+    "vi_merge": False,
+    "instance_f1": True,
+    "instances_missed": False,
+    "instances_extra": False,
+    "cl_dice": True,
 }
-"""The metrics that are compared."""
+"""The metrics that are compared, `OPTIONAL_METRICS` where both evaluations have them."""
 VOLUME_TOLERANCE = 1e-6
 """Relative difference of two volumes of one reference: they are the same sum, written and read."""
 
@@ -155,8 +164,7 @@ def paired_mean_dice(pair: Comparison) -> list[tuple[str, float, float]]:
 
 def _compare(baseline: EvaluationFiles, other: EvaluationFiles, config: EvaluationConfig) -> Comparison:
     cases = _case_sets(baseline, other)
-    tolerances = baseline.nsd_tolerance_mm, other.nsd_tolerance_mm
-    metrics = [metric for metric in HIGHER_IS_BETTER if metric != "nsd" or tolerances[0] == tolerances[1]]
+    metrics = _compared_metrics(baseline, other)
 
     def difference(labels: list[str], metric: str) -> PairedDifference:
         values = _paired(baseline, other, cases.common, labels=labels, metric=metric)
@@ -176,6 +184,16 @@ def _compare(baseline: EvaluationFiles, other: EvaluationFiles, config: Evaluati
         identical=_identical(baseline, other, cases.common, metrics=metrics),
         notes=tuple(_notes(baseline, other)),
     )
+
+
+def _compared_metrics(baseline: EvaluationFiles, other: EvaluationFiles) -> list[str]:
+    """Those that both have and that mean the same in both."""
+    left_out = set(OPTIONAL_METRICS)
+    if baseline.per_slice == other.per_slice:
+        left_out -= set(baseline.optional_metrics) & set(other.optional_metrics)
+    if baseline.nsd_tolerance_mm != other.nsd_tolerance_mm:
+        left_out.add("nsd")
+    return [metric for metric in HIGHER_IS_BETTER if metric not in left_out]
 
 
 def _case_sets(baseline: EvaluationFiles, other: EvaluationFiles) -> CaseSets:
@@ -240,12 +258,33 @@ def _notes(baseline: EvaluationFiles, other: EvaluationFiles) -> list[str]:
         notes.append(
             f"NSD is not compared: its tolerance is {tolerances[0]:g} mm in one and {tolerances[1]:g} mm in the other."
         )
+    notes += _optional_notes(baseline, other)
     if baseline.cases != other.cases or None in (baseline.cases_digest, other.cases_digest):
         why = "they scored other cases besides" if baseline.cases != other.cases else "not both know their cases_digest"
         notes.append(
             f"That both were scored against the same references was checked by their volumes alone, because {why}."
         )
     return notes
+
+
+def _optional_notes(baseline: EvaluationFiles, other: EvaluationFiles) -> list[str]:
+    known = set(baseline.optional_metrics), set(other.optional_metrics)
+    notes = []
+    for one, metrics in ((baseline, known[0] - known[1]), (other, known[1] - known[0])):
+        if metrics:
+            notes.append(f"{_titles(metrics)}: not compared, because {one.name} alone has them.")
+    both = known[0] & known[1]
+    if both and baseline.per_slice != other.per_slice:
+        sliced, whole = (baseline, other) if baseline.per_slice else (other, baseline)
+        notes.append(
+            f"{_titles(both)}: not compared, because {sliced.name} takes each slice by itself, "
+            f"and {whole.name} the volume as a whole."
+        )
+    return notes
+
+
+def _titles(metrics: Collection[str]) -> str:
+    return enumerate_names([METRIC_TITLES[metric] for metric in HIGHER_IS_BETTER if metric in metrics], len(metrics))
 
 
 def _some(evaluation: EvaluationFiles) -> str:

@@ -13,6 +13,7 @@ from pipeline.evaluation.comparison import (
     paired_values,
 )
 from pipeline.evaluation.record import FIGURES, FORMATS, REPORT, remove_earlier, write_figure
+from pipeline.evaluation.scores import OPTIONAL_METRICS
 from pipeline.evaluation.stored import EvaluationFiles
 from pipeline.evaluation.verdict import sentences_of, verdict_of
 from pipeline.files import write_csv, write_json, write_text
@@ -20,7 +21,8 @@ from pipeline.metrics.paired import MIN_DIFFERING, PairedDifference
 from pipeline.report.html import METRIC_TITLES, Plot, comparison_report
 
 CONTENT, TABLE = "comparison.json", "comparison.csv"
-DRAWN = ("dice", "hd95_mm", "nsd")
+DRAWN = ("dice", "hd95_mm", "nsd", "rand_f", "instance_f1", "cl_dice")
+"""Metrics whose differences are drawn, those of `OPTIONAL_METRICS` where they are compared."""
 RULE = (
     "Differences are other minus baseline, over the cases where both have a value. The verdict rests on each case's "
     "mean Dice over the labels where both have one: better or worse where p is below 0.05 after Holm's correction for "
@@ -59,7 +61,7 @@ def write_comparison(out: Path, pairs: Sequence[Comparison], content: dict[str, 
     remove_earlier(out, REPORT, CONTENT, TABLE, *(f"{FIGURES}/difference_*.{ending}" for ending in FORMATS))
     write_json(out / CONTENT, content)
     rows = [row for pair in pairs for row in _rows(pair)]
-    write_csv(out / TABLE, _columns(), rows)
+    write_csv(out / TABLE, _columns(pairs), rows)
     plots = [_write_figures(out / FIGURES, pair, number) for number, pair in enumerate(pairs, start=1)]
     write_text(out / REPORT, comparison_report(content, rows, plots))
 
@@ -93,8 +95,11 @@ def _run(evaluation: EvaluationFiles) -> dict[str, Any]:
     }
 
 
-def _columns() -> list[str]:
-    values = [f"{metric}_{which}" for metric in HIGHER_IS_BETTER for which in ("baseline", "other", "difference")]
+def _columns(pairs: Sequence[Comparison]) -> list[str]:
+    """Those of the optional metrics are there where a pair has them, all others always."""
+    left_out = {metric for metric in OPTIONAL_METRICS if not any(_has(pair, metric) for pair in pairs)}
+    metrics = [metric for metric in HIGHER_IS_BETTER if metric not in left_out]
+    values = [f"{metric}_{which}" for metric in metrics for which in ("baseline", "other", "difference")]
     return ["baseline", "other", "case", "label", "status_baseline", "status_other", *values]
 
 
@@ -122,6 +127,10 @@ def _values(pair: Comparison, case: str, label: str) -> dict[str, float | None]:
     return values
 
 
+def _has(pair: Comparison, metric: str) -> bool:
+    return any(metric in tested for tested in pair.labels.values())
+
+
 def _status(evaluation: EvaluationFiles, case: str) -> str:
     if case in evaluation.cases:
         return "ok"
@@ -132,7 +141,7 @@ def _write_figures(folder: Path, pair: Comparison, number: int) -> list[Plot]:
     from pipeline.report.plots import paired_differences  # matplotlib: not before there is something to draw
 
     plots = []
-    for metric in DRAWN:
+    for metric in (each for each in DRAWN if each not in OPTIONAL_METRICS or _has(pair, each)):
         title = f"{METRIC_TITLES[metric]}, other minus baseline"
         figure = paired_differences(list(_differences(pair, metric)), title)
         name = f"difference_{number}_{metric}"

@@ -5,18 +5,21 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.scores import CaseScore
+from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS, CaseScore
 from pipeline.files import write_csv, write_json, write_text
 from pipeline.report.html import METRIC_TITLES, Overlay, Plot, evaluation_report
 
 METRICS_FILE, TABLE, REPORT, FIGURES = "metrics.json", "cases.csv", "report.html", "figures"
 FORMATS = ("svg", "pdf")
 """Of each figure beside the report."""
-DRAWN = ("dice", "hd95_mm", "nsd", "asd_mm", "volume_error_ml", "iou", "precision", "recall")
+DRAWN = ("dice", "hd95_mm", "nsd", "asd_mm", "volume_error_ml", "iou", "precision", "recall", *OPTIONAL_METRICS)
 """The metrics, those that are reported most often first."""
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     **dict.fromkeys(("dice", "iou", "precision", "recall", "nsd"), (0.0, 1.0)),
     **dict.fromkeys(("hd95_mm", "asd_mm"), (0.0, None)),
+    **dict.fromkeys(("rand_f", "rand_precision", "rand_recall", "instance_f1", "cl_dice"), (0.0, 1.0)),
+    **dict.fromkeys(("vi_split", "vi_merge"), (0.0, None)),
+    **dict.fromkeys(("instances_matched", "instances_missed", "instances_extra"), (0.0, None)),
 }
 """The least and the greatest value of each metric that has them."""
 
@@ -40,13 +43,14 @@ def write_evaluation(
         provenance: where the masks and the numbers come from; plain values that JSON can hold.
         overlays: pictures for the report; they may be drawn as they are taken, which is after the numbers are written.
     """
-    rows = [{**asdict(score), "status": "ok", "reason": ""} for score in scores] + _failed_rows(summary)
+    metrics = _metrics(summary)
+    columns = [field.name for field in fields(CaseScore) if field.name not in set(OPTIONAL_METRICS) - set(metrics)]
+    rows = [_row(score, columns) for score in scores] + _failed_rows(summary)
     figures = [f"{FIGURES}/{metric}.{ending}" for metric in DRAWN for ending in FORMATS]
     remove_earlier(out, REPORT, METRICS_FILE, TABLE, *figures)
-    columns = [field.name for field in fields(CaseScore)]
     write_csv(out / TABLE, [*columns, "status", "reason"], rows)
     write_json(out / METRICS_FILE, {**summary, "provenance": provenance})
-    plots = _write_figures(out / FIGURES, rows, list(summary["labels"]))
+    plots = _write_figures(out / FIGURES, rows, list(summary["labels"]), metrics=metrics)
     write_text(out / REPORT, evaluation_report(summary, rows, provenance, plots=plots, overlays=list(overlays)))
 
 
@@ -74,12 +78,25 @@ def write_figure(folder: Path, name: str, figure: Any, *, title: str, descriptio
     return Plot(title, inline_svg(figure, name=name, title=title, description=description))
 
 
-def _write_figures(folder: Path, rows: Sequence[Mapping[str, Any]], labels: list[str]) -> list[Plot]:
+def _metrics(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics that a summary has of its labels."""
+    known = {metric for statistics in summary["labels"].values() for metric in statistics}
+    return (*METRICS, *(metric for metric in OPTIONAL_METRICS if metric in known))
+
+
+def _row(score: CaseScore, columns: Sequence[str]) -> dict[str, Any]:
+    values = asdict(score)
+    return {**{name: values[name] for name in columns}, "status": "ok", "reason": ""}
+
+
+def _write_figures(
+    folder: Path, rows: Sequence[Mapping[str, Any]], labels: list[str], *, metrics: Sequence[str]
+) -> list[Plot]:
     """The distribution of each metric."""
     from pipeline.report.plots import distribution
 
     plots = []
-    for metric in DRAWN:
+    for metric in (metric for metric in DRAWN if metric in metrics):
         values = {
             label: [row[metric] for row in rows if row["label"] == label and row.get(metric) is not None]
             for label in labels

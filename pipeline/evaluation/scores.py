@@ -4,12 +4,17 @@ Empty masks, decided here for every metric: where a label is absent from both ma
 metric is None and the case does not count for that label. Where it is absent from one of them, Dice, IoU and NSD are 0,
 distances are undefined (None), and so is the one of precision and recall that would divide by nothing. Both kinds are
 counted, because a mean over the rest would hide them.
+
+Where instances and centre lines are scored, their metrics follow: instance F1 and clDice are 0 where one mask is empty.
+Rand F-score is 0 where nothing is predicted, and undefined where the reference is empty, because it looks at nothing
+but the reference's voxels; variation of information is undefined in both cases.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +22,34 @@ from scipy import ndimage
 
 from pipeline import geometry
 from pipeline.config.evaluation import EvaluationConfig
+from pipeline.config.inference import WatershedConfig
 from pipeline.metrics import surface
+from pipeline.metrics.centreline import CentrelineOverlap
+from pipeline.metrics.instances import InstanceMatches, RandPairs, VariationOfInformation, instances_of
 from pipeline.metrics.overlap import Overlap, volume_error_ml, volume_ml
+from pipeline.postprocessing.instances import watershed_instances
 from pipeline.scan import Scan
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "asd_mm", "nsd", "volume_error_ml")
+"""The metrics of every evaluation."""
+INSTANCE_METRICS = (
+    "rand_f",
+    "rand_precision",
+    "rand_recall",
+    "vi_split",
+    "vi_merge",
+    "instance_f1",
+    "instances_matched",
+    "instances_missed",
+    "instances_extra",
+)
+"""Those of `evaluation.instances`."""
+CENTRELINE_METRICS = ("cl_dice",)
+"""Those of `evaluation.centreline`."""
+OPTIONAL_METRICS = (*INSTANCE_METRICS, *CENTRELINE_METRICS)
 Box = tuple[slice, ...]
+Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+"""Of one label, predicted and reference."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +69,16 @@ class CaseScore:
         volume_error_ml: predicted minus reference volume.
         reference_ml: volume of the reference.
         predicted_ml: volume of the prediction.
+        rand_f: Rand F-score of instances, from 0 to 1; this and what follows is None where it is not asked for, too.
+        rand_precision: share of the pairs of voxels in one predicted instance that are in one of the reference.
+        rand_recall: share of the pairs of voxels in one instance of the reference that are in one predicted.
+        vi_split: variation of information, what splits add to it, in bits.
+        vi_merge: what merges add to it, in bits.
+        instance_f1: F1 of the instances that were found.
+        instances_matched: how many instances were found.
+        instances_missed: how many instances of the reference were not.
+        instances_extra: how many predicted instances are none of the reference's.
+        cl_dice: Dice of the centre lines, from 0 to 1.
     """
 
     case: str
@@ -56,6 +93,16 @@ class CaseScore:
     volume_error_ml: float | None
     reference_ml: float
     predicted_ml: float
+    rand_f: float | None = None
+    rand_precision: float | None = None
+    rand_recall: float | None = None
+    vi_split: float | None = None
+    vi_merge: float | None = None
+    instance_f1: float | None = None
+    instances_matched: int | None = None
+    instances_missed: int | None = None
+    instances_extra: int | None = None
+    cl_dice: float | None = None
 
     @property
     def both_empty(self) -> bool:
@@ -91,6 +138,12 @@ class ScoredCases:
     reference_hashes: dict[str, str] = field(default_factory=dict)
 
 
+def metrics_of(config: EvaluationConfig) -> tuple[str, ...]:
+    """The metrics that an evaluation with these settings has."""
+    instances = INSTANCE_METRICS if config.instances else ()
+    return (*METRICS, *instances, *(CENTRELINE_METRICS if config.centreline else ()))
+
+
 def cases_digest(reference_hashes: Mapping[str, str]) -> str:
     """SHA-256 over cases and the content of their references: equal where two evaluations scored against the same.
 
@@ -100,6 +153,15 @@ def cases_digest(reference_hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(reference_hashes.items())).encode()).hexdigest()
 
 
+def within(
+    field_of_view: NDArray[np.bool_] | None, prediction: NDArray[np.integer], reference: Scan
+) -> tuple[NDArray[np.integer], Scan]:
+    """A prediction and its reference, both empty outside the field of view (I, J, K); as they are without one."""
+    if field_of_view is None:
+        return prediction, reference
+    return np.where(field_of_view, prediction, 0), replace(reference, array=np.where(field_of_view, reference.array, 0))
+
+
 def score_case(
     case: str,
     prediction: NDArray[np.integer],
@@ -107,7 +169,7 @@ def score_case(
     *,
     labels: dict[str, int],
     config: EvaluationConfig,
-    field_of_view: NDArray[np.bool_] | None = None,
+    watershed: WatershedConfig | None = None,
 ) -> list[CaseScore]:
     """Score every label of a case.
 
@@ -116,29 +178,81 @@ def score_case(
         prediction: label values, (I, J, K).
         reference: the mask (1, I, J, K) that it is compared with, on the same grid.
         labels: name and value of each structure.
-        config: the tolerance of the surface Dice.
-        field_of_view: voxels (I, J, K) that count; in the others both masks are taken as empty. None counts all.
+        config: the tolerance of the surface Dice, and which metrics there are besides `METRICS`.
+        watershed: how predicted instances that touch are told apart; None where they are connected parts.
 
     Returns:
         One score a label, in the order of ``labels``.
     """
     assert prediction.shape == reference.shape, (prediction.shape, reference.shape)
     truth, largest = reference.array[0], max(labels.values(), default=0)
-    if field_of_view is not None:
-        prediction, truth = (np.where(field_of_view, mask, 0) for mask in (prediction, truth))
     boxes = [ndimage.find_objects(array, max_label=largest) for array in (prediction, truth)]
     scores = []
     for label, value in labels.items():
         region = _region([found[value - 1] for found in boxes], truth.shape)
         masks = prediction[region] == value, truth[region] == value
-        scores.append(_score_label(case, label, masks, affine=reference.affine, config=config))
+        score = _score_label(case, label, masks, affine=reference.affine, config=config)
+        divided = watershed if watershed is not None and label in watershed.labels else None
+        extra = _optional_scores(masks, divided, affine=reference.affine, config=config)
+        scores.append(replace(score, **extra))
     return scores
+
+
+def predicted_instances(
+    mask: NDArray[np.bool_], watershed: WatershedConfig | None, *, affine: geometry.Affine, per_slice: bool
+) -> NDArray[np.int32]:
+    """The instances of a label of a prediction: connected parts, divided by the watershed where it is asked for.
+
+    Args:
+        mask: boolean, (I, J, K).
+        watershed: its settings; None where an instance is a connected part.
+        affine: of the mask's grid.
+        per_slice: whether each slice has instances of its own.
+
+    Returns:
+        Instance numbers (I, J, K), 0 for background.
+    """
+    if watershed is None:
+        return instances_of(mask, per_slice=per_slice)
+    return watershed_instances(mask, watershed, spacing=geometry.voxel_spacing_mm(affine), per_slice=per_slice)
+
+
+def _optional_scores(
+    masks: Masks, watershed: WatershedConfig | None, *, affine: geometry.Affine, config: EvaluationConfig
+) -> dict[str, Any]:
+    """What is asked for besides `METRICS`; nothing else is computed."""
+    scores: dict[str, Any] = {}
+    predicted, reference = masks
+    if not predicted.any() and not reference.any():
+        return scores
+    if config.instances:
+        ours = predicted_instances(predicted, watershed, affine=affine, per_slice=config.per_slice)
+        scores |= _instance_scores(ours, instances_of(reference, per_slice=config.per_slice))
+    if config.centreline:
+        scores["cl_dice"] = CentrelineOverlap.of(predicted, reference, per_slice=config.per_slice).dice
+    return scores
+
+
+def _instance_scores(predicted: NDArray[np.int32], reference: NDArray[np.int32]) -> dict[str, Any]:
+    pairs, matches = RandPairs.of(predicted, reference), InstanceMatches.of(predicted, reference)
+    information = VariationOfInformation.of(predicted, reference)
+    return {
+        "rand_f": pairs.f,
+        "rand_precision": pairs.precision,
+        "rand_recall": pairs.recall,
+        "vi_split": None if information is None else information.split,
+        "vi_merge": None if information is None else information.merge,
+        "instance_f1": matches.f1,
+        "instances_matched": matches.matched,
+        "instances_missed": matches.missed,
+        "instances_extra": matches.extra,
+    }
 
 
 def _score_label(
     case: str,
     label: str,
-    masks: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    masks: Masks,
     *,
     affine: geometry.Affine,
     config: EvaluationConfig,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.evaluation.scores import METRICS, CaseScore, FailedCase
+from pipeline.evaluation.scores import METRICS, CaseScore, FailedCase, metrics_of
 from pipeline.metrics.intervals import bootstrap_ci95
 
 EMPTY_RULE = (
@@ -15,6 +15,10 @@ EMPTY_RULE = (
     "one of them scores 0 in Dice, IoU and NSD, and has no surface distances and no precision (nothing predicted) or "
     "no recall (nothing to find); these cases (one_empty) are missing from the means of what they do not have, so "
     "read those together with the counts."
+)
+OPTIONAL_RULE = (
+    " Instance F1 and clDice are 0 as well where one mask is empty. Rand F-score is 0 where nothing is predicted, and "
+    "undefined where there is nothing to find; variation of information is undefined in both cases."
 )
 
 
@@ -38,24 +42,28 @@ def summarise(
     Returns:
         ``cases`` (how many were scored), ``excluded_training_cases``, ``mean_dice`` (mean over labels of the mean over
         cases), ``labels.<name>.<metric>`` with ``mean``, ``std`` (of a sample, N - 1), ``median``, ``ci95`` and ``n``,
-        ``empty_masks`` with the rule and the counts per label, ``nsd_tolerance_mm`` and ``failed_cases``.
+        ``empty_masks`` with the rule and the counts per label, ``nsd_tolerance_mm`` and ``failed_cases``. Where
+        instances or centre lines are scored, also ``per_slice``.
     """
+    metrics = metrics_of(config)
     by_label = {label: [score for score in scores if score.label == label] for label in labels}
     statistics = {
-        label: {metric: _statistics(rows, metric, config) for metric in METRICS} for label, rows in by_label.items()
+        label: {metric: _statistics(rows, metric, config) for metric in metrics} for label, rows in by_label.items()
     }
-    dice = [metrics["dice"]["mean"] for metrics in statistics.values() if metrics["dice"]["mean"] is not None]
+    dice = [each["dice"]["mean"] for each in statistics.values() if each["dice"]["mean"] is not None]
+    asked_for = metrics != METRICS
     return {
         "cases": len({score.case for score in scores}),
         "excluded_training_cases": excluded_training_cases,
         "mean_dice": float(np.mean(dice)) if dice else None,
         "labels": statistics,
         "empty_masks": {
-            "rule": EMPTY_RULE,
+            "rule": EMPTY_RULE + OPTIONAL_RULE if asked_for else EMPTY_RULE,
             "both_empty": {label: sum(row.both_empty for row in rows) for label, rows in by_label.items()},
             "one_empty": {label: sum(row.one_empty for row in rows) for label, rows in by_label.items()},
         },
         "nsd_tolerance_mm": config.nsd_tolerance_mm,
+        **({"per_slice": config.per_slice} if asked_for else {}),
         "failed_cases": [asdict(failure) for failure in failed],
     }
 

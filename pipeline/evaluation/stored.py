@@ -11,10 +11,11 @@ from typing import Any
 
 from pipeline.errors import DatasetError
 from pipeline.evaluation.record import METRICS_FILE, TABLE
-from pipeline.evaluation.scores import METRICS
+from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS
 
 VOLUME = "reference_ml"
 NUMBERS = (*METRICS, VOLUME)
+"""Columns that every evaluation has."""
 REMEDY = (
     "Give a folder that evaluate or score wrote, or a training run's folder with such a folder, evaluation/, in it."
 )
@@ -27,7 +28,8 @@ class EvaluationFiles:
     Attributes:
         name: what it is called in messages and tables.
         summary: metrics.json.
-        scores: by case and label: every metric (None where it is undefined) and ``reference_ml``.
+        scores: by case and label: every metric that the evaluation has (None where it is undefined) and
+            ``reference_ml``.
     """
 
     name: str
@@ -53,6 +55,17 @@ class EvaluationFiles:
     def nsd_tolerance_mm(self) -> float:
         """Tolerance of the normalised surface Dice."""
         return float(self.summary["nsd_tolerance_mm"])
+
+    @cached_property
+    def optional_metrics(self) -> tuple[str, ...]:
+        """Which of `OPTIONAL_METRICS` the evaluation has."""
+        known = {metric for row in self.scores.values() for metric in row}
+        return tuple(metric for metric in OPTIONAL_METRICS if metric in known)
+
+    @property
+    def per_slice(self) -> bool:
+        """Whether its instances and centre lines are those of slices, each by itself."""
+        return bool(self.summary.get("per_slice", False))
 
     @property
     def cases_digest(self) -> str | None:
@@ -97,7 +110,8 @@ def _is_scored(row: Mapping[str, str]) -> bool:
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float | None]:
-    values = {name: float(row[name]) if row[name] != "" else None for name in NUMBERS}
+    names = (*NUMBERS, *(name for name in OPTIONAL_METRICS if name in row))
+    values = {name: float(row[name]) if row[name] != "" else None for name in names}
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{name} of {row['case']} is {value}")

@@ -12,6 +12,7 @@ from pipeline.inference.sliding_window import Network, mirrored, sliding_window
 from pipeline.manifest import Manifest
 from pipeline.model import Model
 from pipeline.postprocessing.components import check_keep_largest, keep_largest
+from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
 from pipeline.preprocessing.prepare import Prepared, prepare, restore
 from pipeline.scan import Scan
@@ -33,6 +34,7 @@ class Predictor:
         self.manifest: Manifest = model.manifest
         self.config = config
         check_keep_largest(config.keep_largest, self.manifest.labels)
+        check_watershed(config, self.manifest.labels)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         where = choose_device(config.device)

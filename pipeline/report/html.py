@@ -20,6 +20,16 @@ METRIC_TITLES = {
     "nsd": "NSD",
     "volume_error_ml": "Volume error (ml)",
     "absolute_volume_error_ml": "Absolute volume error (ml)",
+    "rand_f": "Rand F",
+    "rand_precision": "Rand precision",
+    "rand_recall": "Rand recall",
+    "vi_split": "VI split (bits)",
+    "vi_merge": "VI merge (bits)",
+    "instance_f1": "Instance F1",
+    "instances_matched": "Instances matched",
+    "instances_missed": "Instances missed",
+    "instances_extra": "Instances extra",
+    "cl_dice": "clDice",
     "reference_ml": "Reference (ml)",
     "predicted_ml": "Predicted (ml)",
 }
@@ -93,6 +103,7 @@ def evaluation_report(
         .get_template("evaluation.html")
         .render(
             summary=summary,
+            metrics={metric for statistics in summary["labels"].values() for metric in statistics},
             rows=rows,
             columns=list(dict.fromkeys(name for row in rows for name in row if name not in NO_METRICS)),
             provenance=_dotted(provenance),

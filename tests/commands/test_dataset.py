@@ -53,6 +53,8 @@ def test_labels_that_nothing_names_are_called_after_the_values_in_the_masks(root
 def test_settings_that_name_another_label_than_the_masks_hold_are_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match="label_3"):
         checked(root, "inference.keep_largest=[label_3]")
+    with pytest.raises(ConfigError, match=r"inference\.watershed\.labels; found label_3"):
+        checked(root, "inference.watershed={labels: [label_3]}")
 
 
 def test_a_mask_that_cannot_be_read_is_a_finding_though_nothing_names_the_labels(root: Path) -> None:

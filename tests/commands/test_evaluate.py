@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.commands.predict import predict
 from pipeline.commands.score import Evaluation, score
 from pipeline.commands.selection import SplitName
 from pipeline.config.evaluation import EvaluationConfig
+from pipeline.config.inference import WatershedConfig
 from pipeline.errors import DatasetError
 from pipeline.evaluation.scores import cases_digest
 from pipeline.formats import nifti
@@ -267,6 +269,33 @@ def test_scoring_what_predict_wrote_gives_what_evaluate_gives(
     evaluated, scored = metrics(tmp_path / "evaluated"), metrics(tmp_path / "scored")
     assert scored["labels"] == evaluated["labels"]
     assert scored["mean_dice"] == evaluated["mean_dice"]
+
+
+def test_a_model_that_asks_for_instances_is_scored_by_them_and_by_its_watershed(
+    write_model: WriteModel, write_volume: WriteVolume, dataset: Path, tmp_path: Path
+) -> None:
+    # in case d, two blocks of 3 x 3 x 3 voxels with a bridge of one voxel, which the reference does not have
+    image = np.zeros((8, 8, 8), np.int16)
+    image[0:3, 2:5, 2:5] = image[4:7, 2:5, 2:5] = image[3, 3, 3] = 10
+    mask = (image > 0).astype(np.uint8)
+    mask[3] = 0
+    write_volume(dataset / "imagesTr" / "d.nii.gz", image)
+    write_volume(dataset / "labelsTr" / "d.nii.gz", mask)
+    model = load_model(write_model())
+    evaluation = model.manifest.evaluation.model_copy(update={"instances": True})
+    model = replace(model, manifest=model.manifest.model_copy(update={"evaluation": evaluation}))
+    found = {}
+    for name, watershed in (
+        ("parts", None),
+        ("divided", WatershedConfig(labels=("organ",), peak_distance_mm=2, peak_depth_mm=0.5)),
+    ):
+        config = model.manifest.inference.model_copy(update={"watershed": watershed})
+        evaluate(model, dataset, tmp_path / name, part=None, config=config, console=QUIET)
+        organ = metrics(tmp_path / name)["labels"]["organ"]
+        found[name] = [organ[f"instances_{kind}"]["mean"] * 4 for kind in ("matched", "missed", "extra")]
+    # a, b and c have an organ each
+    assert found == {"parts": [3, 2, 1], "divided": [5, 0, 0]}
+    assert metrics(tmp_path / "divided")["provenance"]["inference"]["watershed"]["labels"] == ["organ"]
 
 
 # --- The report and what it rests on

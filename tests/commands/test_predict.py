@@ -22,7 +22,7 @@ from rich.console import Console
 from pipeline.commands import predict as command
 from pipeline.commands import prediction_record
 from pipeline.commands.predict import Predictions, plan_predictions, predict
-from pipeline.config.inference import InferenceConfig
+from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
 from pipeline.figures import write_preview
 from pipeline.files import file_sha256, write_csv
@@ -840,3 +840,9 @@ def test_a_full_disk_ends_the_run_with_a_message_and_keeps_what_is_done(
 def test_a_label_to_keep_the_largest_part_of_must_be_one_of_the_models(write_model: WriteModel) -> None:
     with pytest.raises(ConfigError, match=r"names of labels \(organ, lesion\) .* found spleen\. Correct these names"):
         Predictor(load_model(write_model()), InferenceConfig(keep_largest=("spleen",)))
+
+
+def test_a_label_to_divide_into_instances_must_be_one_of_the_models(write_model: WriteModel) -> None:
+    config = InferenceConfig(watershed=WatershedConfig(labels=("spleen",)))
+    with pytest.raises(ConfigError, match=r"inference\.watershed\.labels; found spleen\. Correct these names"):
+        Predictor(load_model(write_model()), config)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config.inference import InferenceConfig
+from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.config.load import dump_yaml, load_config, parse_overrides, validate
 from pipeline.errors import ConfigError
 
@@ -29,6 +29,33 @@ def test_what_a_file_leaves_out_has_its_default(small: Path) -> None:
     config = load_config(small, [])
     assert (config.name, config.training.patch_size) == ("small", (16, 16, 16))
     assert (config.training.batch_size, config.inference) == (2, InferenceConfig())
+
+
+def test_a_section_that_may_be_null_is_given_as_a_table_or_key_by_key(small: Path) -> None:
+    assert load_config(small, []).inference.watershed is None
+    whole = load_config(small, ["inference.watershed={labels: [nuclei], peak_distance_mm: 3}"]).inference.watershed
+    assert whole == WatershedConfig(labels=("nuclei",), peak_distance_mm=3)
+    single = ["inference.watershed.labels=[nuclei]", "inference.watershed.peak_distance_mm=3"]
+    assert load_config(small, single).inference.watershed == whole
+    assert load_config(small, [*single, "inference.watershed=null"]).inference.watershed is None
+
+
+def test_a_section_that_may_be_null_keeps_what_a_table_does_not_name(small: Path) -> None:
+    given = ["inference.watershed={labels: [nuclei], peak_distance_mm: 3}", "inference.watershed={peak_depth_mm: 1}"]
+    expected = WatershedConfig(labels=("nuclei",), peak_distance_mm=3, peak_depth_mm=1)
+    assert load_config(small, given).inference.watershed == expected
+
+
+def test_the_problems_of_a_section_that_may_be_null_are_named_with_their_path(small: Path) -> None:
+    wrong = ["inference.watershed={labels: [], peak_depth_mm: 0, depth: 1}"]
+    with pytest.raises(ConfigError, match="found 3 problems") as caught:
+        load_config(small, wrong)
+    for problem in (
+        "inference.watershed.labels: Tuple should have at least 1 item",
+        "inference.watershed.peak_depth_mm: Input should be greater than 0, found 0",
+        "inference.watershed.depth: is no setting; check the spelling",
+    ):
+        assert problem in str(caught.value)
 
 
 def test_settings_cannot_be_changed_after_loading(small: Path) -> None:

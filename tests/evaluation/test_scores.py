@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.scores import METRICS, cases_digest, score_case
+from pipeline.evaluation.scores import METRICS, cases_digest, score_case, within
 from pipeline.metrics import surface
 from pipeline.metrics.overlap import Overlap
 from pipeline.scan import Scan
@@ -33,7 +33,7 @@ def test_voxels_outside_the_field_of_view_do_not_count() -> None:
     view = np.ones(prediction.shape, bool)
     view[..., 2:] = False
     truth = Scan(reference[None], np.eye(4), Path("reference.nii"))
-    (score,) = score_case("a", prediction, truth, labels={"heart": 1}, config=CONFIG, field_of_view=view)
+    (score,) = score_case("a", *within(view, prediction, truth), labels={"heart": 1}, config=CONFIG)
     assert (score.dice, score.predicted_ml, score.reference_ml) == pytest.approx((2 / 3, 0.002, 0.001))
 
 

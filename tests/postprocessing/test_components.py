@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage import measure
 
-from pipeline.postprocessing.components import keep_largest
+from pipeline.postprocessing.components import face_neighbours, keep_largest
 
 
 def test_the_largest_part_of_the_label_stays() -> None:
@@ -42,3 +42,12 @@ def test_random_masks_agree_with_scikit_image(seed: int) -> None:
     largest = max(measure.regionprops(parts), key=lambda part: part.area).label
     expected = np.where((mask == 1) & (parts != largest), 0, mask)
     np.testing.assert_array_equal(keep_largest(mask, 1), expected)
+
+
+@pytest.mark.parametrize(("axes", "per_slice", "count"), [(2, False, 4), (2, True, 4), (3, False, 6), (3, True, 4)])
+def test_a_pixel_has_4_neighbours_and_a_voxel_6_unless_slices_are_apart(axes: int, per_slice: bool, count: int) -> None:
+    neighbours = face_neighbours(axes, per_slice=per_slice)
+    assert neighbours.shape == (3,) * axes
+    assert neighbours[(1,) * axes]
+    assert neighbours.sum() == 1 + count
+    assert neighbours[..., 1].sum() == (3 if axes == 2 else 5)  # all of those in the slice of the middle one
