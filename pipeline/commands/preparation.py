@@ -18,7 +18,7 @@ from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import fit
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.samples.cache import CaseCache, StoredCase
-from pipeline.samples.prepare import store_case
+from pipeline.samples.prepare import Recipe, store_case
 from pipeline.training.validation import ValidationCase
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def prepare_dataset(
     run = partial(_in_readers, inference=inference, progress=progress)
     fingerprints = run(read_fingerprint, train, "measuring")
     fitted = fit(fingerprints, checked.dataset.modalities, preprocessing, dimensions=dimensions)
-    store = partial(store_case, fitted=fitted, label_values=label_values, cache=cache)
+    store = partial(store_case, recipe=Recipe(fitted, label_values, preprocessing.border), cache=cache)
     stored = {case.name: case for case in run(store, [*train, *validation], "preparing")}
     for case in stored.values():
         case.open()

@@ -1,24 +1,44 @@
 """Preparing a training case: reading, preprocessing, and a list of its foreground."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.cache import CacheConfig
+from pipeline.config.preprocessing import BorderConfig
 from pipeline.errors import DatasetError
 from pipeline.files import file_sha256
 from pipeline.layouts.case_files import read_classes, read_image
 from pipeline.layouts.dataset import Case
+from pipeline.metrics.instances import instances_of
 from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.labels import IGNORED
 from pipeline.preprocessing.prepare import prepare, prepare_labels
+from pipeline.preprocessing.weight_map import weight_map
 from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase, make_key
 
 FOREGROUND_VOXELS = 5000
+NO_BORDER = BorderConfig()
 
 
-def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...]) -> str:
+@dataclass(frozen=True)
+class Recipe:
+    """What training cases are made into.
+
+    Attributes:
+        fitted: preprocessing of the model.
+        label_values: mask value of each class above 0, in order.
+        border: weights of what lies between structures.
+    """
+
+    fitted: FittedPreprocessing
+    label_values: tuple[int, ...]
+    border: BorderConfig = NO_BORDER
+
+
+def case_key(case: Case, recipe: Recipe) -> str:
     """A hash of everything that `prepare_case` depends on, the content of the files included."""
     return make_key(
         {
@@ -27,31 +47,28 @@ def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, .
             "masks": [file_sha256(path) for path in case.masks],
             "field_of_view": file_sha256(case.field_of_view) if case.field_of_view is not None else None,
             "coding": asdict(case.coding),
-            "preprocessing": fitted.model_dump(mode="json"),
-            "labels": label_values,
+            "preprocessing": recipe.fitted.model_dump(mode="json"),
+            "labels": recipe.label_values,
+            "border": recipe.border.model_dump(mode="json"),
         }
     )
 
 
-def store_case(
-    case: Case, *, fitted: FittedPreprocessing, label_values: tuple[int, ...], cache: CacheConfig
-) -> StoredCase:
+def store_case(case: Case, *, recipe: Recipe, cache: CacheConfig) -> StoredCase:
     """The entry of a case in the cache, prepared first where it is missing; as `prepare_unchanged`."""
-    key = case_key(case, fitted, label_values)
-    return CaseCache(cache).get(key, partial(prepare_unchanged, case, fitted, label_values, key=key))
+    key = case_key(case, recipe)
+    return CaseCache(cache).get(key, partial(prepare_unchanged, case, recipe, key))
 
 
-def prepare_unchanged(
-    case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...], *, key: str
-) -> PreparedCase:
+def prepare_unchanged(case: Case, recipe: Recipe, key: str) -> PreparedCase:
     """Prepare a case, if need be hours after its key was made; as `prepare_case`.
 
     Raises:
         DatasetError: its files are no longer those of the key, under which they would be found.
         ScanError: as `prepare_case`.
     """
-    prepared = prepare_case(case, fitted, label_values)
-    if case_key(case, fitted, label_values) != key:
+    prepared = prepare_case(case, recipe)
+    if case_key(case, recipe) != key:
         raise DatasetError(
             "files that stay as they are while they are trained on",
             f"others for the case {case.name}",
@@ -60,20 +77,28 @@ def prepare_unchanged(
     return prepared
 
 
-def prepare_case(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, ...]) -> PreparedCase:
+def prepare_case(case: Case, recipe: Recipe) -> PreparedCase:
     """Read and prepare a case with its mask.
-
-    Args:
-        case: scan and mask.
-        fitted: preprocessing of the model.
-        label_values: mask value of each class above 0, in order.
 
     Raises:
         ScanError: a file cannot be read, or the mask has a label that is not among the values.
     """
-    prepared = prepare(read_image(case.images), fitted)
-    labels = prepare_labels(read_classes(case, label_values), prepared.trail)
-    return PreparedCase(case.name, prepared.image, labels, foreground(labels, len(label_values)), prepared.trail)
+    prepared = prepare(read_image(case.images), recipe.fitted)
+    labels = prepare_labels(read_classes(case, recipe.label_values), prepared.trail)
+    voxels = foreground(labels, len(recipe.label_values))
+    weights = border_weights(labels, recipe) if recipe.border.weight > 0 else None
+    return PreparedCase(case.name, prepared.image, labels, voxels, prepared.trail, weights)
+
+
+def border_weights(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float16]:
+    """What each voxel counts for (I, J, K): more between parts of structures that nearly touch.
+
+    Each connected part of the foreground is taken as one cell: masks have no numbers of cells.
+    """
+    stacked = recipe.fitted.slice_axis is not None
+    cells = instances_of((labels > 0) & (labels != IGNORED), per_slice=stacked)
+    border = recipe.border
+    return weight_map(cells, per_slice=stacked, w0=border.weight, sigma=border.sigma_voxels).astype(np.float16)
 
 
 def foreground(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], ...]:
