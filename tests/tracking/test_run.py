@@ -280,12 +280,14 @@ def test_files_that_have_nowhere_to_go_hold_up_nothing_else_and_are_sent_later(
         raise ModuleNotFoundError("No module named 'boto3'")
 
     monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
-    with track(TrackingConfig(wait_seconds=1.0), "run") as run:
+    with track(HERE, "run") as run:
         run.keep_in(Place.of_training(tmp_path / "run"))
         (tmp_path / "run" / "a.txt").write_text("a")
         run.log_file(tmp_path / "run" / "a.txt")
         run.register_model("mine", "best")
         run.log_metrics({"loss": 0.5}, 1)
+        wait_until(lambda: len(run._outbox.late()) == 2 and len(run._outbox) == 2)
+        run.config = TrackingConfig(wait_seconds=5.0)  # the end waits for the file, in vain
     assert (status(run.run_id), steps(run.run_id)) == ("FINISHED", [1])
     assert "has not got everything (No module named 'boto3'): 2 records are kept" in caplog.text
     assert client().search_registered_models() == []  # of a model that is not there
