@@ -32,7 +32,7 @@ class Provenance(Section):
     created: str
     """UTC time, ISO 8601."""
     run_id: str | None
-    """MLflow run that trained it."""
+    """MLflow run that trained it, or the run's own id where no server had heard of it by then."""
     dataset: str
     """Name of the data set."""
     names_cases: bool = False

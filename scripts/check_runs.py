@@ -4,8 +4,9 @@ resume     four epochs of the hippocampus, killed ten times with -9 and in each 
 parallel   eight runs started at once on a new SQLite file, one with a broken configuration, one interrupted, one ended
 server     a tracking server that is stopped in the middle of a run and started again
 serving    masks of every hippocampus scan through mlflow.pyfunc, in a process of its own, against those of predict
+compare    what `compare` says of a longer training, of another seed, and of the same model evaluated twice
 
-    python scripts/check_runs.py [--data FOLDER] [resume] [parallel] [server] [serving]
+    python scripts/check_runs.py [--data FOLDER] [resume] [parallel] [server] [serving] [compare]
 """
 
 import argparse
@@ -61,6 +62,7 @@ QUICK = [
     "training.precision=fp32",
 ]
 
+LONG = ["training.max_epochs=8"]
 SERVE = """
 import json, sys
 from pathlib import Path
@@ -127,30 +129,17 @@ def curve(uri: str, run_id: str, metric: str = "loss") -> list[int]:
 
 def check_resume(folder: Path, data: Path | None) -> dict[str, Any]:
     """Kill a run ten times, and compare it with one that nobody touched."""
-    assert data is not None
-    settings = [str(CONFIGS / "hippocampus.yaml"), *SHORT, f"training.max_epochs={EPOCHS}"]
-    settings += [f"data.root={data / 'hippocampus'}"]
+    settings = [*hippocampus(data), f"training.max_epochs={EPOCHS}"]
     print("undisturbed", flush=True)
     finish(medseg(folder, "train", *settings, "-o", "whole"))
     epoch_seconds = shortest_epoch(rows(folder / "whole"))
     chosen = load_config(folder / "whole" / "config.yaml", []).training
     settings.append(f"training.precision={chosen.precision}")  # by timing, which the kills must not change
     uri = f"sqlite:///{folder}/killed.db"
-    moments, chance = [], random.Random(0)
-    process = medseg(folder, "train", *settings, "-o", "killed", uri=uri)
-    for epochs, in_checkpoint in KILLS:
-        started = time.monotonic()
-        wait_until(process, lambda: len(rows(folder / "killed")) >= epochs)  # noqa: B023 - called at once
-        moment = time.monotonic() + chance.uniform(0.0, 0.5 * epoch_seconds)  # or the last would come after the end
-        moments.append(kill(process, folder / "killed", None if in_checkpoint else moment, started=started))
-        print(f"kill {len(moments)}: {moments[-1]}", flush=True)
-        begun = (folder / "killed" / "run.json").exists()
-        arguments = ["train", "--resume", "killed"] if begun else ["train", *settings, "-o", "killed"]
-        process = medseg(folder, *arguments, uri=uri)
-    finish(process)
+    moments = kill_and_resume(folder, settings, uri, epoch_seconds=epoch_seconds)
     hashes = [read_manifest(folder / name / "model").weights_sha256 for name in ("whole", "killed")]
     found = runs_of(uri)
-    run_id = json.loads((folder / "killed" / "run.json").read_text())["run_id"]
+    run_id = run_id_of(folder / "killed")
     return {
         "weights_sha256": dict(zip(("undisturbed", "killed"), hashes, strict=True)),
         "kills": moments,
@@ -165,6 +154,33 @@ def check_resume(folder: Path, data: Path | None) -> dict[str, Any]:
         and [each.info.status for each in found] == ["FINISHED"]
         and curve(uri, run_id) == curve(uri, run_id, "dice") == list(range(1, EPOCHS + 1)),
     }
+
+
+def hippocampus(data: Path | None) -> list[str]:
+    """The configuration of the hippocampus, bounded by epochs, and where its data are."""
+    assert data is not None
+    return [str(CONFIGS / "hippocampus.yaml"), *SHORT, f"data.root={data / 'hippocampus'}"]
+
+
+def run_id_of(folder: Path) -> str:
+    """MLflow's id of the run in a folder."""
+    return str(json.loads((folder / "run.json").read_text())["run_id"])
+
+
+def kill_and_resume(folder: Path, settings: list[str], uri: str, *, epoch_seconds: float) -> list[dict[str, Any]]:
+    """Train in the folder ``killed`` to the end, over all of KILLS; returns what `kill` says of each."""
+    killed, kills, chance = folder / "killed", list[dict[str, Any]](), random.Random(0)
+    process = medseg(folder, "train", *settings, "-o", "killed", uri=uri)
+    for epochs, in_checkpoint in KILLS:
+        started = time.monotonic()
+        wait_until(process, lambda: len(rows(killed)) >= epochs)  # noqa: B023 - called at once
+        moment = time.monotonic() + chance.uniform(0.0, 0.5 * epoch_seconds)  # or the last would come after the end
+        kills.append(kill(process, killed, None if in_checkpoint else moment, started=started))
+        print(f"kill {len(kills)}: {kills[-1]}", flush=True)
+        begun = (killed / "run.json").exists()
+        process = medseg(folder, "train", *(["--resume", "killed"] if begun else [*settings, "-o", "killed"]), uri=uri)
+    finish(process)
+    return kills
 
 
 def shortest_epoch(history: list[dict[str, str]]) -> float:
@@ -228,15 +244,8 @@ def check_parallel(folder: Path, _data: Path | None) -> dict[str, Any]:
     for process in started:
         finish(process)
     broken.communicate()
-    ended = {}
-    for name, number in (("ctrl-c", signal.SIGINT), ("sigterm", signal.SIGTERM)):
-        long = [argument.replace("max_epochs=3", "max_epochs=999") for argument in QUICK]
-        process = medseg(folder, "train", demo, *long, f"name={name}", "-o", name, uri=uri)
-        while len(rows(folder / name)) < 2 and process.poll() is None:
-            time.sleep(0.2)
-        process.send_signal(number)
-        process.communicate()
-        ended[name] = process.returncode
+    endings = {"ctrl-c": signal.SIGINT, "sigterm": signal.SIGTERM}
+    ended = {name: end_in_second_epoch(folder, name, number, uri=uri) for name, number in endings.items()}
     found = {str(each.info.run_name): each for each in runs_of(uri)}
     curves = {name: curve(uri, found[name].info.run_id) for name in (f"seed{seed}" for seed in range(8))}
     losses = {name: found[name].data.metrics["loss"] for name in curves}
@@ -254,6 +263,16 @@ def check_parallel(folder: Path, _data: Path | None) -> dict[str, Any]:
     }
 
 
+def end_in_second_epoch(folder: Path, name: str, number: signal.Signals, *, uri: str) -> int:
+    """Send a signal to a long run once it has written two epochs; returns its exit code."""
+    long = [argument.replace("max_epochs=3", "max_epochs=999") for argument in QUICK]
+    process = medseg(folder, "train", str(CONFIGS / "demo.yaml"), *long, f"name={name}", "-o", name, uri=uri)
+    wait_for_epochs(folder / name, 2, process)
+    process.send_signal(number)
+    process.communicate()
+    return process.returncode
+
+
 def check_server(folder: Path, _data: Path | None) -> dict[str, Any]:
     """Stop a server in the middle of a run, train on, start it again."""
     port = free_port()
@@ -262,12 +281,12 @@ def check_server(folder: Path, _data: Path | None) -> dict[str, Any]:
     with server(folder, port):
         process = medseg(folder, "train", str(CONFIGS / "demo.yaml"), *steps_quick, "-o", "run", uri=uri)
         wait_for_epochs(folder / "run", 5, process)
-        before = len(curve(uri, json.loads((folder / "run" / "run.json").read_text())["run_id"]))
+        before = len(curve(uri, run_id_of(folder / "run")))
     wait_for_epochs(folder / "run", 20, process)
     while_away = len(rows(folder / "run"))
     with server(folder, port):
         printed = finish(process)
-        run_id = json.loads((folder / "run" / "run.json").read_text())["run_id"]
+        run_id = run_id_of(folder / "run")
         names = ("loss", "learning_rate", "dice", "dice_anterior", "dice_posterior", "seconds")
         curves = {name: curve(uri, run_id, name) for name in names}
         status = MlflowClient(uri).get_run(run_id).info.status
@@ -287,11 +306,11 @@ def check_serving(folder: Path, data: Path | None) -> dict[str, Any]:
     """Load one model by its run and by its alias, without any code of the training, and compare every voxel."""
     assert data is not None
     uri, scans = f"sqlite:///{folder}/serving.db", data / "hippocampus" / "imagesTr"
-    settings = [str(CONFIGS / "hippocampus.yaml"), *SHORT, "training.max_epochs=2"]
-    settings += [f"data.root={data / 'hippocampus'}", "tracking.register_as=hippocampus", "tracking.alias=best"]
+    registered = ("tracking.register_as=hippocampus", "tracking.alias=best")
+    settings = [*hippocampus(data), "training.max_epochs=2", *registered]
     finish(medseg(folder, "train", *settings, "-o", "run", uri=uri))
     finish(medseg(folder, "predict", str(folder / "run" / "model"), str(scans), "masks"))
-    run_id = json.loads((folder / "run" / "run.json").read_text())["run_id"]
+    run_id = run_id_of(folder / "run")
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_TRACKING_URI": uri}
     found = {}
     for model in (f"runs:/{run_id}/model", "models:/hippocampus@best"):
@@ -307,6 +326,27 @@ def check_serving(folder: Path, data: Path | None) -> dict[str, Any]:
             and len(each["labels"]) > 1
             for each in found.values()
         ),
+    }
+
+
+def check_compare(folder: Path, data: Path | None) -> dict[str, Any]:
+    """Train longer and with another seed, evaluate one model twice, and compare."""
+    assert data is not None
+    trainings = {"short": ["training.max_epochs=2"], "long": LONG, "other_seed": [*LONG, "training.seed=1"]}
+    for name, settings in trainings.items():
+        finish(medseg(folder, "train", *hippocampus(data), *settings, "-o", name))
+        print(f"trained {name}", flush=True)
+    for model, out in (*((name, f"{name}/evaluation") for name in trainings), ("long", "again")):
+        finish(medseg(folder, "evaluate", f"{model}/model", str(data / "hippocampus"), "-o", out))
+    questions = {"longer": ("short", "long"), "other_seed": ("long", "other_seed"), "again": ("long", "again")}
+    said = {}
+    for name, runs in questions.items():
+        finish(medseg(folder, "compare", *runs, "-o", f"comparison_{name}"))
+        (said[name],) = json.loads((folder / f"comparison_{name}" / "comparison.json").read_text())["comparisons"]
+    return {
+        "sentences": {name: each["sentences"] for name, each in said.items()},
+        "mean_dice": {name: each["mean_dice"] for name, each in said.items()},
+        "reached": [each["verdict"] for each in said.values()] == ["better", "undecided", "identical"],
     }
 
 
@@ -353,8 +393,9 @@ CHECKS: dict[str, Callable[[Path, Path | None], dict[str, Any]]] = {
     "parallel": check_parallel,
     "server": check_server,
     "serving": check_serving,
+    "compare": check_compare,
 }
-NEEDS_DATA = ("resume", "serving")
+NEEDS_DATA = ("resume", "serving", "compare")
 
 
 def main() -> int:

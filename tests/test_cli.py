@@ -89,8 +89,11 @@ def test_scans_that_all_fail_are_exit_code_1(code: Code, write_model: WriteModel
 def test_scans_that_are_all_done_are_exit_code_0(
     code: Code, write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
 ) -> None:
-    number, printed = code("predict", write_model(), _scan(write_volume, tmp_path / "a.nii"), tmp_path / "out")
+    arguments = ("predict", write_model(), _scan(write_volume, tmp_path / "a.nii"), tmp_path / "out")
+    number, printed = code(*arguments)
     assert (number, "1 done, 0 failed" in printed) == (0, True)
+    number, printed = code(*arguments)
+    assert (number, "0 done, 1 kept, 0 failed" in printed) == (0, True)
 
 
 @pytest.mark.parametrize(

@@ -188,8 +188,7 @@ def _saying_how_to_go_on(folder: RunFolder, console: Console) -> Iterator[None]:
 def _finished(folder: RunFolder, config: Config) -> TrainedRun:
     """A run that is done: nothing is trained, and MLflow gets what it may lack."""
     log.info("the run in %s has finished; there is nothing left to train", folder.root)
-    if sync(folder.place, config.tracking.wait_seconds) > 0:
-        log.warning("MLflow has not got everything; `medseg sync %s` sends it", folder.root)
+    sync(folder.place, config.tracking.wait_seconds)
     return _trained(folder, read_identity(folder.identity), read_manifest(folder.model).validation_dice)
 
 

@@ -43,6 +43,13 @@ def without_logins(text: str) -> str:
     return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
+def reason_in_short(error: Exception) -> str:
+    """What went wrong, in a line that may be shown: without logins, or the address that network errors repeat."""
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    end = line.rsplit("]", 1)[-1].strip(" :')\"") if "Max retries" in line else line  # of a chain of network errors
+    return without_logins(end)
+
+
 def has_login(uri: str) -> bool:
     """Whether the address holds a user or a password."""
     return "@" in urlsplit(uri).netloc

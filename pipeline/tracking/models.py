@@ -15,7 +15,7 @@ from pandas import DataFrame
 from pipeline import __version__
 from pipeline.errors import ModelError
 from pipeline.tracking import store
-from pipeline.tracking.address import is_missing, tracking_uri, without_logins
+from pipeline.tracking.address import is_missing, reason_in_short, tracking_uri
 from pipeline.tracking.sending import MODEL
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def _asking(expected: str, uri: str) -> Iterator[MlflowClient]:
     try:
         yield store.connect(address)
     except (MlflowException, OSError) as error:
-        reason = without_logins(next(iter(str(error).splitlines()), type(error).__name__))
-        raise ModelError(expected, f"{uri}: {reason}", remedy) from error
+        raise ModelError(expected, f"{uri}: {reason_in_short(error).rstrip('.')}", remedy) from error
 
 
 def _of_run(client: MlflowClient, uri: str) -> str:
@@ -85,6 +84,9 @@ def _registered_source(client: MlflowClient, uri: str) -> str:
         version = client.get_model_version_by_alias(name, alias).version
     else:
         name, _, version = name.rpartition("/")
+        if not name:
+            remedy = "Give models:/NAME@ALIAS or models:/NAME/VERSION."
+            raise ModelError("a registered model by its alias or version", uri, remedy)
     return str(client.get_model_version_download_uri(name, version))
 
 

@@ -72,8 +72,10 @@ class Outbox:
             self._size, self._lines = sum(len(line) for line in lines), len(lines)
             for number, record in enumerate(map(_parse, lines)):
                 self._note(record)
-                if number >= self._done or number in late:
-                    (self._late if number < self._done else self._waiting).append(Waiting(record, number))
+                if number in late:
+                    self._late.append(Waiting(record, number))
+                elif number >= self._done:
+                    self._waiting.append(Waiting(record, number))
             for each in before:
                 self._append(each.record)
 
@@ -102,8 +104,10 @@ class Outbox:
     def sent(self, count: int) -> None:
         """The first ``count`` records have arrived, or will never be taken."""
         with self._lock:
-            self._done += sum(self._waiting.popleft().line is not None for _ in range(count))
-            self._write_sent()
+            on_disk = sum(self._waiting.popleft().line is not None for _ in range(count))
+            self._done += on_disk
+            if on_disk:  # what is in memory alone may be there because the disk is full
+                self._write_sent()
 
     def put_aside(self) -> None:
         """The first record is late: those behind it come first."""
@@ -120,7 +124,8 @@ class Outbox:
         """A record that was put aside has arrived, or will never be taken."""
         with self._lock:
             self._late.remove(each)
-            self._write_sent()
+            if each.line is not None:
+                self._write_sent()
 
     def __len__(self) -> int:
         """How many records wait to be sent, late ones included."""

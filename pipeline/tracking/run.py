@@ -138,7 +138,7 @@ class TrackedRun:
             self._tell(error)
         self._add(Status(status=status, time_ms=now_ms()), volatile=True)
         if self.send_rest(self._patience(status)) > 0:
-            self._say_what_is_left()
+            self.say_what_is_left()
 
     def _patience(self, status: RunStatus) -> float:
         limits = [self.config.wait_seconds]
@@ -158,10 +158,11 @@ class TrackedRun:
         if self.tells_errors and self._place is not None:
             path = self._place.outbox / "traceback.txt"
             with suppress(OSError):
-                write_text(path, "".join(traceback.format_exception(error)))
+                write_text(path, address.without_logins("".join(traceback.format_exception(error))))
                 self._add(File(path=self._below(path)), volatile=True)
 
-    def _say_what_is_left(self) -> None:
+    def say_what_is_left(self) -> None:
+        """Say what MLflow has not got, why, and which command sends it."""
         where = address.without_login(self.identity.uri)
         waiting, why = len(self._outbox), self._sender.error or self._sender.trouble or "too slow"
         if self._place is None:
@@ -258,7 +259,12 @@ def sync(place: Place, wait_seconds: float) -> int:
     run = TrackedRun(TrackingConfig(wait_seconds=wait_seconds), identity)
     run.keep_in(place)
     run.begin()
-    return run.send_rest(wait_seconds)
+    left = run.send_rest(wait_seconds)
+    if left > 0:
+        run.say_what_is_left()
+    elif identity.run_id is None:
+        log.info("%s is the run %s in MLflow", place.root, run.run_id)
+    return left
 
 
 def has_finished(place: Place) -> bool:

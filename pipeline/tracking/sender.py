@@ -167,14 +167,13 @@ class Sender(threading.Thread):
         except Exception as error:
             if not store.is_refused(error):
                 raise
-            reason = address.without_logins(_first_line(error))
-            log.warning("MLflow does not take %s of the run: %s", record.kind, reason)
+            log.warning("MLflow does not take %s of the run: %s", record.kind, address.reason_in_short(error))
 
     def _note_trouble(self, error: Exception) -> None:
-        reason = address.without_logins(_shortened(_first_line(error)))
+        reason = address.reason_in_short(error)
         if self.trouble is None:
             log.warning(
-                "MLflow at %s cannot be told all (%s); the run goes on, and what it records is kept and sent later",
+                "MLflow at %s cannot be told all (%s); what is recorded is kept and sent later",
                 address.without_login(self.identity.uri),
                 reason,
             )
@@ -184,12 +183,3 @@ class Sender(threading.Thread):
         if self.trouble is not None:
             log.warning("MLflow at %s has been told all", address.without_login(self.identity.uri))
         self.trouble = None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
-
-
-def _shortened(reason: str) -> str:
-    """The end of a chain of network errors says what is wrong; what comes before repeats the address."""
-    return reason.rsplit("]", 1)[-1].strip(" :')\"") if "Max retries" in reason else reason

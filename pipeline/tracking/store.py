@@ -82,8 +82,8 @@ def establish(client: MlflowClient, identity: Identity) -> str:
             return handed_over
         parent = parent or client.get_run(handed_over)
     experiment = parent.info.experiment_id if parent is not None else _experiment_id(client, wanted, identity.uri)
-    made = _made_before(client, experiment, identity)
-    return made or _make(client, experiment, identity, parent=parent)
+    made = find_by_own_id(client, identity.own_id)
+    return str(made.info.run_id) if made is not None else _make(client, experiment, identity, parent=parent)
 
 
 def _existing(client: MlflowClient, run_id: str, uri: str) -> str:
@@ -114,7 +114,7 @@ def _find(client: MlflowClient, run_id: str | None) -> Run | None:
 
 
 def find_by_own_id(client: MlflowClient, own_id: str) -> Run | None:
-    """The run that was begun under an id of its own, because no server answered then; None where there is none."""
+    """The run that has this id of its own beside MLflow's; None where there is none."""
     if not own_id.isalnum():
         return None
     experiments = [each.experiment_id for each in client.search_experiments()]
@@ -131,11 +131,6 @@ def _claim(client: MlflowClient, run_id: str, own_id: str) -> bool:
             raise
         return False
     return True
-
-
-def _made_before(client: MlflowClient, experiment: str, identity: Identity) -> str | None:
-    found = client.search_runs([experiment], f"tags.`{OWN_ID}` = '{identity.own_id}'", max_results=1)
-    return str(found[0].info.run_id) if found else None
 
 
 def _make(client: MlflowClient, experiment: str, identity: Identity, *, parent: Run | None) -> str:

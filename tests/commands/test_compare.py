@@ -155,8 +155,8 @@ def test_the_command_prints_a_table_and_ends_with_the_sentences(runs: Path) -> N
     assert lines[start + 1 :] == content_of(runs / "out")["comparisons"][0]["sentences"]
 
 
-def test_one_run_alone_is_wrong_usage(runs: Path) -> None:
+@pytest.mark.usefixtures("runs")
+def test_one_run_alone_is_wrong_usage() -> None:
     done = invoke("compare", "old")
     assert done.exit_code == 2
     assert "give two runs or more" in re.sub(r"[\s│]+", " ", done.output)
-    assert not (runs / "out").exists()

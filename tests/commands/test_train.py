@@ -1,6 +1,7 @@
 """Training from a configuration to a model: reproducible, tracked, and resumable, on a handful of small cases."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -25,7 +26,7 @@ from pipeline.commands import train as train_module
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.run_folder import RunFolder
 from pipeline.commands.train import TrainedRun, may_log_case_names, read_config, resume, train
-from pipeline.errors import ConfigError, DatasetError, ModelError
+from pipeline.errors import ConfigError, DatasetError, ModelError, OutputError
 from pipeline.files import file_sha256
 from pipeline.losses import SegmentationLoss
 from pipeline.manifest import read_manifest
@@ -141,6 +142,20 @@ def averages(checkpoint: Path) -> dict[str, Any]:
     """The averaged weights in a checkpoint."""
     weights: dict[str, Any] = torch.load(checkpoint, weights_only=True)["average"]
     return weights
+
+
+def test_what_is_interrupted_says_how_to_go_on(dataset: Path, tmp_path: Path) -> None:
+    shown = Console(record=True, width=200, file=io.StringIO())
+    with interrupted(1):
+        train(settings(dataset), tmp_path / "cut", shown)
+    assert f"interrupted; `medseg train --resume {tmp_path}/cut` goes on" in shown.export_text()
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_read(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match=r"a folder that can be written to; found .*/file/run: Not a directory"):
+        train(settings(dataset), tmp_path / "file" / "run", QUIET)
+    assert recorded()[1].info.status == "FAILED"
 
 
 @pytest.mark.parametrize("moment", [interrupted_before_checkpoint, interrupted])

@@ -67,6 +67,8 @@ def test_an_evaluation_shows_its_counts_and_the_mean_dice() -> None:
         ("Cases failed", "0"),
         ("Cases left out", "17"),
     ]
+    parts = summary() | {"left_out": {"train": 17, "unknown": 3}}
+    assert "<dt>Cases left out</dt><dd>20</dd>" in evaluation_report(parts, [score()], {})
 
 
 def test_an_evaluation_states_the_rule_for_empty_masks_with_its_counts_and_the_tolerance() -> None:

@@ -204,7 +204,7 @@ def test_a_server_that_is_away_in_the_middle_gets_every_metric_when_it_is_back(
                 away.gone = False
     assert status(run.run_id) == "FINISHED"
     assert steps(run.run_id) == [1, 2, 3, 4, 5, 6]
-    assert "the run goes on, and what it records is kept and sent later" in caplog.text
+    assert "what is recorded is kept and sent later" in caplog.text
     assert "has been told all" in caplog.text
 
 
@@ -252,7 +252,7 @@ def test_a_run_that_a_server_never_heard_of_gets_the_experiment_that_it_was_begu
 
 
 def test_a_run_is_found_by_the_id_that_it_had_before_a_server_knew_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = Away(monkeypatch)
     with track(TrackingConfig(wait_seconds=0.2), "training") as run:
@@ -261,8 +261,10 @@ def test_a_run_is_found_by_the_id_that_it_had_before_a_server_knew_it(
         (tmp_path / "run" / "model" / "model.json").write_text("{}")
         run.log_file(tmp_path / "run" / "model", "model")
     away.gone = False
+    caplog.set_level("INFO")
     assert sync(tmp_path / "run", 20.0) == 0
     own_id, run_id = run.identity.own_id, read_identity(tmp_path / "run" / "run.json").run_id
+    assert f"is the run {run_id} in MLflow" in caplog.text
     assert (fetch_model(f"runs:/{own_id}/model", tmp_path) / "model.json").read_text() == "{}"
     with track(HERE, "evaluation", parent_id=own_id) as evaluation:
         pass
@@ -280,16 +282,20 @@ def test_files_that_have_nowhere_to_go_hold_up_nothing_else_and_are_sent_later(
         raise ModuleNotFoundError("No module named 'boto3'")
 
     monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
-    with track(TrackingConfig(wait_seconds=1.0), "run") as run:
+    with track(HERE, "run") as run:
         run.keep_in(Place.of_training(tmp_path / "run"))
         (tmp_path / "run" / "a.txt").write_text("a")
         run.log_file(tmp_path / "run" / "a.txt")
         run.register_model("mine", "best")
         run.log_metrics({"loss": 0.5}, 1)
+        wait_until(lambda: len(run._outbox.late()) == 2 and len(run._outbox) == 2)
+        run.config = TrackingConfig(wait_seconds=5.0)  # the end waits for the file, in vain
     assert (status(run.run_id), steps(run.run_id)) == ("FINISHED", [1])
     assert "has not got everything (No module named 'boto3'): 2 records are kept" in caplog.text
     assert client().search_registered_models() == []  # of a model that is not there
+    caplog.clear()
     assert sync(tmp_path / "run", 1.0) == 2
+    assert "(No module named 'boto3'): 2 records are kept" in caplog.text
     monkeypatch.setattr(MlflowClient, "log_artifact", log_artifact)
     assert sync(tmp_path / "run", 20.0) == 0
     assert run.run_id is not None
@@ -348,7 +354,9 @@ def test_an_interrupt_while_the_run_is_being_made_leaves_none_that_seems_to_run(
     assert run.info.status == "KILLED"
 
 
-def test_a_login_is_in_no_message(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_login_is_in_no_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(_: str) -> MlflowClient:
         raise MlflowException("API request to http://me:secret@server:1/api failed: timed out")
 
@@ -360,6 +368,14 @@ def test_a_login_is_in_no_message(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         fetch_model("runs:/1/model", Path())
     assert "http://server:1/api failed: timed out" in caplog.text
     assert "secret" not in caplog.text + str(told.value)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    place = Place.of_training(tmp_path / "run")
+    with pytest.raises(OSError, match="secret"), track(HERE, "run", place=place) as run:
+        raise OSError("http://me:secret@server:1 is away")
+    assert run.run_id is not None
+    assert "secret" not in str(client().get_run(run.run_id).to_dictionary())
+    assert "secret" not in (place.outbox / "traceback.txt").read_text()
 
 
 def test_a_folder_of_results_keeps_no_trace_once_everything_is_sent(tmp_path: Path) -> None:
