@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ScanError, UserError
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.geometry import misplaced_mask, ras_spacing_mm
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.scan_files import case_name
 from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels, values_in
+from pipeline.scan import ScanHeader, Unit
 from pipeline.wording import count_of, enumerate_names, printable
 
 Severity = Literal["error", "warning"]
@@ -83,7 +84,8 @@ class CaseFacts:
         content_hash: of the image's values; None where they were not read.
         labels: mask values above 0; None where the mask was not read.
         channels: of the image; None where its header cannot be read.
-        spacing_mm: of the image in RAS order; None as above.
+        spacing_mm: of the image in RAS order; None as above, and where it has none.
+        unit: of the image; None where its header cannot be read.
     """
 
     case: str
@@ -92,6 +94,7 @@ class CaseFacts:
     labels: frozenset[int] | None = None
     channels: int | None = None
     spacing_mm: tuple[float, ...] | None = None
+    unit: Unit | None = None
 
 
 def inspections(dataset: Dataset, *, deep: bool) -> list[Inspection]:
@@ -121,6 +124,7 @@ def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findi
         *_case_findings(dataset, facts),
         *_duplicates(dataset, facts),
         *_odd_spacings(facts),
+        *_mixed_units(facts),
         *_assumed_modalities(dataset),
     ]
     return sorted(findings, key=lambda finding: (finding.severity, finding.case))
@@ -139,8 +143,8 @@ def _case_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding
 def inspect_case(job: Inspection) -> CaseFacts:
     """Look at one case; all that can be said about it is said, not the first thing alone."""
     name, findings = job.case.name, list[Finding]()
-    image = _attempt(nifti.read_header, job.case.image, case=name, findings=findings)
-    mask = _attempt(nifti.read_header, job.case.mask, case=name, findings=findings) if job.case.mask else None
+    image = _attempt(registry.read_header, job.case.image, case=name, findings=findings)
+    mask = _attempt(registry.read_header, job.case.mask, case=name, findings=findings) if job.case.mask else None
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
     if mask is not None:
@@ -149,7 +153,8 @@ def inspect_case(job: Inspection) -> CaseFacts:
     labels = _mask_labels(job, findings) if job.deep and mask is not None and mask.channels == 1 else None
     if image is None:
         return CaseFacts(name, tuple(findings), content_hash, labels)
-    return CaseFacts(name, tuple(findings), content_hash, labels, image.channels, ras_spacing_mm(image.affine))
+    spacing_mm = ras_spacing_mm(image.affine) if image.unit == "mm" else None
+    return CaseFacts(name, tuple(findings), content_hash, labels, image.channels, spacing_mm, image.unit)
 
 
 def format_findings(findings: Iterable[Finding], shown: int | None = None) -> str:
@@ -184,7 +189,7 @@ def _attempt(read: Callable[[Path], T], path: Path, *, case: str, findings: list
         return None
 
 
-def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int | None) -> list[Finding]:
+def _channel_findings(case: str, image: ScanHeader, channels: int | None) -> list[Finding]:
     if channels is None or image.channels == channels:
         return []
     return [
@@ -198,7 +203,7 @@ def _channel_findings(case: str, image: nifti.NiftiHeader, channels: int | None)
     ]
 
 
-def _mask_header_findings(case: str, mask: nifti.NiftiHeader, image: nifti.NiftiHeader | None) -> list[Finding]:
+def _mask_header_findings(case: str, mask: ScanHeader, image: ScanHeader | None) -> list[Finding]:
     findings = []
     if mask.channels != 1:
         found, remedy = count_of(mask.channels, "channel"), "Merge them into one label map."
@@ -210,13 +215,13 @@ def _mask_header_findings(case: str, mask: nifti.NiftiHeader, image: nifti.Nifti
 
 
 def _content_hash(case: Case, findings: list[Finding]) -> str | None:
-    scan = _attempt(nifti.read_scan, case.image, case=case.name, findings=findings)
+    scan = _attempt(registry.read_scan, case.image, case=case.name, findings=findings)
     return None if scan is None else scan.content_hash()
 
 
 def _mask_labels(job: Inspection, findings: list[Finding]) -> frozenset[int] | None:
     assert job.case.mask is not None
-    mask = _attempt(nifti.read_mask, job.case.mask, case=job.case.name, findings=findings)
+    mask = _attempt(registry.read_mask, job.case.mask, case=job.case.name, findings=findings)
     if mask is None:
         return None
     labels = values_in(mask.array)
@@ -261,7 +266,7 @@ def _shown(path: Path, root: Path) -> str:
 def _ignored(dataset: Dataset) -> list[Finding]:
     if not dataset.ignored:
         return []
-    expected = f"scans ({', '.join(nifti.SUFFIXES)})"
+    expected = f"scans ({registry.READ})"
     found = f"other files, left out: {enumerate_names(path.name for path in dataset.ignored)}"
     return [Finding("warning", "", expected, found, "Convert them if they belong to the data.")]
 
@@ -339,6 +344,16 @@ def _odd_spacings(facts: Sequence[CaseFacts]) -> list[Finding]:
         for case, spacing in known.items()
         if np.maximum(spacing / usual, usual / spacing).max() > ODD_SPACING
     ]
+
+
+def _mixed_units(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Scans and pictures side by side: what is a pixel in the one would pass for a millimetre in the other."""
+    pictures = [each.case for each in facts if each.unit == "px"]
+    if not pictures or not any(each.unit == "mm" for each in facts):
+        return []
+    expected = "scans that all have a spacing, or pictures alone (PNG, TIFF, JPEG ...)"
+    remedy = "Keep one kind in the data set."
+    return [Finding("error", case, expected, "a picture among scans", remedy) for case in pictures]
 
 
 def _times(spacing_mm: NDArray[np.float64]) -> str:

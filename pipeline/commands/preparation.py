@@ -15,7 +15,7 @@ from pipeline.config.cache import CacheConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import DatasetError
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.inference.reading import read_fingerprint
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import fit
@@ -100,4 +100,4 @@ def _in_readers(
 
 def _truth(case: Case, label_values: tuple[int, ...]) -> NDArray[np.uint8]:
     assert case.mask is not None
-    return to_classes(nifti.read_mask(case.mask).array[0], label_values)
+    return to_classes(registry.read_mask(case.mask).array[0], label_values)

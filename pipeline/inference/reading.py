@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import file_sha256
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.geometry import misplaced_mask
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import Fingerprint, fingerprint
@@ -24,7 +23,7 @@ class ReadScan:
     Attributes:
         scan: as it was read.
         prepared: as the network sees it.
-        sha256: of the file.
+        sha256: of the file, or of all files of the scan.
     """
 
     scan: Scan
@@ -55,8 +54,8 @@ def read_and_prepare(path: Path, fitted: FittedPreprocessing) -> ReadScan:
     Raises:
         ScanError: the file cannot be read, or does not suit the model.
     """
-    scan = nifti.read_scan(path)
-    return ReadScan(scan, prepare(scan, fitted), file_sha256(path))
+    scan = registry.read_scan(path)
+    return ReadScan(scan, prepare(scan, fitted), registry.content_sha256(path))
 
 
 def read_fingerprint(case: Case) -> Fingerprint:
@@ -66,12 +65,12 @@ def read_fingerprint(case: Case) -> Fingerprint:
         ScanError: a file cannot be read.
     """
     assert case.mask is not None
-    return fingerprint(nifti.read_scan(case.image), nifti.read_mask(case.mask).array[0])
+    return fingerprint(registry.read_scan(case.image), registry.read_mask(case.mask).array[0])
 
 
 def read_hash(case: Case) -> str:
     """Content hash of a case's scan."""
-    return nifti.read_scan(case.image).content_hash()
+    return registry.read_scan(case.image).content_hash()
 
 
 def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int], *, keep_scan: bool = False) -> ReadCase:
@@ -87,7 +86,7 @@ def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int], *
         ScanError: a file cannot be read, the two grids differ, or the mask has labels that the model does not know.
     """
     assert case.mask is not None
-    scan, truth = nifti.read_scan(case.image), nifti.read_mask(case.mask)
+    scan, truth = registry.read_scan(case.image), registry.read_mask(case.mask)
     problem = misplaced_mask(scan, truth) or unknown_labels(values_in(truth.array), values, FOREIGN_LABELS)
     if problem is not None:
         raise problem

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError, ScanError
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.layouts import decathlon, pairs
 from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.patients import find_patients
@@ -88,7 +88,7 @@ def _check_not_empty(dataset: Dataset) -> None:
         return
     endings = sorted({path.suffix or path.name for path in dataset.ignored})
     found = f"only files that are none ({enumerate_names(endings)})" if endings else "none"
-    expected = f"scans ({', '.join(nifti.SUFFIXES)}) in {dataset.root}"
+    expected = f"scans ({registry.READ}) in {dataset.root}"
     raise DatasetError(expected, found, "Convert them, or correct data.root.")
 
 
@@ -113,7 +113,7 @@ def _modalities(dataset: Dataset, config: DataConfig) -> tuple[str, ...]:
         return config.modalities or dataset.modalities
     for case in (*dataset.cases, *dataset.unlabelled):
         try:
-            return (DEFAULT_MODALITY,) * nifti.read_header(case.image).channels
+            return (DEFAULT_MODALITY,) * registry.read_header(case.image).channels
         except ScanError:
             continue  # the checks report it
     return (DEFAULT_MODALITY,)

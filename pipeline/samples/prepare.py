@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.cache import CacheConfig
 from pipeline.errors import DatasetError
-from pipeline.files import file_sha256
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import to_classes
@@ -24,8 +23,8 @@ def case_key(case: Case, fitted: FittedPreprocessing, label_values: tuple[int, .
     return make_key(
         {
             "name": case.name,
-            "image": file_sha256(case.image),
-            "mask": file_sha256(case.mask),
+            "image": registry.content_sha256(case.image),
+            "mask": registry.content_sha256(case.mask),
             "preprocessing": fitted.model_dump(mode="json"),
             "labels": label_values,
         }
@@ -71,8 +70,8 @@ def prepare_case(case: Case, fitted: FittedPreprocessing, label_values: tuple[in
         ScanError: a file cannot be read, or the mask has a label that is not among the values.
     """
     assert case.mask is not None
-    prepared = prepare(nifti.read_scan(case.image), fitted)
-    classes = to_classes(nifti.read_mask(case.mask).array[0], label_values)
+    prepared = prepare(registry.read_scan(case.image), fitted)
+    classes = to_classes(registry.read_mask(case.mask).array[0], label_values)
     labels = prepare_labels(classes, prepared.trail)
     return PreparedCase(case.name, prepared.image, labels, foreground(labels, len(label_values)), prepared.trail)
 
