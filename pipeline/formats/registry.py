@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import ScanError
 from pipeline.files import file_sha256
-from pipeline.formats import metaimage, nifti, nrrd
+from pipeline.formats import afni, metaimage, mgh, minc, nifti, nrrd
 from pipeline.formats.axes import check_axes
 from pipeline.formats.content import HEAD_BYTES, beside, decoding, read_bytes, unpacked_head
 from pipeline.formats.foreign import FOREIGN_FORMATS
@@ -20,7 +20,7 @@ from pipeline.formats.voxels import check_values, to_labels
 from pipeline.scan import Scan, ScanHeader
 from pipeline.wording import printable
 
-VOLUMES = (nifti.FORMAT, nrrd.FORMAT, metaimage.FORMAT,)
+VOLUMES = (nifti.FORMAT, nrrd.FORMAT, metaimage.FORMAT, mgh.FORMAT, afni.FORMAT, minc.FORMAT,)
 PICTURES: tuple[Format, ...] = ()
 FORMATS: tuple[Format, ...] = (*VOLUMES, *PICTURES)
 """Formats that are read; where two recognise a file, the first one counts."""
