@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import ScanError
 from pipeline.files import file_sha256
-from pipeline.formats import afni, metaimage, mgh, minc, nifti, nrrd
+from pipeline.formats import afni, metaimage, mgh, minc, nifti, nrrd, pillow, png, tiff
 from pipeline.formats.axes import check_axes
 from pipeline.formats.content import HEAD_BYTES, beside, decoding, read_bytes, unpacked_head
 from pipeline.formats.foreign import FOREIGN_FORMATS
@@ -20,8 +20,8 @@ from pipeline.formats.voxels import check_values, to_labels
 from pipeline.scan import Scan, ScanHeader
 from pipeline.wording import printable
 
-VOLUMES = (nifti.FORMAT, nrrd.FORMAT, metaimage.FORMAT, mgh.FORMAT, afni.FORMAT, minc.FORMAT,)
-PICTURES: tuple[Format, ...] = ()
+VOLUMES = (nifti.FORMAT, nrrd.FORMAT, metaimage.FORMAT, mgh.FORMAT, afni.FORMAT, minc.FORMAT)
+PICTURES = (png.FORMAT, tiff.FORMAT, pillow.JPEG, pillow.GIF, pillow.BMP)
 FORMATS: tuple[Format, ...] = (*VOLUMES, *PICTURES)
 """Formats that are read; where two recognise a file, the first one counts."""
 ENDINGS = tuple(ending for each in FORMATS for ending in each.endings)
@@ -134,7 +134,9 @@ def mask_ending(scan: Scan) -> str:
     own = next((each.mask_endings for each in FORMATS if each.name == scan.format), ())
     if own:
         return next((ending for ending in own if scan.source.name.lower().endswith(ending)), own[0])
-    return nifti.FORMAT.mask_endings[0]
+    if scan.unit == "mm":
+        return nifti.FORMAT.mask_endings[0]
+    return (png.FORMAT if scan.shape[2] == 1 else tiff.FORMAT).mask_endings[0]
 
 
 def write_mask(target: Path, mask: Mask, scan: Scan, *, labels: Mapping[str, int]) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.config.preprocessing import PreprocessingConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, Normalisation, ScanNormalisation
 from pipeline.preprocessing.prepare import nonzero_box
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 
 FOREGROUND_SAMPLES = 10_000
 CROP_SHARE = 0.75
@@ -30,12 +30,14 @@ class Fingerprint:
         shape: spatial shape in RAS order after cropping.
         cropped_share: share of the voxels that the nonzero box holds.
         foreground: (C, at most FOREGROUND_SAMPLES) intensities inside the labels.
+        unit: as in `Scan`.
     """
 
     spacing_mm: tuple[float, ...]
     shape: tuple[int, ...]
     cropped_share: float
     foreground: NDArray[np.float32]
+    unit: Unit = "mm"
 
 
 def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
@@ -53,6 +55,7 @@ def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
         shape=shape,
         cropped_share=float(np.prod(shape)) / float(np.prod(scan.shape)),
         foreground=inside[:, ::step].astype(np.float32),
+        unit=scan.unit,
     )
 
 
@@ -63,11 +66,13 @@ def fit(
 
     Raises:
         ConfigError: CT intensities are to be fitted, and no case has a foreground to fit them on.
+        DatasetError: some cases have a spacing and others are pictures without one.
     """
     cases = list(fingerprints)
     cropped = config.crop == "nonzero" and float(np.median([case.cropped_share for case in cases])) < CROP_SHARE
     return FittedPreprocessing(
         spacing_mm=_spacing([case.spacing_mm for case in cases], [case.shape for case in cases], config),
+        unit=_unit(cases),
         crop=config.crop,
         channels=tuple(
             _normalisation(config.intensity, modality, [case.foreground[channel] for case in cases], cropped=cropped)
@@ -93,6 +98,14 @@ def target_spacing_mm(
     if target[worst] > ratio * target[others].max() and shape[worst] * ratio < shape[others].min():
         target[worst] = max(np.percentile([mm[worst] for mm in spacings_mm], 10), target[others].max() + 1e-5)
     return float(target[0]), float(target[1]), float(target[2])
+
+
+def _unit(cases: list[Fingerprint]) -> Unit:
+    pictures = sum(case.unit == "px" for case in cases)
+    if 0 < pictures < len(cases):
+        found = f"{pictures} of {len(cases)} without (PNG, TIFF, JPEG ...)"
+        raise DatasetError("training cases that all have a spacing, or none", found, "Train on one kind alone.")
+    return "px" if pictures else "mm"
 
 
 def _spacing(

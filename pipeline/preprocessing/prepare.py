@@ -65,9 +65,10 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
     """Bring a scan into the form that the network was trained on.
 
     Raises:
-        ScanError: the scan has another number of channels than the training cases, or its spacing is so far from theirs
-            that it would become too large.
+        ScanError: the scan has another number of channels than the training cases, it has no spacing where they had one
+            or the other way round, or its spacing is so far from theirs that it would become too large.
     """
+    _check_unit(scan, fitted)
     expected = len(fitted.channels)
     if scan.channels != expected:
         raise ScanError(
@@ -99,6 +100,13 @@ def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
         shape=resample.target_shape(cropped, spacing, target),
         coarse=_coarse_axis(spacing, target, fitted.anisotropy_ratio),
     )
+
+
+def _check_unit(scan: Scan, fitted: FittedPreprocessing) -> None:
+    if scan.unit == fitted.unit:
+        return
+    kinds = {"mm": "a scan with a spacing in mm", "px": "a picture without a spacing (PNG, TIFF, JPEG ...)"}
+    raise ScanError(f"{kinds[fitted.unit]}, as in training", kinds[scan.unit], "Take a model of such scans.")
 
 
 def _check_size(trail: Trail, fitted: FittedPreprocessing) -> None:
