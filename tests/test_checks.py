@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.checks import (
     CaseFacts,
@@ -441,6 +442,16 @@ def test_a_spacing_far_from_the_usual_one_is_worth_a_look(dataset: Dataset, writ
     (finding,) = check_dataset(dataset, deep=False)
     assert (finding.severity, finding.case) == ("warning", "b")
     assert (finding.expected, finding.found) == ("a spacing near the usual one of 1 x 1 x 1 mm", "10 x 10 x 10 mm")
+
+
+def test_a_picture_among_scans_is_an_error_and_has_no_spacing_to_compare(dataset: Dataset, tmp_path: Path) -> None:
+    image, mask = tmp_path / "images" / "p.png", tmp_path / "masks" / "p.png"
+    for path in (image, mask):
+        Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) % 3).save(path)
+    picture = Case("p", image, mask, patient="p")
+    (finding,) = check_dataset(replace(dataset, cases=(*dataset.cases, picture)), deep=True)
+    assert (finding.severity, finding.case, finding.found) == ("error", "p", "a picture among scans")
+    assert check_dataset(replace(dataset, cases=(picture,), unlabelled=()), deep=True) == []
 
 
 def test_modalities_that_were_assumed_are_said(dataset: Dataset) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -228,6 +229,86 @@ def test_no_text_of_a_header_is_in_any_file_that_is_written(write_model: WriteMo
     for name in names:
         content = (tmp_path / "out" / name).read_bytes()
         assert b"DOE" not in (gzip.decompress(content) if name.endswith(".gz") else content), name
+
+
+# --- Formats
+
+
+def _picture() -> NDArray[np.uint8]:
+    """Seven rows and nine columns: an organ of 3 rows and 4 columns at 10, of which one pixel is a lesion at 200."""
+    picture = np.zeros((7, 9), np.uint8)
+    picture[2:5, 3:7] = 10
+    picture[4, 6] = 200
+    return picture
+
+
+def test_pictures_get_masks_in_their_own_format_or_in_png_and_a_table_of_pixels(
+    write_model: WriteModel, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for ending in ("png", "tif", "gif", "bmp"):
+        Image.fromarray(_picture()).save(tmp_path / "in" / f"{ending}.{ending}")
+    expected = np.where(_picture() > 100, 4, _picture() > 0)
+    run(write_model(unit="px"), tmp_path / "in", tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert list(rows["png"]) == [*COLUMNS[:6], "organ_px", "lesion_px"]
+    for case, mask in {"png": "mask.png", "tif": "mask.tif", "gif": "mask.png", "bmp": "mask.png"}.items():
+        assert files_below(tmp_path / "out" / case) == sorted([mask, "preview.png", "statistics.json"])
+        with Image.open(tmp_path / "out" / case / mask) as image:
+            np.testing.assert_array_equal(np.asarray(image), expected, err_msg=case)
+        assert (rows[case]["status"], rows[case]["organ_px"], rows[case]["lesion_px"]) == ("ok", "11", "1")
+    statistics = json.loads((tmp_path / "out" / "png" / "statistics.json").read_text())["lesion"]
+    assert (statistics["volume_ml"], statistics["reason"]) == (None, "the scan has no spacing")
+    assert statistics["bbox_voxels"] == [[6, 6], [4, 4], [0, 0]]
+    assert "11&nbsp;px" in (tmp_path / "out" / "report.html").read_text()
+    kept = run(tmp_path / "model", tmp_path / "in", tmp_path / "out")
+    assert [(row["action"], row["organ_px"]) for row in kept.rows] == [("kept", 11)] * 4
+
+
+def test_a_model_of_scans_takes_no_picture_and_one_of_pictures_no_scan(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    write_volume(tmp_path / "in" / "scan.nii.gz", _image())
+    Image.fromarray(_picture()).save(tmp_path / "in" / "picture.png")
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    picture = ("failed", "a scan with a spacing in mm, as in training; found a picture without a spacing")
+    _check_rows(tmp_path / "out", {"scan": ("ok", "^$"), "picture": picture})
+    run(write_model("other", unit="px"), tmp_path / "in", tmp_path / "out", overwrite=True)
+    rows = table(tmp_path / "out")
+    assert {case: row["status"] for case, row in rows.items()} == {"picture": "ok", "scan": "failed"}
+    assert not (tmp_path / "out" / "scan").exists()
+
+
+@pytest.mark.parametrize("ending", ["nrrd", "mha", "mgz"])
+def test_other_volumes_get_masks_in_their_own_format(write_model: WriteModel, tmp_path: Path, ending: str) -> None:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / f"a.{ending}"
+    if ending == "mgz":
+        nibabel.MGHImage(_image(), np.diag([-10.0, -10, 10, 1])).to_filename(path)
+    else:
+        image = SimpleITK.GetImageFromArray(_image().T)
+        image.SetSpacing((10, 10, 10))
+        SimpleITK.WriteImage(image, str(path))
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    values, affine = _second_reader(tmp_path / "out" / "a" / f"mask.{ending}")
+    np.testing.assert_array_equal(values[0], np.where(_image() > 100, 4, _image() > 0))
+    assert affine is not None
+    np.testing.assert_allclose(affine, np.diag([-10, -10, 10, 1]))
+    assert float(table(tmp_path / "out")["a"]["organ_ml"]) == 21.0
+
+
+def test_a_scan_in_two_files_is_done_again_where_either_changes(write_model: WriteModel, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    nibabel.Nifti1Pair(_image(), np.eye(4)).to_filename(tmp_path / "in" / "a.hdr")
+    model = write_model()
+    assert [row["status"] for row in run(model, tmp_path / "in", tmp_path / "out").rows] == ["ok", "skipped"]
+    assert table(tmp_path / "out")["a.img"]["reason"] == "a part of a.hdr"
+    assert run(model, tmp_path / "in", tmp_path / "out").rows[0]["action"] == "kept"
+    voxels = bytearray((tmp_path / "in" / "a.img").read_bytes())
+    voxels[0] = 10
+    (tmp_path / "in" / "a.img").write_bytes(voxels)
+    assert run(model, tmp_path / "in", tmp_path / "out").rows[0]["action"] == "done"
+    assert load(tmp_path / "out" / "a" / "mask.nii.gz").get_fdata()[0, 0, 0] == 1
 
 
 # --- Again into the same folder
