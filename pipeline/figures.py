@@ -40,6 +40,8 @@ class _Panel:
 def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> None:
     """Three planes through the middle of the mask, right side of the patient on the left, as radiologists look at them.
 
+    A scan of one slice has one plane; of a picture it is not said how it lies in the patient, which nobody knows.
+
     Args:
         target: a .png file.
         scan: its first channel is shown.
@@ -50,11 +52,13 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
     upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
     spacing_mm = geometry.ras_spacing_mm(scan.affine)
     grey = grey_levels(upright)
-    panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in range(3)]
+    axes = _planes_of(grey.shape)
+    names = ["" if scan.unit == "px" else PLANES[axis] for axis in axes]
+    panels = [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in axes]
     scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
     pictures = [_draw(panel, scale, labels) for panel in panels]
     with atomic_path(target) as path:
-        _compose(pictures, labels).save(path)
+        _compose(list(zip(names, pictures, strict=True)), labels).save(path)
 
 
 def grey_levels(volume: NDArray) -> NDArray[np.float32]:
@@ -68,6 +72,12 @@ def fullest_slice(mask: NDArray, axis: int) -> int:
     others = tuple(other for other in range(3) if other != axis)
     count = (mask > 0).sum(axis=others)
     return int(count.argmax()) if count.any() else mask.shape[axis] // 2
+
+
+def _planes_of(shape: tuple[int, ...]) -> list[int]:
+    """The axes to look along: those across which a volume in RAS order is more than a line."""
+    wide = [axis for axis in range(3) if min(size for other, size in enumerate(shape) if other != axis) > 1]
+    return wide or [2]
 
 
 def _panel(grey: NDArray, mask: NDArray, axis: int, *, spacing_mm: tuple[float, ...]) -> _Panel:
@@ -102,13 +112,14 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return inside & ~enclosed
 
 
-def _compose(pictures: list[Image.Image], labels: dict[str, int]) -> Image.Image:
+def _compose(named: list[tuple[str, Image.Image]], labels: dict[str, int]) -> Image.Image:
+    pictures = [picture for _, picture in named]
     gap = 6
     height = max(picture.height for picture in pictures) + 2 * CAPTION_PIXELS
     width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
     sheet = Image.new("RGB", (max(width, 360), height), "black")
     pen, left = ImageDraw.Draw(sheet), 0
-    for name, picture in zip(PLANES, pictures, strict=True):
+    for name, picture in named:
         pen.text((left + 4, 5), name, fill="white", font_size=12)
         sheet.paste(picture, (left, CAPTION_PIXELS))
         left += picture.width + gap
