@@ -18,6 +18,7 @@ from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover, recognise
 from pipeline.manifest import Manifest
 from pipeline.preprocessing.labels import unknown_labels
+from pipeline.preprocessing.prepare import foreign_unit
 from pipeline.wording import count_of
 
 
@@ -68,8 +69,8 @@ def _read(jobs: Sequence[Inspection], console: Console) -> list[CaseFacts]:
 
 
 def _say_suited(facts: Sequence[CaseFacts], manifest: Manifest, total: int, *, deep: bool, console: Console) -> None:
-    channels = len(manifest.modalities)
-    suited = sum(each.channels == channels and (each.content_hash is not None or not deep) for each in facts)
+    kind = len(manifest.modalities), manifest.preprocessing.unit
+    suited = sum((each.channels, each.unit) == kind and (each.content_hash is not None or not deep) for each in facts)
     console.print(f"The model {manifest.name} can be run on {suited} of {count_of(total, 'scan')}.", markup=False)
 
 
@@ -90,6 +91,9 @@ def _against_model(facts: Sequence[CaseFacts], manifest: Manifest) -> list[Findi
             wanted = f"{count_of(len(manifest.modalities), 'channel')}, as the model {manifest.name} has"
             remedy = "Give the kind of scan that it was trained on."
             findings.append(Finding("error", each.case, wanted, str(each.channels), remedy))
+        misfit = None if each.unit is None else foreign_unit(each.unit, manifest.preprocessing)
+        if misfit is not None:
+            findings.append(Finding.of(each.case, misfit))
         problem = unknown_labels(each.labels or frozenset(), manifest.label_values, FOREIGN_LABELS)
         if problem is not None:
             findings.append(Finding.of(each.case, problem))

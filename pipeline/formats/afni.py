@@ -85,7 +85,6 @@ FORMAT = Format(
     recognises=recognises,
     read_header=read_header,
     read_scan=read_scan,
-    unmistakable=True,
     companions=VOXELS,
     headers=(ENDING,),
     files=files,

@@ -20,9 +20,9 @@ def reading(path: Path) -> Iterator[None]:
     Raises:
         ScanError: there is no such file, it may not be read, it is a pipe, or its compressed data is damaged.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would be to wait for its writer
-        raise ScanError("a file", "a pipe or a device", "Check the path.")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would be to wait for its writer
+            raise ScanError("a file", "a pipe or a device", "Check the path.")
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ScanError(
@@ -99,7 +99,7 @@ def beside(path: Path, ending: str, others: tuple[str, ...]) -> Path | None:
         >>> beside(Path("a+orig.HEAD"), ".head", (".brik", ".brik.gz"))
         PosixPath('a+orig.BRIK.gz')
     """
-    stem = path.name[: -len(ending)]
+    stem = path.name[: len(path.name) - len(ending)]
     candidates = (stem + spelling for other in others for spelling in (other, _upper(other), other.upper()))
     return next((path.with_name(name) for name in candidates if path.with_name(name).exists()), None)
 

@@ -77,7 +77,8 @@ def check_plane(directions: np.ndarray, plane: Plane) -> None:
             "Save it upright, or as a volume of one slice with its position in the patient.",
         )
     if not np.isfinite([*plane.spacing, *plane.origin]).all() or min(plane.spacing) <= 0:
-        raise ScanError("a picture with a spacing above 0", f"{plane}", "Correct its header.")
+        found = f"the spacing {plane.spacing} and the origin {plane.origin}"
+        raise ScanError("a picture with a spacing above 0", found, "Correct its header.")
 
 
 def write_mask(target: Path, mask: Mask, scan: Scan, *, fields: Mapping[str, str]) -> None:

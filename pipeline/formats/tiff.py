@@ -175,7 +175,7 @@ def _header(stack: "TiffPageSeries") -> ScanHeader:
 def _channels(page: "TiffPage", samples: int) -> int:
     """How many channels are left without alpha."""
     kind = _photometric(page)
-    if kind == "PALETTE":
+    if kind == "PALETTE" and samples == 1:
         return image2d.palette_channels(_palette(page))
     if kind not in COLOURS or (kind == "YCBCR" and _compression(page) != "JPEG"):
         raise ScanError("grey values, or red, green and blue", f"other colours ({kind})", "Convert it to RGB.")

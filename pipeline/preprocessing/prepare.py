@@ -15,7 +15,7 @@ from pipeline.errors import ScanError
 from pipeline.preprocessing import resample
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.intensity import normalise
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 from pipeline.wording import count_of
 
 MAX_VOXELS = 2 * 10**9
@@ -68,7 +68,9 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
         ScanError: the scan has another number of channels than the training cases, it has no spacing where they had one
             or the other way round, or its spacing is so far from theirs that it would become too large.
     """
-    _check_unit(scan, fitted)
+    problem = foreign_unit(scan.unit, fitted)
+    if problem is not None:
+        raise problem
     expected = len(fitted.channels)
     if scan.channels != expected:
         raise ScanError(
@@ -102,11 +104,12 @@ def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
     )
 
 
-def _check_unit(scan: Scan, fitted: FittedPreprocessing) -> None:
-    if scan.unit == fitted.unit:
-        return
+def foreign_unit(unit: Unit, fitted: FittedPreprocessing) -> ScanError | None:
+    """Why scans of a unit do not suit: pixels of unknown size would pass for millimetres, or the other way round."""
+    if unit == fitted.unit:
+        return None
     kinds = {"mm": "a scan with a spacing in mm", "px": "a picture without a spacing (PNG, TIFF, JPEG ...)"}
-    raise ScanError(f"{kinds[fitted.unit]}, as in training", kinds[scan.unit], "Take a model of such scans.")
+    return ScanError(f"{kinds[fitted.unit]}, as in training", kinds[unit], "Take a model of such scans.")
 
 
 def _check_size(trail: Trail, fitted: FittedPreprocessing) -> None:

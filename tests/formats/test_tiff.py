@@ -259,6 +259,14 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         tiff(np.stack([COLOURS] * 2), imagej=True, photometric="rgb", metadata={"axes": "CYXS"}),
         "the axes C 2, Y 30, X 20, S 3",
     ),
+    "channels with a palette": (
+        with_tag(
+            tiff(STACK.astype("u1"), imagej=True, metadata={"axes": "CYX"}, photometric="minisblack"),
+            "PhotometricInterpretation",
+            lambda _: 3,
+        ),
+        r"found other colours \(PALETTE\)",
+    ),
     "inks": (by_pillow(COLOURS, "CMYK"), r"grey values, or red, green and blue; found other colours \(SEPARATED\)"),
     "other colours": (by_pillow(COLOURS, "LAB"), r"found other colours \(\w*LAB\)"),
     "more than alpha": (
