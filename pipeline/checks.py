@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ScanError, UserError
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.geometry import misplaced_mask, ras_spacing_mm
-from pipeline.layouts.case_files import CaseHeader, read_field_of_view, read_header, read_image, read_labels
+from pipeline.layouts.case_files import read_field_of_view, read_header, read_image, read_labels
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.scan_files import case_name
 from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels
+from pipeline.scan import ScanHeader, Unit
 from pipeline.wording import count_of, enumerate_names, printable
 
 Severity = Literal["error", "warning"]
@@ -85,9 +86,10 @@ class CaseFacts:
         content_hash: of the image's values; None where they were not read.
         labels: mask values above 0; None where the mask was not read.
         channels: of the image; None where its header cannot be read.
-        spacing_mm: of the image in RAS order; None as above.
+        spacing_mm: of the image in RAS order; None as above, and where it has none.
         shape: of the image in voxels, in the file's own order; None as above.
         voxels: how many each label has, by its value; None where the mask was not read.
+        unit: of the image; None where its header cannot be read.
     """
 
     case: str
@@ -98,6 +100,7 @@ class CaseFacts:
     spacing_mm: tuple[float, ...] | None = None
     shape: tuple[int, ...] | None = None
     voxels: dict[int, int] | None = None
+    unit: Unit | None = None
 
 
 def inspections(dataset: Dataset, *, deep: bool) -> list[Inspection]:
@@ -127,6 +130,7 @@ def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findi
         *_case_findings(dataset, facts),
         *_duplicates(dataset, facts),
         *_odd_spacings(facts),
+        *_mixed_units(facts),
         *_assumed_modalities(dataset),
     ]
     return sorted(findings, key=lambda finding: (finding.severity, finding.case))
@@ -147,7 +151,7 @@ def inspect_case(job: Inspection) -> CaseFacts:
     name, findings = job.case.name, list[Finding]()
     attempt = partial(_attempt, case=name, findings=findings)
     image = attempt(lambda: read_header(job.case.images), job.case.image)
-    mask = attempt(partial(nifti.read_header, job.case.mask), job.case.mask) if job.case.mask else None
+    mask = attempt(partial(registry.read_header, job.case.mask), job.case.mask) if job.case.mask else None
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
     if mask is not None:
@@ -158,8 +162,8 @@ def inspect_case(job: Inspection) -> CaseFacts:
     facts = CaseFacts(name, tuple(findings), content_hash, labels, voxels=voxels)
     if image is None:
         return facts
-    spacing_mm = ras_spacing_mm(image.affine)
-    return replace(facts, channels=image.channels, spacing_mm=spacing_mm, shape=image.shape)
+    spacing_mm = ras_spacing_mm(image.affine) if image.unit == "mm" else None
+    return replace(facts, channels=image.channels, spacing_mm=spacing_mm, shape=image.shape, unit=image.unit)
 
 
 def format_findings(findings: Iterable[Finding], shown: int | None = None) -> str:
@@ -194,7 +198,7 @@ def _attempt(read: Callable[[], T], path: Path, *, case: str, findings: list[Fin
         return None
 
 
-def _channel_findings(case: str, image: CaseHeader, channels: int | None) -> list[Finding]:
+def _channel_findings(case: str, image: ScanHeader, channels: int | None) -> list[Finding]:
     if channels is None or image.channels == channels:
         return []
     return [
@@ -208,7 +212,7 @@ def _channel_findings(case: str, image: CaseHeader, channels: int | None) -> lis
     ]
 
 
-def _mask_header_findings(case: Case, mask: nifti.NiftiHeader, image: CaseHeader | None) -> list[Finding]:
+def _mask_header_findings(case: Case, mask: ScanHeader, image: ScanHeader | None) -> list[Finding]:
     findings = []
     if not _has_labels(case, mask):
         found = count_of(mask.channels, "channel")
@@ -220,7 +224,7 @@ def _mask_header_findings(case: Case, mask: nifti.NiftiHeader, image: CaseHeader
     return findings
 
 
-def _has_labels(case: Case, mask: nifti.NiftiHeader) -> bool:
+def _has_labels(case: Case, mask: ScanHeader) -> bool:
     """Whether a label can be read for each voxel: from the one channel, or as the case's coding says."""
     return mask.channels == 1 or not case.coding.is_plain
 
@@ -283,7 +287,7 @@ def _shown(path: Path, root: Path) -> str:
 def _ignored(dataset: Dataset) -> list[Finding]:
     if not dataset.ignored:
         return []
-    expected = f"scans ({', '.join(nifti.SUFFIXES)})"
+    expected = f"scans ({registry.READ})"
     found = f"other files, left out: {enumerate_names(path.name for path in dataset.ignored)}"
     return [Finding("warning", "", expected, found, "Convert them if they belong to the data.")]
 
@@ -361,6 +365,16 @@ def _odd_spacings(facts: Sequence[CaseFacts]) -> list[Finding]:
         for case, spacing in known.items()
         if np.maximum(spacing / usual, usual / spacing).max() > ODD_SPACING
     ]
+
+
+def _mixed_units(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Scans and pictures side by side: what is a pixel in the one would pass for a millimetre in the other."""
+    pictures = [each.case for each in facts if each.unit == "px"]
+    if not pictures or not any(each.unit == "mm" for each in facts):
+        return []
+    expected = "scans that all have a spacing, or pictures alone (PNG, TIFF, JPEG ...)"
+    remedy = "Keep one kind in the data set."
+    return [Finding("error", case, expected, "a picture among scans", remedy) for case in pictures]
 
 
 def _times(spacing_mm: NDArray[np.float64]) -> str:

@@ -203,7 +203,7 @@ def compare(
 @app.command()
 def predict(
     model: ModelArgument,
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan or a folder of scans (.nii, .nii.gz).")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan, or a folder of scans.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="inference.KEY=VALUE")] = None,
     device: Device = None,

@@ -30,13 +30,14 @@ SHEET_COLUMNS, SHEET_GAP = 6, 8
 FILL = 0.35
 PLANES = ("sagittal", "coronal", "axial")
 AXIAL = 2
+COLOUR_CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """A plane through the volume, rows from top to bottom: grey values, label values, and pixel sizes in mm."""
+    """A plane through the volume, rows from top to bottom: red, green and blue from 0 to 1, label values, its size."""
 
-    grey: NDArray[np.float32]
+    colours: NDArray[np.float32]
     labels: NDArray[np.unsignedinteger]
     height_mm: float
     width_mm: float
@@ -45,20 +46,21 @@ class _Panel:
 def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> None:
     """Three planes through the middle of the mask, right side of the patient on the left, as radiologists look at them.
 
-    Of an image, or a single slice, there is one plane.
+    A scan of one slice has one plane; of a picture it is not said how it lies in the patient, which nobody knows.
 
     Args:
         target: a .png file.
-        scan: its first channel is shown.
+        scan: `shown_channels` of it are shown.
         mask: label values (I, J, K).
         labels: name and value of each structure, for the legend.
     """
     planes = _planes(scan)
+    names = ["" if scan.unit == "px" else PLANES[axis] for axis in planes]
     panels = _panels(scan, mask, planes)
     scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
     pictures = [_draw(panel, scale, labels) for panel in panels]
     with atomic_path(target) as path:
-        _compose(pictures, [PLANES[axis] for axis in planes], labels).save(path)
+        _compose(list(zip(names, pictures, strict=True)), labels).save(path)
 
 
 def thumbnail(scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> NDArray[np.uint8]:
@@ -103,9 +105,15 @@ def _planes(scan: Scan) -> list[int]:
 
 def _panels(scan: Scan, mask: NDArray[np.unsignedinteger], planes: Sequence[int]) -> list[_Panel]:
     reorientation = geometry.to_ras(scan.affine)
-    upright, upright_mask = reorientation.apply(scan.array[:1])[0], reorientation.apply(mask[None])[0]
-    spacing_mm, grey = geometry.ras_spacing_mm(scan.affine), grey_levels(upright)
-    return [_panel(grey, upright_mask, axis, spacing_mm=spacing_mm) for axis in planes]
+    levels = grey_levels(reorientation.apply(shown_channels(scan)))
+    upright_mask, spacing_mm = reorientation.apply(mask[None])[0], geometry.ras_spacing_mm(scan.affine)
+    return [_panel(levels, upright_mask, axis, spacing_mm=spacing_mm) for axis in planes]
+
+
+def shown_channels(scan: Scan) -> NDArray:
+    """What is drawn (C, I, J, K): the colours of a picture that has them, otherwise the first channel."""
+    is_colour = scan.unit == "px" and scan.channels == COLOUR_CHANNELS
+    return scan.array if is_colour else scan.array[:1]
 
 
 def grey_levels(volume: NDArray) -> NDArray[np.float32]:
@@ -127,11 +135,13 @@ def fullest_slice(mask: NDArray, axis: int) -> int:
     return int(count.argmax()) if count.any() else mask.shape[axis] // 2
 
 
-def _panel(grey: NDArray, mask: NDArray, axis: int, *, spacing_mm: tuple[float, ...]) -> _Panel:
+def _panel(levels: NDArray, mask: NDArray, axis: int, *, spacing_mm: tuple[float, ...]) -> _Panel:
     index = fullest_slice(mask, axis)
     across, up = (other for other in range(3) if other != axis)
-    height, width = grey.shape[up] * spacing_mm[up], grey.shape[across] * spacing_mm[across]
-    return _Panel(cut_plane(grey, axis, index), cut_plane(mask, axis, index), height, width)
+    height, width = mask.shape[up] * spacing_mm[up], mask.shape[across] * spacing_mm[across]
+    plane = np.stack([cut_plane(channel, axis, index) for channel in levels], axis=-1)
+    colours = np.broadcast_to(plane, (*plane.shape[:2], COLOUR_CHANNELS))
+    return _Panel(colours, cut_plane(mask, axis, index), height, width)
 
 
 def cut_plane(volume: NDArray, axis: int, index: int) -> NDArray:
@@ -142,8 +152,8 @@ def cut_plane(volume: NDArray, axis: int, index: int) -> NDArray:
 
 def _draw(panel: _Panel, scale: float, labels: dict[str, int]) -> Image.Image:
     size = (max(1, round(panel.width_mm * scale)), max(1, round(panel.height_mm * scale)))
-    base = Image.fromarray((panel.grey * 255).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    picture = np.repeat(np.asarray(base, dtype=np.float32)[..., None], 3, axis=2)
+    base = Image.fromarray((panel.colours * 255).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    picture = np.array(base, dtype=np.float32)
     for index, value in enumerate(labels.values()):
         inside = np.asarray(Image.fromarray(((panel.labels == value) * 255).astype(np.uint8)).resize(size)) > 127
         colour = np.array(COLOURS[index % len(COLOURS)], dtype=np.float32)
@@ -159,13 +169,14 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return inside & ~enclosed
 
 
-def _compose(pictures: list[Image.Image], names: list[str], labels: dict[str, int]) -> Image.Image:
+def _compose(named: list[tuple[str, Image.Image]], labels: dict[str, int]) -> Image.Image:
+    pictures = [picture for _, picture in named]
     gap = 6
     height = max(picture.height for picture in pictures) + 2 * CAPTION_PIXELS
     width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
     sheet = Image.new("RGB", (max(width, 360), height), "black")
     pen, left = ImageDraw.Draw(sheet), 0
-    for name, picture in zip(names, pictures, strict=True):
+    for name, picture in named:
         pen.text((left + 4, 5), name, fill="white", font_size=12)
         sheet.paste(picture, (left, CAPTION_PIXELS))
         left += picture.width + gap

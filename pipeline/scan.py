@@ -3,11 +3,32 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import geometry
+
+Unit = Literal["mm", "px"]
+"""What a step of 1 behind an affine is: a millimetre in the patient, or a pixel of a picture whose scale is unknown."""
+
+
+@dataclass(frozen=True)
+class ScanHeader:
+    """What a file says before any voxel is read.
+
+    Attributes:
+        shape: (I, J, K) in voxels.
+        channels: images on the grid.
+        affine: voxel index -> RAS, in ``unit``.
+        unit: as in `Scan`.
+    """
+
+    shape: tuple[int, ...]
+    channels: int
+    affine: geometry.Affine
+    unit: Unit = "mm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,16 +37,21 @@ class Scan:
 
     Attributes:
         array: the values, shape (C, I, J, K) for a volume; the dtype is the one that holds them without loss.
-        affine: 4x4, voxel index -> RAS mm.
+        affine: 4x4, voxel index -> RAS, in ``unit``.
         source: the file that it was read from.
-        nifti_header: of a NIfTI file on the same grid, with the forms of the source and nothing else of it, for masks;
-            empty where the source is of another format.
+        unit: "mm"; or "px" for pictures such as PNG and TIFF, whose pixels have no known size. Their spacing is 1
+            along each axis and means nothing: no length, area or volume follows from it.
+        format: name of the format that the source was read as, after which a mask's is chosen; may be empty.
+        header: what a mask in that format takes over from the source besides its grid, without any text; only the
+            format's own module understands it, and most need none.
     """
 
     array: NDArray
     affine: geometry.Affine
     source: Path
-    nifti_header: bytes = b""
+    unit: Unit = "mm"
+    format: str = ""
+    header: bytes = b""
 
     def __post_init__(self) -> None:
         assert self.array.ndim == 4, self.array.shape
@@ -45,7 +71,7 @@ class Scan:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between voxel centres along I, J, K."""
+        """Distance between voxel centres along I, J, K; 1 and without a meaning where the unit is px."""
         return geometry.voxel_spacing_mm(self.affine)
 
     def content_hash(self) -> str:

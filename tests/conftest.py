@@ -20,6 +20,7 @@ from pipeline.config.network import NetworkConfig
 from pipeline.manifest import Manifest, Part, Provenance
 from pipeline.model import save_model
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing
+from pipeline.scan import Unit
 
 RealData = Callable[[str], Path]
 WriteVolume = Callable[..., Path]
@@ -120,10 +121,12 @@ def write_model(tmp_path: Path) -> WriteModel:
         spacing_mm: tuple[float, float, float] | None = None,
         parts: dict[str, Part] | None = None,
         patch_size: tuple[int, int, int] = (16, 16, 16),
+        unit: Unit = "mm",
     ) -> Path:
-        save_model(
-            tmp_path / name, _threshold_weights(lesion), _threshold_manifest(spacing_mm, parts or {}, patch_size)
-        )
+        manifest = _threshold_manifest(spacing_mm, parts or {}, patch_size)
+        preprocessing = manifest.preprocessing.model_copy(update={"unit": unit})
+        manifest = manifest.model_copy(update={"preprocessing": preprocessing})
+        save_model(tmp_path / name, _threshold_weights(lesion), manifest)
         return tmp_path / name
 
     return write

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.checks import (
     CaseFacts,
@@ -20,7 +21,7 @@ from pipeline.checks import (
     name_labels,
 )
 from pipeline.config.data import DataConfig
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover
 
@@ -173,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_one_error_of_its_case(dataset: Dataset, p
     path.write_bytes(b"nothing of the sort")
     (finding,) = check_dataset(dataset, deep=deep)
     assert (finding.severity, finding.case) == ("error", "a")
-    assert finding.expected.startswith("a gzip-compressed file")
+    assert (finding.expected, finding.found) == ("a NIfTI file", "19 bytes")
     assert finding.file == f"{path.parent.name}/a.nii.gz"
 
 
@@ -329,13 +330,14 @@ def test_an_inspection_and_its_facts_can_be_sent_between_processes(dataset: Data
     facts = inspect_case(pickle.loads(pickle.dumps(job)))
     assert pickle.loads(pickle.dumps(facts)) == facts
     assert facts.labels == frozenset({1, 2})
-    assert facts.content_hash == nifti.read_scan(dataset.cases[0].image).content_hash()
+    assert facts.content_hash == registry.read_scan(dataset.cases[0].image).content_hash()
     assert [finding.found for finding in facts.findings] == ["also 2"]
 
 
 def test_without_the_voxels_there_is_neither_hash_nor_label(dataset: Dataset) -> None:
     job = inspections(dataset, deep=False)[0]
-    assert inspect_case(job) == CaseFacts("a", channels=1, spacing_mm=(1.0, 1.0, 1.0), shape=(4, 5, 6))
+    expected = CaseFacts("a", channels=1, spacing_mm=(1.0, 1.0, 1.0), shape=(4, 5, 6), unit="mm")
+    assert inspect_case(job) == expected
 
 
 def test_any_labels_and_channels_will_do_where_none_are_asked_for(dataset: Dataset, write_volume: WriteVolume) -> None:
@@ -441,6 +443,16 @@ def test_a_spacing_far_from_the_usual_one_is_worth_a_look(dataset: Dataset, writ
     (finding,) = check_dataset(dataset, deep=False)
     assert (finding.severity, finding.case) == ("warning", "b")
     assert (finding.expected, finding.found) == ("a spacing near the usual one of 1 x 1 x 1 mm", "10 x 10 x 10 mm")
+
+
+def test_a_picture_among_scans_is_an_error_and_has_no_spacing_to_compare(dataset: Dataset, tmp_path: Path) -> None:
+    image, mask = tmp_path / "images" / "p.png", tmp_path / "masks" / "p.png"
+    for path in (image, mask):
+        Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) % 3).save(path)
+    picture = Case("p", (image,), mask, patient="p")
+    (finding,) = check_dataset(replace(dataset, cases=(*dataset.cases, picture)), deep=True)
+    assert (finding.severity, finding.case, finding.found) == ("error", "p", "a picture among scans")
+    assert check_dataset(replace(dataset, cases=(picture,), unlabelled=()), deep=True) == []
 
 
 def test_modalities_that_were_assumed_are_said(dataset: Dataset) -> None:

@@ -233,7 +233,7 @@ def test_a_dry_run_lists_the_cases_and_writes_nothing(
     write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
 ) -> None:
     _scan(write_volume, tmp_path / "in" / "a.nii")
-    (tmp_path / "in" / "b.mha").write_bytes(b"")
+    (tmp_path / "in" / "b.dcm").write_bytes(b"")
     (tmp_path / "in" / "c.txt").write_bytes(b"")
     done = invoke("predict", write_model(), tmp_path / "in", tmp_path / "out", "--dry-run")
     assert done.exit_code == 0

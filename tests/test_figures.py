@@ -103,3 +103,15 @@ def test_a_picture_that_fails_leaves_the_older_one(tmp_path: Path, monkeypatch: 
         picture(tmp_path / "p.png", np.ones(mask.shape, np.float32), mask)
     assert (tmp_path / "p.png").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
+
+
+def test_the_preview_of_a_picture_is_the_picture_as_it_stands_in_its_file(tmp_path: Path) -> None:
+    array = np.zeros((1, 40, 20, 1), np.uint8)  # 40 columns and 20 rows
+    array[0, 30:, :5] = 255  # above, on the right
+    scan = Scan(array, np.diag([-1.0, -1, 1, 1]), Path("scan.png"), "px")
+    write_preview(tmp_path / "preview.png", scan, np.zeros((40, 20, 1), np.uint8), labels={})
+    with Image.open(tmp_path / "preview.png") as preview:
+        drawn = np.asarray(preview.convert("L"), dtype=float)[22 : 22 + 160, :320]  # below the caption, 8 for a pixel
+    assert preview.height == 160 + 2 * 22
+    assert drawn[:30, 250:].min() > 200
+    assert drawn[50:, :].max() == drawn[:, :230].max() == 0

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipeline.checks import CaseFacts, Finding, Inspection, dataset_findings, inspections, name_labels
 from pipeline.commands.dataset import read_facts
-from pipeline.commands.overview import draw_contact_sheet, show_overview
+from pipeline.commands.overview import show_overview
 from pipeline.commands.progress import progress_line
 from pipeline.commands.selection import check_declaration
 from pipeline.config.data import DataConfig
@@ -21,6 +21,7 @@ from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover, recognise
 from pipeline.manifest import Manifest
 from pipeline.preprocessing.labels import unknown_labels
+from pipeline.preprocessing.prepare import foreign_unit
 from pipeline.wording import count_of
 
 CONFIGURATIONS = (".yaml", ".yml")
@@ -73,6 +74,8 @@ def _show(
     if shown is not None:
         show_overview(dataset, facts, shown)
     if sheet is not None:
+        from pipeline.commands.contact_sheet import draw_contact_sheet  # Pillow: not before there is something to draw
+
         count = draw_contact_sheet(dataset, sheet, console)
         if shown is not None:
             shown.print(f"{'pictures':<12} {count} in {sheet}", markup=False, highlight=False, soft_wrap=True)
@@ -108,8 +111,8 @@ def _read(jobs: Sequence[Inspection], console: Console) -> list[CaseFacts]:
 
 
 def _say_suited(facts: Sequence[CaseFacts], manifest: Manifest, total: int, *, deep: bool, console: Console) -> None:
-    channels = len(manifest.modalities)
-    suited = sum(each.channels == channels and (each.content_hash is not None or not deep) for each in facts)
+    kind = len(manifest.modalities), manifest.preprocessing.unit
+    suited = sum((each.channels, each.unit) == kind and (each.content_hash is not None or not deep) for each in facts)
     console.print(f"The model {manifest.name} can be run on {suited} of {count_of(total, 'scan')}.", markup=False)
 
 
@@ -130,6 +133,9 @@ def _against_model(facts: Sequence[CaseFacts], manifest: Manifest) -> list[Findi
             wanted = f"{count_of(len(manifest.modalities), 'channel')}, as the model {manifest.name} has"
             remedy = "Give the kind of scan that it was trained on."
             findings.append(Finding("error", each.case, wanted, str(each.channels), remedy))
+        misfit = None if each.unit is None else foreign_unit(each.unit, manifest.preprocessing)
+        if misfit is not None:
+            findings.append(Finding.of(each.case, misfit))
         problem = unknown_labels(each.labels or frozenset(), manifest.label_values, FOREIGN_LABELS)
         if problem is not None:
             findings.append(Finding.of(each.case, problem))

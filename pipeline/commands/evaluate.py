@@ -19,7 +19,6 @@ from pipeline.evaluation.record import write_evaluation
 from pipeline.evaluation.scores import FailedCase, ScoredCases, cases_digest, score_case, within
 from pipeline.evaluation.statistics import summarise
 from pipeline.files import make_writable, writing_to
-from pipeline.formats import nifti
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome
 from pipeline.inference.reading import read_case, read_hash
@@ -27,6 +26,7 @@ from pipeline.layouts import patterns
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
+from pipeline.layouts.scan_files import case_name
 from pipeline.manifest import Manifest
 from pipeline.model import Model
 from pipeline.provenance import made_by
@@ -120,7 +120,7 @@ def _incomplete(dataset: Dataset) -> list[FailedCase]:
         (dataset.orphan_masks, "Expected a scan for every mask; found none. Add it, or correct its name."),
         (dataset.missing, f"Expected the file, which {FILE_NAME} lists; found none. Copy it there."),
     )
-    return [FailedCase(nifti.case_name(path) or path.name, reason) for paths, reason in halves for path in paths]
+    return [FailedCase(case_name(path), reason) for paths, reason in halves for path in paths]
 
 
 def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> dict[str, str | FailedCase]:

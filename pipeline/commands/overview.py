@@ -1,26 +1,14 @@
 """What a data set holds, for people: how it is arranged, how many cases, sizes, spacings, labels."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.checks import CaseFacts
-from pipeline.commands.progress import progress_line
-from pipeline.commands.reading import read_all
-from pipeline.config.inference import InferenceConfig
-from pipeline.errors import DatasetError
-from pipeline.figures import write_contact_sheet
-from pipeline.files import writing_to
-from pipeline.inference.reading import read_thumbnail
 from pipeline.layouts.dataset import Dataset
 from pipeline.wording import count_of, enumerate_names
-
-SHEET_CASES = 36
-"""Cases on a contact sheet at most."""
 
 
 def show_overview(dataset: Dataset, facts: Sequence[CaseFacts], console: Console) -> None:
@@ -35,28 +23,6 @@ def show_overview(dataset: Dataset, facts: Sequence[CaseFacts], console: Console
         console.print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
     if any(each.voxels is not None for each in facts):
         console.print(_label_table(dataset, facts))
-
-
-def draw_contact_sheet(dataset: Dataset, target: Path, console: Console) -> int:
-    """Write a picture with a thumbnail a case, of up to `SHEET_CASES` cases at even steps; returns how many it shows.
-
-    Cases that cannot be read are left out: the findings say why.
-
-    Raises:
-        DatasetError: none can be read.
-        OutputError: the picture cannot be written.
-    """
-    cases = (*dataset.cases, *dataset.unlabelled)
-    chosen = cases[:: -(-len(cases) // SHEET_CASES) or 1]
-    with progress_line(console, "drawing") as progress:
-        read = partial(read_thumbnail, labels=dataset.labels)
-        outcomes = read_all(read, chosen, "drawing", config=InferenceConfig(), progress=progress)
-        drawn = [(outcome.item.name, outcome.value) for outcome in outcomes if outcome.value is not None]
-    if not drawn:
-        raise DatasetError("a case that can be read", f"none of {len(chosen)}", "Mend what the check found.")
-    with writing_to(target.parent):
-        write_contact_sheet(target, drawn)
-    return len(drawn)
 
 
 def overview_lines(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[tuple[str, str]]:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.commands.prediction_record import MASKS, PREVIEW, RESULTS, STATISTICS, PredictionRecord
+from pipeline.commands.prediction_record import MASK, PREVIEW, RESULTS, STATISTICS, PredictionRecord
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError, reason_of
 from pipeline.figures import write_preview
 from pipeline.files import make_writable, write_csv, write_json, write_text, writing_to
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.inference.batch import InputFile
 from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.predictor import Predictor
@@ -127,7 +127,7 @@ def _plan(inputs: list[InputFile], record: PredictionRecord, *, overwrite: bool)
 
 def _plan_one(entry: InputFile, record: PredictionRecord, *, overwrite: bool) -> _Planned:
     if not entry.is_scan:
-        return _Planned(entry, "skipped", "", "not a scan" if entry.problem is None else str(entry.problem))
+        return _Planned(entry, "skipped", "", entry.note)
     may_replace = overwrite or record.owns(entry.case)
     if entry.problem is not None:
         return _Planned(entry, "failed", "", str(entry.problem), may_replace)
@@ -234,7 +234,7 @@ def _write_case(
 ) -> dict[str, float]:
     """Write a case's files, the statistics last: a folder that has them is whole. Returns the volumes for the table."""
     statistics = describe_structures(mask, scan, labels)
-    nifti.write_mask(folder / _mask_name(scan.source), mask, scan)
+    registry.write_mask(folder / (MASK + registry.mask_ending(scan)), mask, scan, labels=labels)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
     write_json(folder / STATISTICS, statistics)
     return _volumes(statistics)
@@ -247,13 +247,14 @@ def _kept_volumes(folder: Path) -> dict[str, Any]:
 
 
 def _volumes(statistics: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """For the table, to six digits, whatever their size."""
-    return {f"{name}_ml": float(f"{values['volume_ml']:.6g}") for name, values in statistics.items()}
+    """For the table: millilitres to six digits, whatever their size; pixels where the scan has no spacing."""
+    return dict(_volume(name, values) for name, values in statistics.items())
 
 
-def _mask_name(source: Path) -> str:
-    compressed, plain = MASKS
-    return compressed if source.name.lower().endswith(".gz") else plain
+def _volume(name: str, values: dict[str, Any]) -> tuple[str, float]:
+    if values["volume_ml"] is None:
+        return f"{name}_px", values["voxels"]
+    return f"{name}_ml", float(f"{values['volume_ml']:.6g}")
 
 
 def _remove_results(folder: Path) -> None:
@@ -287,9 +288,15 @@ def _failed_row(item: _Planned, reason: str, seconds: float) -> dict[str, Any]:
 
 
 def _write_table(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
-    columns = FIXED_COLUMNS + [f"{name}_ml" for name in manifest.labels]
+    columns = FIXED_COLUMNS + _volume_columns(rows, manifest)
     with writing_to(output):
         write_csv(output / TABLE, columns, [{name: row.get(name) for name in columns} for row in rows])
+
+
+def _volume_columns(rows: list[dict[str, Any]], manifest: Manifest) -> list[str]:
+    """Of each label a column in ml, or in px, or both where some of the scans have a spacing and others have none."""
+    columns = [f"{name}_{unit}" for unit in ("ml", "px") for name in manifest.labels]
+    return [name for name in columns if any(name in row for row in rows)] or columns[: len(manifest.labels)]
 
 
 def _write_report(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:

@@ -10,13 +10,16 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import __version__
 from pipeline.config.inference import InferenceConfig
-from pipeline.files import file_sha256, files_sha256, write_json
+from pipeline.errors import ScanError
+from pipeline.files import file_sha256, write_json
+from pipeline.formats import registry
 from pipeline.inference.batch import InputFile
 from pipeline.inference.precision import Compute
 from pipeline.manifest import Manifest, manifest_sha256
 
 FILE_NAME = "manifest.json"
-MASKS = ("mask.nii.gz", "mask.nii")
+MASK = "mask"
+MASKS = tuple(MASK + ending for ending in registry.MASK_ENDINGS)
 STATISTICS = "statistics.json"
 PREVIEW = "preview.png"
 RESULTS = (*MASKS, STATISTICS, PREVIEW)
@@ -30,7 +33,7 @@ class CaseRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     input_sha256: str
-    """Of the scan's file."""
+    """Of the scan's file, or of all its files."""
     made_by: str
     """Hash of the version, the model and the settings that the mask depends on."""
     device: str
@@ -77,8 +80,10 @@ class PredictionRecord:
         if known is None or known.made_by != self._made_by or not known.files_sha256:
             return False
         try:
-            return self._files(entry.case) == known.files_sha256 and files_sha256(entry.paths) == known.input_sha256
-        except OSError:
+            if self._files(entry.case) != known.files_sha256:
+                return False
+            return registry.content_sha256(entry.paths) == known.input_sha256
+        except (OSError, ScanError):
             return False
 
     def owns(self, case: str) -> bool:

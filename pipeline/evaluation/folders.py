@@ -13,7 +13,7 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.errors import DatasetError, ScanError
 from pipeline.evaluation.examples import CaseMasks
 from pipeline.evaluation.scores import CaseScore, FailedCase, ScoredCases, score_case
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.inference.readers import run_isolated
 from pipeline.layouts.pairs import MASK_SUFFIXES
 from pipeline.preprocessing.labels import values_in
@@ -21,7 +21,7 @@ from pipeline.scan import Scan
 from pipeline.wording import count_of, enumerate_names
 
 PREDICTED_MASK = "mask"
-"""Name of the mask in a case's folder, as prediction writes it: <case>/mask.nii.gz."""
+"""Name of the mask in a case's folder, as prediction writes it: <case>/mask.nii.gz, or in another format."""
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +114,12 @@ def labels_in(predictions: Path, references: Path) -> dict[str, int]:
 
 
 def _flat_masks(folder: Path) -> dict[str, list[Path]]:
-    """The masks that lie in a folder, by case; more than one a case where both .nii and .nii.gz are there."""
+    """The masks that lie in a folder, by case; more than one a case where it is there in several formats."""
     if not folder.is_dir():
         raise DatasetError("a folder of masks", f"{folder}, which is none", "Check the path.")
     masks = defaultdict(list)
     for path in sorted(folder.iterdir()):
-        case = nifti.case_name(path)
+        case = registry.case_name(path)
         if case is not None and path.is_file() and not path.name.startswith("."):
             masks[case].append(path)
     return dict(masks)
@@ -151,7 +151,7 @@ def _check_match(
         raise DatasetError(
             "predictions and references of the same cases, by file name",
             f"{_some(predicted)} in {folders[0]}, {_some(expected)} in {folders[1]}",
-            "Name a prediction <case>.nii.gz or <case>/mask.nii.gz, and its reference <case>.nii.gz.",
+            "Name a prediction <case>.nii.gz or <case>/mask.nii.gz (or .png, .nrrd ...), its reference <case>.nii.gz.",
         )
     unmatched = len(predicted.keys() - expected.keys())
     if unmatched:
@@ -159,11 +159,11 @@ def _check_match(
 
 
 def _some(masks: dict[str, list[Path]]) -> str:
-    return f"{count_of(len(masks), 'mask')} ({enumerate_names(masks)})" if masks else "no NIfTI masks"
+    return f"{count_of(len(masks), 'mask')} ({enumerate_names(masks)})" if masks else "no masks"
 
 
 def _values_of(path: Path) -> frozenset[int]:
-    return values_in(nifti.read_mask(path).array)
+    return values_in(registry.read_mask(path).array)
 
 
 def _score_pair(pair: _Pair, labels: dict[str, int], config: EvaluationConfig) -> _ScoredPair:
@@ -187,9 +187,9 @@ def _read_pair(pair: _Pair) -> CaseMasks:
 def _read_one(paths: list[Path], kind: str) -> Scan:
     if len(paths) != 1:
         found = " and ".join(path.name for path in paths) or "none"
-        remedy = "Keep exactly one, as .nii or .nii.gz." if paths else "Add it, or correct its name."
+        remedy = "Keep exactly one." if paths else "Add it, or correct its name."
         raise DatasetError(f"one {kind} of the case", found, remedy)
     try:
-        return nifti.read_mask(paths[0])
+        return registry.read_mask(paths[0])
     except ScanError as error:
         raise ScanError(f"{error.expected} as the {kind}", error.found, error.remedy) from error

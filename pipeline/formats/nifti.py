@@ -1,13 +1,9 @@
-"""NIfTI files (.nii, .nii.gz), version 1 and 2, through nibabel.
+"""NIfTI files, version 1 and 2, through nibabel: single (.nii, .nii.gz), or a header with its voxels (.hdr, .img).
 
 nibabel's arrays are indexed I, J, K and its affines map to RAS mm, which are this project's conventions as well; only
 the channel axis is added here. A file whose geometry or values would have to be guessed is refused.
 """
 
-import gzip
-import math
-import zlib
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +16,19 @@ from numpy.typing import NDArray
 from pipeline import geometry
 from pipeline.errors import ScanError
 from pipeline.files import atomic_path
-from pipeline.scan import Scan
-from pipeline.wording import count_of, printable
+from pipeline.formats.axes import check_axes
+from pipeline.formats.content import beside, read_plain
+from pipeline.formats.format import Format, Mask, without_names
+from pipeline.formats.voxels import unpack
+from pipeline.scan import Scan, ScanHeader
+from pipeline.wording import count_of
 
-SUFFIXES = (".nii", ".nii.gz")
+NAME = "NIfTI"
+PAIR_HEADERS = (".hdr", ".hdr.gz")
+PAIR_VOXELS = (".img", ".img.gz")
 HEADER_BYTES = 544  # NIfTI-2's 540 and the four bytes that announce extensions
-GZIP_MAGIC = b"\x1f\x8b"
-MAGICS = (b"n+1", b"n+2")  # header and voxels in one file; pairs say ni1 and ni2
+SINGLE_MAGICS = (b"n+1", b"n+2")
+PAIR_MAGICS = (b"ni1", b"ni2")
 BYTE_ORDERS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 MAX_OFFSET = 2**40
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI's code: not given (mm is usual), metre, mm, micrometre
@@ -41,102 +43,64 @@ SPACING_TOLERANCE = 0.01
 ANGLE_TOLERANCE = 1.0
 """Degrees that an axis of the sform may lie apart from its counterpart in the qform. Quaternions stored in 32 bits and
 axes rounded to four digits stay far below; from here on, the ends of a head of 200 mm are more than 3 mm apart."""
+MAX_QFORM_ERROR = 0.1
+"""Degrees that an axis of a qform may lie apart from the affine that it was made of."""
 COPLANAR = 1e-3
 """Volume spanned by the three axis directions (1 where they are square) below which they lie in a plane."""
 LARGEST_NIFTI1_AXIS = 2**15 - 1
-WHOLE_TOLERANCE = 1e-3
-LARGEST_VALUE = float(np.finfo(np.float32).max)
-"""Everything after reading computes in 32 bits."""
 
 
 Form = tuple[geometry.Affine | None, int]
 
 
-@dataclass(frozen=True)
-class NiftiHeader:
-    """What a header says, before any voxel is read.
-
-    Attributes:
-        shape: (I, J, K) in voxels.
-        channels: images on the grid; more than one for 4D files.
-        affine: voxel index -> RAS mm.
-    """
-
-    shape: tuple[int, ...]
-    channels: int
-    affine: geometry.Affine
+def recognises(head: bytes) -> bool:
+    """Whether a file, unpacked, begins with a NIfTI header."""
+    return _header_in(head) is not None
 
 
-def case_name(path: Path) -> str | None:
-    """The file's name without .nii or .nii.gz, as it can be printed; None where it has neither ending."""
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return printable(path.name[: -len(suffix)])
-    return None
-
-
-def read_header(path: Path) -> NiftiHeader:
+def read_header(path: Path) -> ScanHeader:
     """Shape and affine of a volume, without its voxels.
 
     Raises:
         ScanError: the file is missing, no NIfTI, no real-valued volume, or its geometry is ambiguous.
     """
-    return _check_header(_parse_header(_read_bytes(path, HEADER_BYTES)))
+    header = _parse_header(read_plain(path, HEADER_BYTES))
+    _voxel_file(path, header)
+    return _check_header(header)
 
 
 def read_scan(path: Path) -> Scan:
     """Read a volume (C, I, J, K); the fourth axis of a 4D file becomes the channels.
 
     Raises:
-        ScanError: as `read_header`, and where the file is damaged, cut off, or holds values that 32 bits do not.
+        ScanError: as `read_header`, and where the file is damaged or cut off.
     """
-    content = _read_bytes(path)
+    content = read_plain(path)
     raw = _parse_header(content)
+    voxels = _voxel_file(path, raw)
     header = _check_header(raw)
-    array = _voxels(content, raw, (*header.shape, header.channels))
-    finite = np.isfinite(array)
-    if not finite.all():
-        count = int(array.size - finite.sum())
-        raise ScanError(
-            "finite values",
-            f"NaN or infinity in {count_of(count, 'voxel')}",
-            "Find out what they stand for and replace them.",
-        )
-    if array.itemsize > 4 and np.abs(array).max() > LARGEST_VALUE:
-        raise ScanError(
-            f"values up to {LARGEST_VALUE:.0e}", f"{np.abs(array).max():.3g}", "Find out what it stands for."
-        )
-    return Scan(np.moveaxis(array, -1, 0), header.affine, path, _grid_header(raw).binaryblock)
+    array = _voxels(content if voxels == path else read_plain(voxels), raw, (*header.shape, header.channels))
+    return Scan(np.moveaxis(array, -1, 0), header.affine, path, format=NAME, header=_grid_header(raw).binaryblock)
 
 
-def read_mask(path: Path) -> Scan:
-    """Read a mask (1, I, J, K) of whole label values, as the smallest unsigned integer type that holds them.
-
-    Whole numbers that were stored as floats, or rounded on the way (0.99999997), are taken as the labels they are.
+def files(path: Path) -> tuple[Path, ...]:
+    """The file, or a header and its voxels.
 
     Raises:
-        ScanError: as `read_scan`, and where the mask has several channels, fractions or negative values.
+        ScanError: the file is no NIfTI, or its voxels are missing.
     """
-    scan = read_scan(path)
-    if scan.channels != 1:
-        raise ScanError("a mask with one label a voxel", f"{scan.channels} channels", "Merge them into one label map.")
-    labels = _whole(scan.array)
-    if labels.min() < 0 or labels.max() >= 2**16:
-        raise ScanError(
-            "label values from 0 to 65535", f"values from {labels.min():g} to {labels.max():g}", "Renumber the labels."
-        )
-    kind = np.uint8 if labels.max() < 2**8 else np.uint16
-    return replace(scan, array=labels.astype(kind))
+    voxels = _voxel_file(path, _parse_header(read_plain(path, HEADER_BYTES)))
+    return (path,) if voxels == path else (path, voxels)
 
 
-def write_mask(target: Path, mask: NDArray[np.unsignedinteger], scan: Scan) -> None:
+def write_mask(target: Path, mask: Mask, scan: Scan) -> None:
     """Write a mask (I, J, K) on the scan's own grid, whole or not at all.
 
     A mask of a NIfTI scan gets that file's own qform and sform, so that every viewer lays it over the scan, whichever
     form it prefers. Free text of the scan's header (it can name the patient) and its extensions are left behind.
     """
     assert mask.shape == scan.shape, (mask.shape, scan.shape)
-    header = _parse_header(scan.nifti_header) if scan.nifti_header else _new_header(scan)
+    header = _parse_header(scan.header) if scan.format == NAME else _new_header(scan)
     header.set_data_shape(scan.shape)
     header.set_data_dtype(mask.dtype)
     image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
@@ -148,6 +112,8 @@ def _new_header(scan: Scan) -> nibabel.Nifti1Header:
     header = nibabel.Nifti2Header() if max(scan.shape) > LARGEST_NIFTI1_AXIS else nibabel.Nifti1Header()
     header.set_sform(scan.affine, code="scanner")
     header.set_qform(scan.affine, code="scanner")
+    if geometry.largest_angle(header.get_qform(), scan.affine) > MAX_QFORM_ERROR:  # it holds no shear, however small
+        header["qform_code"] = 0
     header.set_xyzt_units("mm")
     return header
 
@@ -163,59 +129,50 @@ def _grid_header(source: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
     return header
 
 
-def _read_bytes(path: Path, limit: int = -1) -> bytes:
-    """The uncompressed content, or its beginning; without a limit to its end, so that gzip's checksum is verified."""
-    if case_name(path) is None:
-        raise ScanError("a NIfTI file (.nii, .nii.gz)", f"the ending {path.suffix or 'none'}", "Convert it to NIfTI.")
-    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would be to wait for its writer
-        raise ScanError("a file", "a pipe or a device", "Check the path.")
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-            return stream.read(limit)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _broken_gzip(path) from error
-    except OSError as error:
-        raise ScanError(
-            "a readable file", error.strerror or _plain(error), "Check the path and its permissions."
-        ) from error
-
-
-def _broken_gzip(path: Path) -> ScanError:
-    with path.open("rb") as stream:
-        compressed = stream.read(2) == GZIP_MAGIC
-    if compressed:
-        return ScanError("a whole file", "compressed data that is damaged or cut off", "Copy or export it again.")
-    return ScanError(
-        "a gzip-compressed file, as .nii.gz says",
-        "a file that is not compressed",
-        "Rename it to .nii, or export it again.",
-    )
-
-
 def _parse_header(content: bytes) -> nibabel.Nifti1Header:
     """The header as it stands in the file, in the file's byte order; nothing in it is checked."""
+    header = _header_in(content)
+    if header is None:
+        raise _no_nifti(content)
+    return header
+
+
+def _header_in(content: bytes) -> nibabel.Nifti1Header | None:
     for kind, size in ((nibabel.Nifti1Header, 348), (nibabel.Nifti2Header, 540)):
         for endianness, order in BYTE_ORDERS.items():
             if len(content) >= size and int.from_bytes(content[:4], order) == size:
                 header = kind(content[:size], endianness, check=False)
-                if bytes(header["magic"])[:3] in MAGICS:
+                if bytes(header["magic"])[:3] in (*SINGLE_MAGICS, *PAIR_MAGICS):
                     return header
-    raise _no_nifti(content)
+    return None
 
 
 def _no_nifti(content: bytes) -> ScanError:
-    if content[:2] == GZIP_MAGIC:
-        return ScanError("an uncompressed file, as .nii says", "gzip-compressed data", "Rename it to .nii.gz.")
     if any(int.from_bytes(content[:4], order) == 348 for order in BYTE_ORDERS.values()) and len(content) >= 348:
-        found = "the header of Analyze, or of one half of a pair (.hdr, .img)"
+        found = "the header of Analyze 7.5, which does not tell left from right"
     elif len(content) < 348:
         found = count_of(len(content), "byte")
     else:
         found = "a file that does not begin with a NIfTI header"
-    return ScanError("a NIfTI file with header and voxels in one", found, "Export the scan again as single-file NIfTI.")
+    return ScanError("a NIfTI file", found, "Export the scan again as NIfTI (.nii.gz).")
 
 
-def _check_header(header: nibabel.Nifti1Header) -> NiftiHeader:
+def _voxel_file(path: Path, header: nibabel.Nifti1Header) -> Path:
+    """Where the voxels lie: behind the header, or in a file beside it."""
+    if bytes(header["magic"])[:3] in SINGLE_MAGICS:
+        return path
+    ending = next((ending for ending in PAIR_HEADERS if path.name.lower().endswith(ending)), path.suffix)
+    voxels = beside(path, ending, PAIR_VOXELS)
+    if voxels is None:
+        raise ScanError(
+            "a NIfTI header beside its voxels (.hdr and .img, of one name)",
+            f"{path.name} alone",
+            "Copy the other file too, or export the scan again as a single file (.nii.gz).",
+        )
+    return voxels
+
+
+def _check_header(header: nibabel.Nifti1Header) -> ScanHeader:
     dims = [int(n) for n in header["dim"]]
     shape = dims[1 : dims[0] + 1]
     if not 2 <= dims[0] <= 7 or min(shape) < 1:
@@ -227,7 +184,7 @@ def _check_header(header: nibabel.Nifti1Header) -> NiftiHeader:
     if len(extra) > 1:
         raise ScanError("a volume, or several on one grid (4D)", f"shape {tuple(shape)}", "Save one volume a file.")
     _check_type(header)
-    return NiftiHeader(tuple(shape[:3]), extra[0] if extra else 1, _affine(header))
+    return ScanHeader(tuple(shape[:3]), extra[0] if extra else 1, _affine(header))
 
 
 def _check_type(header: nibabel.Nifti1Header) -> None:
@@ -256,7 +213,7 @@ def _affine(header: nibabel.Nifti1Header) -> geometry.Affine:
     affine = sform if sform is not None else qform
     if affine is None:
         raise _no_geometry(header)
-    _check_shear(affine)
+    check_axes(affine)
     if sform is not None and qform is not None:
         _check_agreement(sform, qform)
     return affine if qform is not None else _with_pixdim(affine, header)
@@ -285,17 +242,6 @@ def _with_pixdim(sform: geometry.Affine, header: nibabel.Nifti1Header) -> geomet
             "Find out which is right, and correct the other.",
         )
     return sform @ np.diag([*(pixdim_mm / unit_mm), 1.0])
-
-
-def _check_shear(affine: geometry.Affine) -> None:
-    cosine = geometry.shear_cosine(affine)
-    if cosine > geometry.MAX_SHEAR_COSINE:
-        angle = np.degrees(np.arccos(cosine))
-        raise ScanError(
-            "voxel axes at right angles",
-            f"two axes at {angle:.1f} degrees (shear)",
-            "Resample the scan to a square grid.",
-        )
 
 
 @np.errstate(all="ignore")
@@ -376,22 +322,15 @@ def _check_agreement(sform: geometry.Affine, qform: geometry.Affine) -> None:
 
 def _voxels(content: bytes, header: nibabel.Nifti1Header, shape: tuple[int, ...]) -> NDArray:
     """The values, first axis fastest as NIfTI stores them, scaled where the header says so."""
-    kind, offset = header.get_data_dtype(), float(header["vox_offset"])
-    smallest = int(header["sizeof_hdr"])
+    offset = float(header["vox_offset"])
+    smallest = int(header["sizeof_hdr"]) if bytes(header["magic"])[:3] in SINGLE_MAGICS else 0
     if not smallest <= offset <= MAX_OFFSET:
         raise ScanError(
             f"voxels that begin behind the header's {smallest} bytes",
             f"vox_offset = {offset:g}",
             "Export the scan again.",
         )
-    count = math.prod(shape)
-    found = max(len(content) - int(offset), 0)
-    if found < count * kind.itemsize:
-        raise ScanError(
-            f"{count * kind.itemsize} bytes of voxels", f"{found}: the file is cut off", "Copy or export it again."
-        )
-    stored = np.frombuffer(content, kind, count, int(offset)).reshape(shape, order="F")
-    return _scaled(stored.astype(kind.newbyteorder("="), copy=False), header)
+    return _scaled(unpack(content, header.get_data_dtype(), shape, offset=int(offset)), header)
 
 
 def _scaled(stored: NDArray, header: nibabel.Nifti1Header) -> NDArray:
@@ -404,25 +343,17 @@ def _scaled(stored: NDArray, header: nibabel.Nifti1Header) -> NDArray:
         return apply_read_scaling(stored, slope, intercept)
 
 
-def _whole(array: NDArray) -> NDArray:
-    """The values as whole numbers.
-
-    Raises:
-        ScanError: one of them is none.
-    """
-    if array.dtype.kind != "f":
-        return array
-    whole = np.rint(array)
-    if np.abs(array - whole).max() > WHOLE_TOLERANCE:
-        raise ScanError(
-            "whole label values", f"fractions such as {_fraction(array):.4g}", "Threshold or round the mask on purpose."
-        )
-    return whole
-
-
-def _fraction(array: NDArray) -> float:
-    return float(array.flat[int(np.abs(array - np.rint(array)).argmax())])
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+FORMAT = Format(
+    name=NAME,
+    endings=(".nii", ".nii.gz", *PAIR_HEADERS, *PAIR_VOXELS),
+    recognises=recognises,
+    read_header=read_header,
+    read_scan=read_scan,
+    mask_endings=(".nii.gz", ".nii"),
+    write_mask=without_names(write_mask),
+    compressed=True,
+    unmistakable=True,
+    companions=PAIR_VOXELS,
+    headers=PAIR_HEADERS,
+    files=files,
+)

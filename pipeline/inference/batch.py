@@ -5,29 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError, ScanError
-from pipeline.formats import nifti
-from pipeline.wording import printable
+from pipeline.formats import registry
+from pipeline.formats.format import ForeignFormat
+from pipeline.wording import enumerate_names, printable
 
-OTHER_FORMATS = {
-    ".dcm": "DICOM",
-    ".ima": "DICOM",
-    ".nrrd": "NRRD",
-    ".nhdr": "NRRD",
-    ".mha": "MetaImage",
-    ".mhd": "MetaImage",
-    ".mgz": "FreeSurfer",
-    ".mgh": "FreeSurfer",
-    ".mnc": "MINC",
-    ".mif": "MRtrix",
-    ".head": "AFNI",
-    ".brik": "AFNI",
-    ".brik.gz": "AFNI",
-    ".hdr": "Analyze or paired NIfTI",
-    ".hdr.gz": "Analyze or paired NIfTI",
-    ".img": "Analyze or paired NIfTI",
-    ".img.gz": "Analyze or paired NIfTI",
-}
-"""Formats of scans that are not read yet: failed cases, not files to pass over in silence."""
+NO_SCAN = "not a scan"
 
 
 @dataclass(frozen=True)
@@ -40,6 +22,7 @@ class InputFile:
         problem: why a scan is not read, or None.
         is_scan: whether it is a scan at all; others are skipped.
         others: the files of its further channels.
+        note: why it is skipped.
     """
 
     case: str
@@ -47,6 +30,7 @@ class InputFile:
     problem: ScanError | None = None
     is_scan: bool = True
     others: tuple[Path, ...] = ()
+    note: str = ""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -64,14 +48,15 @@ def find_inputs(source: Path, output: Path | None = None) -> list[InputFile]:
         DatasetError: there is nothing at the path, or no scan below it.
     """
     if source.is_file():
-        return [_only_scan(_classify(source, source.parent))]
+        first = registry.belongs_to(source) or source
+        return [_only_scan(_classify(first, first.parent))]
     if not source.is_dir():
         raise DatasetError("a scan or a folder of scans", f"nothing at {source}", "Check the path.")
     if output is not None and output.resolve() == source.resolve():
         raise DatasetError("an OUTPUT apart from INPUT", f"{output} for both", "Choose another OUTPUT.")
     inputs = list(_walk(source, None if output is None else output.resolve()))
     if not any(entry.is_scan for entry in inputs):
-        raise DatasetError("scans (.nii, .nii.gz)", f"none in {source}", "Check the path.")
+        raise DatasetError(f"scans ({registry.READ})", f"none in {source}", "Check the path.")
     return _mark_clashes(inputs)
 
 
@@ -114,60 +99,55 @@ def _is_passed_over(path: Path, output: Path | None) -> bool:
 def _unreadable_folder(path: Path, root: Path, error: OSError) -> InputFile:
     found = f"one that is not ({error.strerror})"
     problem = ScanError("a folder that can be listed", found, "Check its permissions; scans in it are not known.")
-    return InputFile(_case(path.relative_to(root).parts or (path.name,)), path, problem)
+    return InputFile(printable("__".join(path.relative_to(root).parts or (path.name,))), path, problem)
 
 
 def _classify(path: Path, root: Path) -> InputFile:
     below = path.relative_to(root)
-    name = nifti.case_name(path)
-    if name is not None:
-        return InputFile(_case((*below.parts[:-1], name)), path)
-    name, kind = _other_format(path)
-    case = _case((*below.parts[:-1], name))
-    if kind is None:
-        return InputFile(case, path, is_scan=False)
-    return InputFile(case, path, ScanError("NIfTI (.nii, .nii.gz)", kind, "Convert it to NIfTI."))
+    first = registry.belongs_to(path)
+    if first is not None:
+        note = f"a part of {printable(first.name)}"
+        return InputFile(printable("__".join(below.parts)), path, is_scan=False, note=note)
+    case = printable("__".join((*below.parts[:-1], registry.any_case_name(path))))
+    if registry.case_name(path) is not None:
+        return InputFile(case, path)
+    return _by_content(case, path)
 
 
-def _case(parts: tuple[str, ...]) -> str:
-    return printable("__".join(parts))
-
-
-def _other_format(path: Path) -> tuple[str, str | None]:
-    """The file's name without its ending, and the format of scans that are not read yet; None where it is no scan."""
-    for ending, kind in OTHER_FORMATS.items():
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)], kind
-    return path.name, "DICOM" if _is_dicom(path) else None
-
-
-def _is_dicom(path: Path) -> bool:
-    """DICOM files often have no ending; a preamble of 128 bytes and "DICM" gives them away (PS3.10, section 7.1)."""
+def _by_content(case: str, path: Path) -> InputFile:
+    """A file whose name is none of a format that is read; DICOM files, for one, often have no ending."""
     try:
-        if not path.is_file():  # to open a pipe would be to wait for somebody to write into it
-            return False
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+        is_file = path.is_file()  # to open a pipe would be to wait for somebody to write into it
+        how = registry.recognise(path) if is_file else registry.by_name(path)
+    except (OSError, ScanError):  # it cannot be opened, or is a link to itself
+        how = registry.by_name(path)
+    if isinstance(how, ForeignFormat):
+        return InputFile(case, path, registry.refusal(how))
+    return InputFile(case, path, is_scan=how is not None, note="" if how else NO_SCAN)
 
 
 def _only_scan(entry: InputFile) -> InputFile:
     if not entry.is_scan:
-        raise DatasetError("a scan (.nii, .nii.gz)", printable(str(entry.path)), "Check the path.")
+        raise DatasetError(f"a scan ({registry.READ})", printable(str(entry.path)), "Check the path.")
     return entry
 
 
 def _mark_clashes(inputs: list[InputFile]) -> list[InputFile]:
     """Two files that would become one case both fail: neither may pass for the other."""
-    names: dict[str, list[str]] = {}
+    alike: dict[str, list[InputFile]] = {}
     for entry in inputs:
         if entry.is_scan:
-            names.setdefault(entry.case, []).append(printable(entry.path.name))
-    return [_mark_clash(entry, names[entry.case]) if entry.is_scan else entry for entry in inputs]
+            alike.setdefault(entry.case, []).append(entry)
+    return [_mark_clash(entry, alike[entry.case]) if entry.is_scan else entry for entry in inputs]
 
 
-def _mark_clash(entry: InputFile, names: list[str]) -> InputFile:
+def _mark_clash(entry: InputFile, alike: list[InputFile]) -> InputFile:
+    """One of the files of a case; a picture beside a volume shows it, and is no case of its own."""
+    volumes = [printable(other.path.name) for other in alike if not registry.is_picture(other.path)]
+    if volumes and registry.is_picture(entry.path):
+        note = f"a picture beside {enumerate_names(volumes)}"
+        return replace(entry, case=entry.case + entry.path.suffix, is_scan=False, note=note)
+    names = volumes or [printable(other.path.name) for other in alike]
     if len(names) == 1 or entry.problem is not None:
         return entry
     return replace(entry, problem=ScanError("one file a case", " and ".join(names), "Rename one of them."))

@@ -11,7 +11,7 @@ from pipeline.layouts.scan_files import case_name
 from pipeline.manifest import Manifest
 from pipeline.wording import printable
 
-OTHER = ScanError("a channel of the model", "another file beside those", "Leave it; it is not used.")
+NO_CHANNEL = "no channel of the model"
 
 
 @dataclass(frozen=True)
@@ -109,5 +109,5 @@ def _missing(found: dict[int, InputFile], channels: ChannelFiles) -> ScanError |
 def _left_over(entry: InputFile, folders: set[Path]) -> InputFile:
     """A file that is no channel: passed over where channels lie beside it, such as a mask."""
     if entry.is_scan and entry.path.parent in folders:
-        return replace(entry, problem=OTHER, is_scan=False)
+        return replace(entry, is_scan=False, note=NO_CHANNEL)
     return entry

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.figures import thumbnail
-from pipeline.files import files_sha256
+from pipeline.formats import registry
 from pipeline.geometry import misplaced_mask
 from pipeline.layouts.case_files import read_field_of_view, read_image, read_labels
 from pipeline.layouts.dataset import Case
@@ -28,7 +27,7 @@ class ReadScan:
     Attributes:
         scan: as it was read.
         prepared: as the network sees it.
-        sha256: of the file, or of the files' hashes.
+        sha256: of the file, or of all files of the scan.
     """
 
     scan: Scan
@@ -62,28 +61,7 @@ def read_and_prepare(paths: tuple[Path, ...], fitted: FittedPreprocessing) -> Re
         ScanError: the file cannot be read, or does not suit the model.
     """
     scan = read_image(paths)
-    return ReadScan(scan, prepare(scan, fitted), files_sha256(paths))
-
-
-def read_thumbnail(case: Case, labels: dict[str, int]) -> NDArray[np.uint8]:
-    """A small picture (height, width, 3) of a case with its mask, where it has one.
-
-    Args:
-        case: the files.
-        labels: name and value of each structure; where there are none, those that the mask holds are drawn.
-
-    Raises:
-        ScanError: a file cannot be read, or the two grids differ.
-    """
-    scan = read_image(case.images)
-    if case.mask is None:
-        return thumbnail(scan, np.zeros(scan.shape, np.uint8), labels={})
-    mask = read_labels(case)
-    problem = misplaced_mask(scan, mask)
-    if problem is not None:
-        raise problem
-    shown = labels or {str(value): value for value in sorted(values_in(mask.array))}
-    return thumbnail(scan, mask.array[0], labels=shown)
+    return ReadScan(scan, prepare(scan, fitted), registry.content_sha256(paths))
 
 
 def read_fingerprint(case: Case) -> Fingerprint:

@@ -1,7 +1,7 @@
 """Reading the files of a case: a scan of one file or several, its mask, and the field of view where there is one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -11,41 +11,26 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.errors import ScanError
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.coding import MaskCoding
 from pipeline.preprocessing.labels import IGNORED, to_classes
-from pipeline.scan import Scan
+from pipeline.scan import Scan, ScanHeader
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class CaseHeader:
-    """What the headers of a scan's files say together.
-
-    Attributes:
-        shape: (I, J, K) in voxels.
-        channels: of all files.
-        affine: voxel index -> RAS mm.
-    """
-
-    shape: tuple[int, ...]
-    channels: int
-    affine: geometry.Affine
-
-
-def read_header(images: tuple[Path, ...]) -> CaseHeader:
+def read_header(images: tuple[Path, ...]) -> ScanHeader:
     """Shape, affine and channels of a scan, without its voxels.
 
     Raises:
         ScanError: a file cannot be read, or lies on another grid than the first.
     """
-    headers = _read_each(nifti.read_header, images)
+    headers = _read_each(registry.read_header, images)
     for path, header in zip(images, headers, strict=True):
         _check_grid(headers[0], header, path)
     first = headers[0]
-    return CaseHeader(first.shape, sum(header.channels for header in headers), first.affine)
+    return replace(first, channels=sum(header.channels for header in headers))
 
 
 def read_image(images: tuple[Path, ...]) -> Scan:
@@ -54,7 +39,7 @@ def read_image(images: tuple[Path, ...]) -> Scan:
     Raises:
         ScanError: as `read_header`.
     """
-    scans = _read_each(nifti.read_scan, images)
+    scans = _read_each(registry.read_scan, images)
     for path, scan in zip(images, scans, strict=True):
         _check_grid(scans[0], scan, path)
     return scans[0] if len(scans) == 1 else replace(scans[0], array=np.concatenate([scan.array for scan in scans]))
@@ -73,7 +58,7 @@ def read_labels(case: Case) -> Scan:
 
 
 def _read_mask(path: Path, coding: MaskCoding) -> Scan:
-    return nifti.read_mask(path) if coding.is_plain else coding.decode(nifti.read_scan(path))
+    return registry.read_mask(path) if coding.is_plain else coding.decode(registry.read_scan(path))
 
 
 def read_field_of_view(case: Case, grid: geometry.Grid) -> NDArray[np.bool_] | None:
@@ -88,7 +73,7 @@ def read_field_of_view(case: Case, grid: geometry.Grid) -> NDArray[np.bool_] | N
     """
     if case.field_of_view is None:
         return None
-    view = nifti.read_scan(case.field_of_view)
+    view = registry.read_scan(case.field_of_view)
     _check_grid(grid, view, case.field_of_view)
     return (view.array != 0).any(0)
 

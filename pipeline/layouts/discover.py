@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError, ScanError
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.layouts import bids, decathlon, flat, pairs, patterns, table
 from pipeline.layouts.case_files import read_header
 from pipeline.layouts.dataset import Dataset
@@ -107,7 +107,7 @@ def _check_not_empty(dataset: Dataset) -> None:
         return
     endings = sorted({path.suffix or path.name for path in dataset.ignored})
     found = f"only files that are none ({enumerate_names(endings)})" if endings else "none"
-    expected = f"scans ({', '.join(nifti.SUFFIXES)}) in {dataset.root}"
+    expected = f"scans ({registry.READ}) in {dataset.root}"
     raise DatasetError(expected, found, "Convert them, or correct data.root.")
 
 

@@ -1,12 +1,11 @@
-"""Which files of a folder are scans, and what their cases are called: the one place to tell of another format."""
+"""Which files of a folder are scans, and what their cases are called."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from pipeline.formats import nifti
-from pipeline.wording import printable
+from pipeline.formats import registry
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Listing:
     """The files of one folder, sorted by name; hidden ones, such as the ``._*`` that macOS leaves behind, left out.
 
     Attributes:
-        scans: images or masks in a format that is read.
+        scans: images or masks in a format that is read; of those in two files, the first.
         ignored: every other file.
     """
 
@@ -29,8 +28,9 @@ def list_scans(folder: Path) -> Listing:
         DatasetError: the folder may not be read.
     """
     paths = sorted(path for path in entries(folder) if not path.is_dir()) if folder.is_dir() else []
-    scans = tuple(path for path in paths if nifti.case_name(path) is not None)
-    return Listing(scans, tuple(path for path in paths if path not in set(scans)))
+    scans = tuple(path for path in paths if registry.case_name(path) is not None)
+    others = (path for path in paths if path not in set(scans))
+    return Listing(scans, tuple(path for path in others if registry.belongs_to(path) is None))
 
 
 def entries(folder: Path) -> list[Path]:
@@ -47,12 +47,12 @@ def entries(folder: Path) -> list[Path]:
 
 def is_scan(path: Path) -> bool:
     """Whether a file is an image or a mask in a format that is read, by its name."""
-    return nifti.case_name(path) is not None
+    return registry.case_name(path) is not None
 
 
 def case_name(path: Path) -> str:
     """The name of the case that a file belongs to: its own name without the ending of its format."""
-    return nifti.case_name(path) or printable(path.name)
+    return registry.any_case_name(path)
 
 
 def index(paths: Iterable[Path], name_of: Callable[[Path], str] = case_name) -> dict[str, Path]:

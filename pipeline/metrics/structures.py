@@ -10,6 +10,7 @@ from pipeline.scan import Scan
 
 ABSENT = "the structure was not found in this scan"
 SEVERAL_CHANNELS = "the scan has several channels"
+NO_SPACING = "the scan has no spacing"
 
 
 def describe_structures(
@@ -30,17 +31,29 @@ def describe_structures(
 
 
 def _describe(inside: NDArray[np.bool_], scan: Scan) -> dict[str, Any]:
-    voxels, image = np.argwhere(inside), scan.array
+    voxels, image, in_mm = np.argwhere(inside), scan.array, scan.unit == "mm"
+    volume_ml = len(voxels) * geometry.voxel_volume_ml(scan.affine) if in_mm else None
     if len(voxels) == 0:
         unknown = dict.fromkeys(("centroid_mm", "bbox_voxels", "mean_intensity", "touches_border"))
-        return {"volume_ml": 0.0, "voxels": 0, **unknown, "reason": ABSENT}
+        return {"volume_ml": volume_ml, "voxels": 0, **unknown, "reason": _reasons([ABSENT], scan)}
     first, last = voxels.min(0), voxels.max(0)
-    statistics: dict[str, Any] = {
-        "volume_ml": len(voxels) * geometry.voxel_volume_ml(scan.affine),
+    reasons = _reasons([SEVERAL_CHANNELS] if len(image) > 1 else [], scan)
+    return {
+        "volume_ml": volume_ml,
         "voxels": len(voxels),
-        "centroid_mm": [float(mm) for mm in (scan.affine @ [*voxels.mean(0), 1.0])[:3]],
+        "centroid_mm": [float(mm) for mm in (scan.affine @ [*voxels.mean(0), 1.0])[:3]] if in_mm else None,
         "bbox_voxels": [[int(a), int(b)] for a, b in zip(first, last, strict=True)],
         "mean_intensity": float(image[0][inside].mean(dtype=np.float64)) if len(image) == 1 else None,
-        "touches_border": bool((first == 0).any() or (last == np.array(inside.shape) - 1).any()),
+        "touches_border": _touches_border(first, last, scan),
+        **({"reason": reasons} if reasons else {}),
     }
-    return statistics if len(image) == 1 else statistics | {"reason": SEVERAL_CHANNELS}
+
+
+def _reasons(reasons: list[str], scan: Scan) -> str:
+    return "; ".join([*reasons, *([NO_SPACING] if scan.unit == "px" else [])])
+
+
+def _touches_border(first: NDArray[np.int_], last: NDArray[np.int_], scan: Scan) -> bool:
+    """Whether the first or last index reaches the edge of the scan; a picture has none above or below it."""
+    axes = [axis for axis, size in enumerate(scan.shape) if size > 1 or scan.unit == "mm"]
+    return any(first[axis] == 0 or last[axis] == scan.shape[axis] - 1 for axis in axes)

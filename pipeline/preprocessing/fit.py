@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.config.preprocessing import PreprocessingConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, Normalisation, ScanNormalisation
 from pipeline.preprocessing.prepare import nonzero_box
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 
 FOREGROUND_SAMPLES = 10_000
 CLEARLY_COARSER = 1.1
@@ -33,12 +33,14 @@ class Fingerprint:
         shape: spatial shape in RAS order after cropping.
         cropped_share: share of the voxels that the nonzero box holds.
         foreground: (C, at most FOREGROUND_SAMPLES) intensities inside the labels.
+        unit: as in `Scan`.
     """
 
     spacing_mm: tuple[float, ...]
     shape: tuple[int, ...]
     cropped_share: float
     foreground: NDArray[np.float32]
+    unit: Unit = "mm"
 
 
 def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
@@ -56,6 +58,7 @@ def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
         shape=shape,
         cropped_share=float(np.prod(shape)) / float(np.prod(scan.shape)),
         foreground=inside[:, ::step].astype(np.float32),
+        unit=scan.unit,
     )
 
 
@@ -76,11 +79,13 @@ def fit(
 
     Raises:
         ConfigError: CT intensities are to be fitted, and no case has a foreground to fit them on.
+        DatasetError: some cases have a spacing and others are pictures without one.
     """
     cases = list(fingerprints)
     cropped = config.crop == "nonzero" and float(np.median([case.cropped_share for case in cases])) < CROP_SHARE
     return FittedPreprocessing(
         spacing_mm=_spacing([case.spacing_mm for case in cases], [case.shape for case in cases], config),
+        unit=_unit(cases),
         crop=config.crop,
         channels=tuple(
             _normalisation(config.intensity, modality, [case.foreground[channel] for case in cases], cropped=cropped)
@@ -120,6 +125,14 @@ def _slice_axis(cases: list[Fingerprint], config: PreprocessingConfig) -> int:
     if config.slice_axis != "auto":
         return config.slice_axis
     return coarsest_axis([case.spacing_mm for case in cases])
+
+
+def _unit(cases: list[Fingerprint]) -> Unit:
+    pictures = sum(case.unit == "px" for case in cases)
+    if 0 < pictures < len(cases):
+        found = f"{pictures} of {len(cases)} without (PNG, TIFF, JPEG ...)"
+        raise DatasetError("training cases that all have a spacing, or none", found, "Train on one kind alone.")
+    return "px" if pictures else "mm"
 
 
 def _spacing(

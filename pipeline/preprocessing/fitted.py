@@ -38,6 +38,8 @@ class FittedPreprocessing(Section):
 
     spacing_mm: tuple[Positive, Positive, Positive] | None
     """Target distance between voxels in RAS order; None keeps each scan's own."""
+    unit: Literal["mm", "px"] = "mm"
+    """What the training cases' spacing is in: px where they are pictures, whose scale is unknown."""
     crop: Literal["nonzero", "none"]
     """Whether the margin where every channel is zero is cut away."""
     channels: tuple[Normalisation, ...]

@@ -16,7 +16,7 @@ from pipeline.errors import ScanError
 from pipeline.preprocessing import resample
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.intensity import normalise
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 from pipeline.wording import count_of
 
 LAST = 2
@@ -73,9 +73,12 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
     """Bring a scan into the form that the network was trained on.
 
     Raises:
-        ScanError: the scan has another number of channels than the training cases, or its spacing is so far from theirs
-            that it would become too large.
+        ScanError: the scan has another number of channels than the training cases, it has no spacing where they had one
+            or the other way round, or its spacing is so far from theirs that it would become too large.
     """
+    problem = foreign_unit(scan.unit, fitted)
+    if problem is not None:
+        raise problem
     expected = len(fitted.channels)
     if scan.channels != expected:
         raise ScanError(
@@ -118,6 +121,14 @@ def _order(scan: Scan, fitted: FittedPreprocessing) -> tuple[geometry.Reorientat
     if fitted.slice_axis is None:
         return reorientation, fitted.spacing_mm
     return reorientation, (*fitted.prepared_spacing_mm[:LAST], own[LAST])
+
+
+def foreign_unit(unit: Unit, fitted: FittedPreprocessing) -> ScanError | None:
+    """Why scans of a unit do not suit: pixels of unknown size would pass for millimetres, or the other way round."""
+    if unit == fitted.unit:
+        return None
+    kinds = {"mm": "a scan with a spacing in mm", "px": "a picture without a spacing (PNG, TIFF, JPEG ...)"}
+    return ScanError(f"{kinds[fitted.unit]}, as in training", kinds[unit], "Take a model of such scans.")
 
 
 def _check_size(trail: Trail, fitted: FittedPreprocessing) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.config.cache import CacheConfig
 from pipeline.config.preprocessing import BorderConfig
 from pipeline.errors import DatasetError
-from pipeline.files import file_sha256
+from pipeline.formats import registry
 from pipeline.layouts.case_files import read_classes, read_image
 from pipeline.layouts.dataset import Case
 from pipeline.metrics.instances import instances_of
@@ -43,9 +43,9 @@ def case_key(case: Case, recipe: Recipe) -> str:
     return make_key(
         {
             "name": case.name,
-            "images": [file_sha256(path) for path in case.images],
-            "masks": [file_sha256(path) for path in case.masks],
-            "field_of_view": file_sha256(case.field_of_view) if case.field_of_view is not None else None,
+            "images": registry.content_sha256(case.images),
+            "masks": registry.content_sha256(case.masks),
+            "field_of_view": registry.content_sha256((case.field_of_view,)) if case.field_of_view is not None else None,
             "coding": asdict(case.coding),
             "preprocessing": recipe.fitted.model_dump(mode="json"),
             "labels": recipe.label_values,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -90,10 +91,18 @@ def test_a_folder_of_scans_is_checked_scan_by_scan(write_volume: WriteVolume, tm
     (tmp_path / "notes.txt").write_text("none")
     assert [case for case, _ in found(tmp_path, deep=False)] == ["empty", "scan"]
     assert found(tmp_path, deep=True) == [
-        ("empty", "a NIfTI file with header and voxels in one"),
+        ("empty", "a NIfTI file"),
         ("nan", "finite values"),
-        ("scan", "NIfTI (.nii, .nii.gz)"),
+        ("scan", "a MetaImage header that ends with ElementDataFile"),
     ]
+
+
+def test_pictures_do_not_suit_a_model_of_scans(write_model: WriteModel, tmp_path: Path) -> None:
+    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(tmp_path / "a.png")
+    (finding,) = check(tmp_path, read_manifest(write_model()), deep=True, console=QUIET)
+    assert (finding.severity, finding.case) == ("error", "a")
+    assert finding.expected == "a scan with a spacing in mm, as in training"
+    assert check(tmp_path, read_manifest(write_model("pictures", unit="px")), deep=True, console=QUIET) == []
 
 
 def test_scans_that_do_not_suit_a_model_are_errors(

@@ -59,7 +59,7 @@ def test_settings_that_name_another_label_than_the_masks_hold_are_refused(root: 
 
 def test_a_mask_that_cannot_be_read_is_a_finding_though_nothing_names_the_labels(root: Path) -> None:
     (root / "masks" / "b.nii.gz").write_bytes(b"broken")
-    with pytest.raises(DatasetError, match=r"(?s)1 error.*a gzip-compressed file.*b \(masks/b\.nii\.gz\)"):
+    with pytest.raises(DatasetError, match=r"(?s)1 error.*a NIfTI file.*b \(masks/b\.nii\.gz\)"):
         checked(root)
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_its_reader_hangs_on_is_a_finding_like_any_other(
     (finding,) = hung.findings
     assert (finding.severity, finding.case, finding.expected) == ("error", "a", "a scan that is read within 2 s")
     assert finding.remedy.startswith("Look whether the file or its disk is at fault")
-    assert sound == CaseFacts("b", channels=1, spacing_mm=(1.0, 1.0, 1.0))
+    assert sound == CaseFacts("b", channels=1, spacing_mm=(1.0, 1.0, 1.0), shape=(4, 4, 4), unit="mm")
 
 
 def inspect_and_hang_on_a(job: Inspection) -> CaseFacts:

@@ -24,7 +24,7 @@ from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import WatershedConfig
 from pipeline.errors import DatasetError
 from pipeline.evaluation.scores import cases_digest
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.inference.predictor import Predictor
 from pipeline.model import load_model
 from pipeline.provenance import code_commit
@@ -54,7 +54,7 @@ def dataset(tmp_path: Path, write_volume: WriteVolume) -> Path:
 
 
 def content_hash(dataset: Path, name: str) -> str:
-    return nifti.read_scan(dataset / "imagesTr" / f"{name}.nii.gz").content_hash()
+    return registry.read_scan(dataset / "imagesTr" / f"{name}.nii.gz").content_hash()
 
 
 def run(model: Path, dataset: Path, output: Path, part: SplitName | None = None) -> Evaluation:
@@ -310,7 +310,7 @@ def test_both_commands_know_which_references_they_scored_and_which_code_did(
     labels = model.manifest.labels
     score(dataset / "labelsTr", dataset / "labelsTr", tmp_path / "scored", labels=labels, config=config)
     evaluated, scored = (metrics(tmp_path / name)["provenance"] for name in ("evaluated", "scored"))
-    hashes = {name: nifti.read_mask(dataset / "labelsTr" / f"{name}.nii.gz").content_hash() for name in NAMES}
+    hashes = {name: registry.read_mask(dataset / "labelsTr" / f"{name}.nii.gz").content_hash() for name in NAMES}
     assert evaluated["cases_digest"] == cases_digest(hashes)
     assert scored["cases_digest"] == cases_digest(hashes)
     for provenance in (evaluated, scored):

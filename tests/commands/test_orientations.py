@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pipeline.commands.predict import predict
-from pipeline.formats import nifti
+from pipeline.formats import nifti, registry
 from pipeline.inference.predictor import Predictor
 from pipeline.model import load_model
 
@@ -92,7 +92,7 @@ def test_in_every_order_of_axes_the_mask_is_the_truth_on_the_scans_own_grid(
     for codes in AXIS_ORDERS:
         _stored(_phantom(), affine, codes).to_filename(tmp_path / f"{codes}.nii")
         truth = _stored(_truth(), affine, codes)
-        scan = nifti.read_scan(tmp_path / f"{codes}.nii")
+        scan = registry.read_scan(tmp_path / f"{codes}.nii")
         nifti.write_mask(tmp_path / f"{codes}-mask.nii.gz", predictor.predict(scan), scan)
         mask, source = load(tmp_path / f"{codes}-mask.nii.gz"), load(tmp_path / f"{codes}.nii")
         assert "".join(orientations.aff2axcodes(mask.affine)) == codes
@@ -110,7 +110,7 @@ def test_in_every_order_of_axes_a_resampled_mask_is_the_same_in_the_patient(
     masks = {}
     for codes in AXIS_ORDERS:
         _stored(_phantom(), affine, codes).to_filename(tmp_path / f"{codes}.nii")
-        scan = nifti.read_scan(tmp_path / f"{codes}.nii")
+        scan = registry.read_scan(tmp_path / f"{codes}.nii")
         nifti.write_mask(tmp_path / "mask.nii", predictor.predict(scan), scan)
         masks[codes] = _upright(tmp_path / "mask.nii")
     for codes, mask in masks.items():

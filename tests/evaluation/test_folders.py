@@ -9,7 +9,7 @@ from pipeline.errors import DatasetError
 from pipeline.evaluation.examples import CaseMasks
 from pipeline.evaluation.folders import labels_in, read_masks, score_folders
 from pipeline.evaluation.scores import FailedCase
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from tests.evaluation.masks import AFFINE, CONFIG, row_of, save
 
 
@@ -144,7 +144,7 @@ def test_folders_without_a_common_case_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_masks_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match=r"found no NIfTI masks in .*empty"):
+    with pytest.raises(DatasetError, match=r"found no masks in .*empty"):
         score_folders(tmp_path / "empty", folders[1], labels={"heart": 1}, config=CONFIG)
 
 
@@ -173,7 +173,7 @@ def test_references_may_be_called_as_the_masks_of_a_data_set_are(tmp_path: Path,
 def test_the_content_of_each_scored_reference_is_known(folders: tuple[Path, Path]) -> None:
     save(folders[1] / "bad.nii.gz", row_of(1, 1))
     scored = score_folders(*folders, labels={"heart": 1}, config=CONFIG)
-    assert scored.reference_hashes == {"good": nifti.read_mask(folders[1] / "good.nii.gz").content_hash()}
+    assert scored.reference_hashes == {"good": registry.read_mask(folders[1] / "good.nii.gz").content_hash()}
 
 
 def test_masks_are_read_again_and_one_that_is_gone_is_an_error_in_its_place(

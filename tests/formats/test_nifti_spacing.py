@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.errors import ScanError
-from pipeline.formats import nifti
+from pipeline.formats import nifti, registry
 from tests.conftest import RealData
 
 FLIPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -31,7 +31,7 @@ def test_a_matrix_of_units_gives_directions_and_pixdim_the_spacing(tmp_path: Pat
     scan = nifti.read_scan(path)
     np.testing.assert_allclose(scan.affine, expected)
     nifti.write_mask(tmp_path / "mask.nii", np.ones(scan.shape, np.uint8), scan)
-    assert geometry.grid_difference(nifti.read_mask(tmp_path / "mask.nii"), scan) is None
+    assert geometry.grid_difference(registry.read_mask(tmp_path / "mask.nii"), scan) is None
 
 
 @pytest.mark.parametrize("pixdim", [(1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (np.nan, 1.0, 1.0)])

@@ -1,12 +1,14 @@
 """Which files of a folder are scans."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import DatasetError
+from pipeline.formats import registry
 from pipeline.inference.batch import find_inputs
 
 
@@ -79,29 +81,53 @@ def test_dicom_without_an_ending_is_a_scan_that_is_not_read(tmp_path: Path) -> N
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "notes").write_bytes(bytes(132))
     dicom, notes = find_inputs(tmp_path)
-    assert str(dicom.problem) == "Expected NIfTI (.nii, .nii.gz); found DICOM. Convert it to NIfTI."
-    assert (dicom.is_scan, notes.is_scan) == (True, False)
+    assert re.fullmatch(
+        r"Expected a format that is read \(NIfTI, .*\); found DICOM\. Convert it to NIfTI \(dcm2niix\)\.",
+        str(dicom.problem),
+    )
+    assert (dicom.is_scan, notes.is_scan, notes.note) == (True, False, "not a scan")
+
+
+@pytest.mark.parametrize("name", ["a.mif", "a.DCM", "a.svs", "a.par", "a.webp"])
+def test_a_scan_of_a_format_that_is_not_read_is_a_failed_case_even_where_it_cannot_be_opened(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "not fetched")
+    (entry,) = find_inputs(tmp_path)
+    assert (entry.case, entry.is_scan) == ("a", True)
+    assert entry.problem is not None
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("first", "second"),
     [
-        ("scan.hdr", "Analyze or paired NIfTI"),
-        ("scan.img", "Analyze or paired NIfTI"),
-        ("scan.IMG.gz", "Analyze or paired NIfTI"),
-        ("scan+orig.HEAD", "AFNI"),
-        ("scan+orig.BRIK", "AFNI"),
-        ("scan+orig.BRIK.gz", "AFNI"),
+        ("scan.hdr", "scan.img"),
+        ("scan.HDR", "scan.IMG.gz"),
+        ("scan+orig.HEAD", "scan+orig.BRIK.gz"),
+        ("a.mhd", "a.raw"),
     ],
 )
-def test_either_half_of_a_scan_in_two_files_is_a_scan_that_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
+def test_a_scan_in_two_files_is_one_case(tmp_path: Path, first: str, second: str) -> None:
+    touch(tmp_path / first)
+    touch(tmp_path / second)
+    entries = {entry.path.name: entry for entry in find_inputs(tmp_path)}
+    assert (entries[first].is_scan, entries[first].problem) == (True, None)
+    assert (entries[second].is_scan, entries[second].note) == (False, f"a part of {first}")
+    assert (entries[first].case, entries[second].case) == (registry.case_name(tmp_path / first), second)
+    (entry,) = find_inputs(tmp_path / second)
+    assert entry.path == tmp_path / first
+
+
+@pytest.mark.parametrize("name", ["scan.hdr", "scan.img", "scan.IMG.gz", "scan+orig.HEAD", "scan+orig.BRIK"])
+def test_either_half_of_a_scan_in_two_files_is_a_case_that_its_reader_refuses(tmp_path: Path, name: str) -> None:
     (entry,) = find_inputs(touch(tmp_path / name).parent)
-    assert entry.is_scan
-    assert str(entry.problem) == f"Expected NIfTI (.nii, .nii.gz); found {kind}. Convert it to NIfTI."
+    assert (entry.is_scan, entry.problem) == (True, None)
 
 
-@pytest.mark.parametrize("name", ["scan.nrrd", "scan.MHA", "scan.brik.gz", "scan.nii.gz"])
-def test_a_case_is_called_the_same_whether_its_format_is_read_yet_or_not(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["scan.nrrd", "scan.MHA", "scan.brik.gz", "scan.nii.gz", "scan.png", "scan.mif", "scan.mgh.gz"]
+)
+def test_a_case_is_called_the_same_whatever_its_format(tmp_path: Path, name: str) -> None:
     (entry,) = find_inputs(touch(tmp_path / "in" / "visit" / name).parent.parent)
     assert entry.case == "visit__scan"
 
@@ -109,9 +135,32 @@ def test_a_case_is_called_the_same_whether_its_format_is_read_yet_or_not(tmp_pat
 def test_of_two_files_that_would_be_one_case_neither_is_read(tmp_path: Path) -> None:
     touch(tmp_path / "scan.nii.gz")
     touch(tmp_path / "scan.nrrd")
-    nifti, nrrd = find_inputs(tmp_path)
-    assert str(nifti.problem) == "Expected one file a case; found scan.nii.gz and scan.nrrd. Rename one of them."
-    assert str(nrrd.problem) == "Expected NIfTI (.nii, .nii.gz); found NRRD. Convert it to NIfTI."
+    for entry in find_inputs(tmp_path):
+        assert str(entry.problem) == "Expected one file a case; found scan.nii.gz and scan.nrrd. Rename one of them."
+
+
+def test_a_picture_beside_a_volume_of_its_name_is_no_case(tmp_path: Path) -> None:
+    touch(tmp_path / "scan.nii.gz")
+    touch(tmp_path / "scan.png")
+    nifti, png = find_inputs(tmp_path)
+    assert (nifti.is_scan, nifti.problem) == (True, None)
+    assert (png.case, png.is_scan, png.note) == ("scan.png", False, "a picture beside scan.nii.gz")
+
+
+def test_of_two_pictures_of_one_name_neither_is_read(tmp_path: Path) -> None:
+    touch(tmp_path / "scan.jpg")
+    touch(tmp_path / "scan.png")
+    for entry in find_inputs(tmp_path):
+        assert str(entry.problem) == "Expected one file a case; found scan.jpg and scan.png. Rename one of them."
+
+
+def test_a_scan_without_an_ending_is_told_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"NRRD0004\n")
+    (tmp_path / "b.001").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "c").write_bytes(b"II*\x00")  # TIFF has too many private relatives to go by these four bytes
+    (tmp_path / "d.nrrd.bak").write_bytes(b"NRRD0004\n")
+    entries = [(entry.case, entry.is_scan) for entry in find_inputs(tmp_path)]
+    assert entries == [("a", True), ("b.001", True), ("c", False), ("d.nrrd.bak", False)]
 
 
 def test_a_name_that_is_no_utf8_becomes_one_that_can_be_written_down(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
-from pipeline.formats import nifti
+from pipeline.formats import registry
 from pipeline.inference.readers import Outcome, run_isolated
 
 CALL = operator.methodcaller("__call__")
@@ -119,7 +119,7 @@ def test_whatever_a_call_does_is_one_outcome_and_the_other_items_go_on(item: Cal
 
 
 def test_an_error_that_a_user_can_mend_arrives_as_it_was_raised() -> None:
-    (outcome,) = run([partial(nifti.read_scan, Path("absent.nii.gz"))])
+    (outcome,) = run([partial(registry.read_scan, Path("absent.nii.gz"))])
     error = outcome.error
     assert type(error) is ScanError
     assert (error.expected, error.found) == ("a readable file", "No such file or directory")

@@ -134,10 +134,10 @@ def test_a_layout_that_the_folder_does_not_have_is_an_error(pairs_root: Path) ->
 def test_folders_without_a_scan_are_an_error_that_says_what_they_hold(tmp_path: Path) -> None:
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
-    with pytest.raises(DatasetError, match=r"scans \(\.nii, \.nii\.gz\) in .*; found none\. Convert them"):
+    with pytest.raises(DatasetError, match=r"scans \(NIfTI, .*PNG.*\) in .*; found none\. Convert them"):
         _discover(tmp_path)
-    (tmp_path / "images/a.png").touch()
-    with pytest.raises(DatasetError, match=r"found only files that are none \(\.png\)"):
+    (tmp_path / "images/a.txt").touch()
+    with pytest.raises(DatasetError, match=r"found only files that are none \(\.txt\)"):
         _discover(tmp_path)
 
 

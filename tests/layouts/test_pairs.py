@@ -70,12 +70,12 @@ def test_half_of_the_layout_is_neither_recognised_nor_read(tmp_path: Path, prese
 
 def test_hidden_files_and_folders_are_passed_over_and_other_files_are_kept_apart(tmp_path: Path) -> None:
     _touch(
-        tmp_path, "images/a.nii", "images/._a.nii", "images/notes.txt", "images/old/b.nii", "masks/a.nii", "masks/a.png"
+        tmp_path, "images/a.nii", "images/._a.nii", "images/notes.txt", "images/old/b.nii", "masks/a.nii", "masks/a.txt"
     )
     dataset = pairs.read(tmp_path)
     assert [case.name for case in dataset.cases] == ["a"]
     assert dataset.unmasked == ()
-    assert dataset.ignored == (tmp_path / "images/notes.txt", tmp_path / "masks/a.png")
+    assert dataset.ignored == (tmp_path / "images/notes.txt", tmp_path / "masks/a.txt")
 
 
 def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:

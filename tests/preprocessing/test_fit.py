@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.config.preprocessing import PreprocessingConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.preprocessing.fit import FOREGROUND_SAMPLES, Fingerprint, fingerprint, fit, target_spacing_mm
 from pipeline.preprocessing.fitted import ClipNormalisation, ScanNormalisation
 from pipeline.scan import Scan
@@ -162,3 +163,17 @@ def test_a_fingerprint_samples_a_large_foreground_evenly(side: int) -> None:
     assert FOREGROUND_SAMPLES // 2 < len(values) <= FOREGROUND_SAMPLES
     assert len(np.unique(np.diff(values))) == 1
     assert values[-1] > 0.99 * side**3 - 10
+
+
+def test_the_unit_is_the_one_of_the_cases_and_they_have_to_agree() -> None:
+    volume = case()
+    picture = replace(volume, unit="px")
+    assert fit([volume, volume], ("MR",), PreprocessingConfig()).unit == "mm"
+    assert fit([picture, picture], ("MR",), PreprocessingConfig()).unit == "px"
+    with pytest.raises(DatasetError, match=r"all have a spacing, or none; found 1 of 3 without"):
+        fit([volume, picture, volume], ("MR",), PreprocessingConfig())
+
+
+def test_a_fingerprint_knows_whether_there_is_a_spacing() -> None:
+    scan = Scan(np.ones((1, 2, 2, 1)), np.diag([-1.0, -1, 1, 1]), Path("scan.png"), "px")
+    assert fingerprint(scan, np.ones((2, 2, 1), np.uint8)).unit == "px"

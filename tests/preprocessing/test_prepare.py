@@ -13,7 +13,7 @@ from pipeline.errors import ScanError
 from pipeline.metrics.overlap import Overlap
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, Normalisation, ScanNormalisation
 from pipeline.preprocessing.prepare import nonzero_box, prepare, prepare_labels, restore
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 
 ORDERS = [
     "".join(letters) for axes in itertools.permutations(("RL", "AP", "SI")) for letters in itertools.product(*axes)
@@ -22,6 +22,7 @@ ANGLE = np.radians(20)
 OBLIQUE = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1]])
 SPACING_MM = (1.0, 1.5, 2.0)
 PLAIN = ScanNormalisation()
+UNITS: tuple[Unit, Unit] = ("mm", "px")
 
 
 def fitted(
@@ -213,3 +214,15 @@ def test_a_scan_that_its_spacing_would_blow_up_is_refused_before_it_is_resampled
     )
     with pytest.raises(ScanError, match=refused):
         prepare(scan, fitted((1.0, 1.0, 1.0), crop=False))
+
+
+def test_a_picture_is_not_taken_for_a_scan_of_1_mm_nor_a_scan_for_a_picture() -> None:
+    array = np.ones((1, 4, 4, 1), np.float32)
+    scan, picture = (Scan(array.copy(), np.eye(4), Path("scan"), unit) for unit in UNITS)
+    of_scans = fitted((1.0, 1.0, 1.0), crop=False)
+    of_pictures = of_scans.model_copy(update={"unit": "px"})
+    assert prepare(scan, of_scans).image.shape == prepare(picture, of_pictures).image.shape == (1, 4, 4, 1)
+    with pytest.raises(ScanError, match=r"a scan with a spacing in mm, as in training; found a picture"):
+        prepare(picture, of_scans)
+    with pytest.raises(ScanError, match=r"a picture without a spacing .*, as in training; found a scan with a spacing"):
+        prepare(scan, of_pictures)
