@@ -820,12 +820,13 @@ DEADLY_READER = """
 import os, signal, time
 from pipeline.inference.reading import read_and_prepare
 
-def read(path, fitted):
+def read(paths, fitted):
+    (path,) = paths
     if path.name == "killed.nii":
         os.kill(os.getpid(), signal.SIGKILL)
     if path.name == "late.nii":
         time.sleep(60)
-    return read_and_prepare(path, fitted)
+    return read_and_prepare(paths, fitted)
 """
 
 
