@@ -46,7 +46,9 @@ LEFT_OUT = {
 """Cases that `evaluate` does not score, by their part of the model's split."""
 OPTIONAL_SHOWN = {"rand_f": "Rand F", "instance_f1": "Inst. F1", "cl_dice": "clDice"}
 """What is printed of instances and centre lines, where they are scored."""
-SHOWN_METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD", **OPTIONAL_SHOWN}
+DISTANCES_SHOWN = {"hd95_mm": "HD95 mm", "hd95_px": "HD95 px"}
+"""Of scans or of pictures."""
+SHOWN_METRICS = {"dice": "Dice", **DISTANCES_SHOWN, "nsd": "NSD", **OPTIONAL_SHOWN}
 """What a comparison prints of each label; its files have the rest."""
 DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -391,12 +393,12 @@ def _print_run(run: "TrainedRun") -> None:
 def _print_evaluation(result: "Evaluation", folder: Path) -> None:
     summary: dict[str, Any] = result.summary
     known = {metric for metrics in summary["labels"].values() for metric in metrics}
-    optional = {metric: title for metric, title in OPTIONAL_SHOWN.items() if metric in known}
-    table = Table("label", "Dice", "95 % interval", "HD95 mm", *optional.values(), "n")
+    further = {metric: title for metric, title in (DISTANCES_SHOWN | OPTIONAL_SHOWN).items() if metric in known}
+    table = Table("label", "Dice", "95 % interval", *further.values(), "n")
     for name, metrics in summary["labels"].items():
         dice, interval = metrics["dice"], metrics["dice"]["ci95"]
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        others = (_number(metrics[metric]["mean"]) for metric in ("hd95_mm", *optional))
+        others = (_number(metrics[metric]["mean"]) for metric in further)
         table.add_row(name, _number(dice["mean"]), shown, *others, str(dice["n"]))
     out.print(table)
     out.print(f"mean Dice    {_number(summary['mean_dice'])} over {count_of(summary['cases'], 'case')}")

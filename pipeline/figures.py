@@ -139,15 +139,19 @@ def _panel(levels: NDArray, mask: NDArray, axis: int, *, spacing_mm: tuple[float
     index = fullest_slice(mask, axis)
     across, up = (other for other in range(3) if other != axis)
     height, width = mask.shape[up] * spacing_mm[up], mask.shape[across] * spacing_mm[across]
-    plane = np.stack([cut_plane(channel, axis, index) for channel in levels], axis=-1)
-    colours = np.broadcast_to(plane, (*plane.shape[:2], COLOUR_CHANNELS))
-    return _Panel(colours, cut_plane(mask, axis, index), height, width)
+    return _Panel(cut_colours(levels, axis, index), cut_plane(mask, axis, index), height, width)
 
 
 def cut_plane(volume: NDArray, axis: int, index: int) -> NDArray:
     """Cut a plane out of a RAS volume and turn it so that superior (or anterior) is up, the patient's right left."""
     plane = np.take(volume, index, axis)  # (across, up)
     return np.ascontiguousarray(plane.T[::-1, ::-1])
+
+
+def cut_colours(levels: NDArray[np.float32], axis: int, index: int) -> NDArray[np.float32]:
+    """As `cut_plane` of one or three channels: red, green and blue (rows, columns, 3); of one channel, grey."""
+    plane = np.stack([cut_plane(channel, axis, index) for channel in levels], axis=-1)
+    return np.broadcast_to(plane, (*plane.shape[:2], COLOUR_CHANNELS))
 
 
 def _draw(panel: _Panel, scale: float, labels: dict[str, int]) -> Image.Image:

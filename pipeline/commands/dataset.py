@@ -29,7 +29,7 @@ from pipeline.layouts.discover import discover
 from pipeline.layouts.sides import pairs_by_side
 from pipeline.layouts.split import Split, choose_split
 from pipeline.manifest import Part
-from pipeline.postprocessing.components import check_keep_largest
+from pipeline.postprocessing.components import check_keep_largest, check_names
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.wording import enumerate_names
 
@@ -102,6 +102,7 @@ def _check_settings(labels: dict[str, int], config: Config) -> None:
     check_mirroring(labels, config.augmentation)
     check_keep_largest(config.inference.keep_largest, labels)
     check_watershed(config.inference, labels)
+    check_names("evaluation.walls", config.evaluation.walls, labels)
 
 
 def check_mirroring(labels: dict[str, int], config: AugmentationConfig) -> None:

@@ -117,7 +117,7 @@ class Pictures:
 
     def _scan(self, array: NDArray, spacing_mm: tuple[float, ...]) -> Scan:
         """An array on a prepared grid."""
-        return Scan(np.array(array), upright_affine(spacing_mm, self.fitted.slice_axis), Path())
+        return Scan(np.array(array), upright_affine(spacing_mm, self.fitted.slice_axis), Path(), self.fitted.unit)
 
 
 def as_volume(patch: NDArray) -> NDArray:

@@ -95,7 +95,8 @@ def compare_evaluations(
         config: the settings of the intervals.
 
     Raises:
-        DatasetError: two of them have no case in common, name other labels, or were scored against other references.
+        DatasetError: two of them have no case in common, name other labels, have other units, or were scored
+            against other references.
     """
     for other in others:
         check_comparable(baseline, other)
@@ -126,6 +127,12 @@ def check_comparable(baseline: EvaluationFiles, other: EvaluationFiles) -> None:
             f"the same labels in both evaluations ({', '.join(baseline.labels)} in {baseline.name})",
             f"{', '.join(other.labels) or 'none'} in {other.name}",
             "Compare evaluations of the same structures; score names them by --label.",
+        )
+    if baseline.unit != other.unit:
+        raise DatasetError(
+            f"evaluations in one unit ({baseline.unit} in {baseline.name})",
+            f"{other.unit} in {other.name}",
+            "Evaluate both on the same files: pictures are scored in pixels, scans in mm.",
         )
     common = baseline.cases & other.cases
     if not common:
@@ -191,7 +198,7 @@ def _compared_metrics(baseline: EvaluationFiles, other: EvaluationFiles) -> list
     left_out = set(OPTIONAL_METRICS)
     if baseline.per_slice == other.per_slice:
         left_out -= set(baseline.optional_metrics) & set(other.optional_metrics)
-    if baseline.nsd_tolerance_mm != other.nsd_tolerance_mm:
+    if baseline.nsd_tolerance != other.nsd_tolerance:
         left_out.add("nsd")
     return [metric for metric in HIGHER_IS_BETTER if metric not in left_out]
 
@@ -253,11 +260,9 @@ def _other_references(baseline: EvaluationFiles, other: EvaluationFiles, found: 
 
 def _notes(baseline: EvaluationFiles, other: EvaluationFiles) -> list[str]:
     notes = []
-    tolerances = baseline.nsd_tolerance_mm, other.nsd_tolerance_mm
-    if tolerances[0] != tolerances[1]:
-        notes.append(
-            f"NSD is not compared: its tolerance is {tolerances[0]:g} mm in one and {tolerances[1]:g} mm in the other."
-        )
+    before, after = (f"{each.nsd_tolerance:g} {each.unit}" for each in (baseline, other))
+    if before != after:
+        notes.append(f"NSD is not compared: its tolerance is {before} in one and {after} in the other.")
     notes += _optional_notes(baseline, other)
     if baseline.cases != other.cases or None in (baseline.cases_digest, other.cases_digest):
         why = "they scored other cases besides" if baseline.cases != other.cases else "not both know their cases_digest"

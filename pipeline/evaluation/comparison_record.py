@@ -13,8 +13,8 @@ from pipeline.evaluation.comparison import (
     paired_values,
 )
 from pipeline.evaluation.record import FIGURES, FORMATS, REPORT, remove_earlier, write_figure
-from pipeline.evaluation.scores import OPTIONAL_METRICS
-from pipeline.evaluation.stored import EvaluationFiles
+from pipeline.evaluation.scores import OPTIONAL_METRICS, name_in
+from pipeline.evaluation.stored import TOLERANCE, EvaluationFiles
 from pipeline.evaluation.verdict import sentences_of, verdict_of
 from pipeline.files import write_csv, write_json, write_text
 from pipeline.metrics.paired import MIN_DIFFERING, PairedDifference
@@ -79,7 +79,7 @@ def _content(pair: Comparison, pairs: int) -> dict[str, Any]:
         "scored_in_one": pair.scored_in_one,
         "mean_dice": asdict(pair.mean_dice),
         "labels": {
-            label: {metric: asdict(tested) for metric, tested in metrics.items()}
+            label: {name_in(pair.baseline.unit, metric): asdict(tested) for metric, tested in metrics.items()}
             for label, metrics in pair.labels.items()
         },
     }
@@ -91,14 +91,15 @@ def _run(evaluation: EvaluationFiles) -> dict[str, Any]:
         "cases": len(evaluation.cases),
         "failed": len(evaluation.failed),
         "cases_digest": evaluation.cases_digest,
-        "nsd_tolerance_mm": evaluation.nsd_tolerance_mm,
+        name_in(evaluation.unit, TOLERANCE): evaluation.nsd_tolerance,
     }
 
 
 def _columns(pairs: Sequence[Comparison]) -> list[str]:
     """Those of the optional metrics are there where a pair has them, all others always."""
     left_out = {metric for metric in OPTIONAL_METRICS if not any(_has(pair, metric) for pair in pairs)}
-    metrics = [metric for metric in HIGHER_IS_BETTER if metric not in left_out]
+    unit = pairs[0].baseline.unit
+    metrics = [name_in(unit, metric) for metric in HIGHER_IS_BETTER if metric not in left_out]
     values = [f"{metric}_{which}" for metric in metrics for which in ("baseline", "other", "difference")]
     return ["baseline", "other", "case", "label", "status_baseline", "status_other", *values]
 
@@ -122,8 +123,9 @@ def _values(pair: Comparison, case: str, label: str) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for metric in pair.labels[label]:
         before, after = (metric_value(each, case, label, metric=metric) for each in (pair.baseline, pair.other))
-        values |= {f"{metric}_baseline": before, f"{metric}_other": after}
-        values[f"{metric}_difference"] = None if before is None or after is None else after - before
+        name = name_in(pair.baseline.unit, metric)
+        values |= {f"{name}_baseline": before, f"{name}_other": after}
+        values[f"{name}_difference"] = None if before is None or after is None else after - before
     return values
 
 
@@ -142,9 +144,10 @@ def _write_figures(folder: Path, pair: Comparison, number: int) -> list[Plot]:
 
     plots = []
     for metric in (each for each in DRAWN if each not in OPTIONAL_METRICS or _has(pair, each)):
-        title = f"{METRIC_TITLES[metric]}, other minus baseline"
+        in_files = name_in(pair.baseline.unit, metric)
+        title = f"{METRIC_TITLES[in_files]}, other minus baseline"
         figure = paired_differences(list(_differences(pair, metric)), title)
-        name = f"difference_{number}_{metric}"
+        name = f"difference_{number}_{in_files}"
         description = "A row a label: a point a case, a diamond at the mean, a bar for its 95 % interval."
         plots.append(write_figure(folder, name, figure, title=title, description=description))
     return plots

@@ -5,9 +5,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS, CaseScore
+from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS, CaseScore, name_in, unit_of
 from pipeline.files import write_csv, write_json, write_text
 from pipeline.report.html import METRIC_TITLES, Overlay, Plot, evaluation_report
+from pipeline.scan import UNITS, Unit
 
 METRICS_FILE, TABLE, REPORT, FIGURES = "metrics.json", "cases.csv", "report.html", "figures"
 FORMATS = ("svg", "pdf")
@@ -16,7 +17,7 @@ DRAWN = ("dice", "hd95_mm", "nsd", "asd_mm", "volume_error_ml", "iou", "precisio
 """The metrics, those that are reported most often first."""
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     **dict.fromkeys(("dice", "iou", "precision", "recall", "nsd"), (0.0, 1.0)),
-    **dict.fromkeys(("hd95_mm", "asd_mm"), (0.0, None)),
+    **dict.fromkeys(("hd95_mm", "asd_mm", "hd95_px", "asd_px"), (0.0, None)),
     **dict.fromkeys(("rand_f", "rand_precision", "rand_recall", "instance_f1", "cl_dice"), (0.0, 1.0)),
     **dict.fromkeys(("vi_split", "vi_merge"), (0.0, None)),
     **dict.fromkeys(("instances_matched", "instances_missed", "instances_extra"), (0.0, None)),
@@ -43,14 +44,16 @@ def write_evaluation(
         provenance: where the masks and the numbers come from; plain values that JSON can hold.
         overlays: pictures for the report; they may be drawn as they are taken, which is after the numbers are written.
     """
-    metrics = _metrics(summary)
-    columns = [field.name for field in fields(CaseScore) if field.name not in set(OPTIONAL_METRICS) - set(metrics)]
+    metrics, unit = _metrics(summary), unit_of(scores)
+    left_out = {"unit", *OPTIONAL_METRICS} - set(metrics)
+    columns = [name_in(unit, field.name) for field in fields(CaseScore) if field.name not in left_out]
     rows = [_row(score, columns) for score in scores] + _failed_rows(summary)
-    figures = [f"{FIGURES}/{metric}.{ending}" for metric in DRAWN for ending in FORMATS]
+    drawn = {name_in(each, metric) for each in UNITS for metric in DRAWN}
+    figures = [f"{FIGURES}/{name}.{ending}" for name in sorted(drawn) for ending in FORMATS]
     remove_earlier(out, REPORT, METRICS_FILE, TABLE, *figures)
     write_csv(out / TABLE, [*columns, "status", "reason"], rows)
     write_json(out / METRICS_FILE, {**summary, "provenance": provenance})
-    plots = _write_figures(out / FIGURES, rows, list(summary["labels"]), metrics=metrics)
+    plots = _write_figures(out / FIGURES, rows, list(summary["labels"]), metrics=_drawn(metrics, unit))
     write_text(out / REPORT, evaluation_report(summary, rows, provenance, plots=plots, overlays=list(overlays)))
 
 
@@ -84,8 +87,13 @@ def _metrics(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*METRICS, *(metric for metric in OPTIONAL_METRICS if metric in known))
 
 
+def _drawn(metrics: Sequence[str], unit: Unit) -> list[str]:
+    """The names in files of the metrics that are drawn."""
+    return [name_in(unit, metric) for metric in DRAWN if metric in metrics]
+
+
 def _row(score: CaseScore, columns: Sequence[str]) -> dict[str, Any]:
-    values = asdict(score)
+    values = {name_in(score.unit, name): value for name, value in asdict(score).items()}
     return {**{name: values[name] for name in columns}, "status": "ok", "reason": ""}
 
 
@@ -96,7 +104,7 @@ def _write_figures(
     from pipeline.report.plots import distribution
 
     plots = []
-    for metric in (metric for metric in DRAWN if metric in metrics):
+    for metric in metrics:
         values = {
             label: [row[metric] for row in rows if row["label"] == label and row.get(metric) is not None]
             for label in labels

@@ -12,7 +12,7 @@ but the reference's voxels; variation of information is undefined in both cases.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,12 +23,13 @@ from scipy import ndimage
 from pipeline import geometry
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import WatershedConfig
+from pipeline.errors import DatasetError
 from pipeline.metrics import surface
 from pipeline.metrics.centreline import CentrelineOverlap
 from pipeline.metrics.instances import InstanceMatches, RandPairs, VariationOfInformation, instances_of
-from pipeline.metrics.overlap import Overlap, volume_error_ml, volume_ml
+from pipeline.metrics.overlap import Overlap, volume_ml
 from pipeline.postprocessing.instances import watershed_instances
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "asd_mm", "nsd", "volume_error_ml")
 """The metrics of every evaluation."""
@@ -47,6 +48,18 @@ INSTANCE_METRICS = (
 CENTRELINE_METRICS = ("cl_dice",)
 """Those of `evaluation.centreline`."""
 OPTIONAL_METRICS = (*INSTANCE_METRICS, *CENTRELINE_METRICS)
+IN_PIXELS = {
+    "hd95_mm": "hd95_px",
+    "asd_mm": "asd_px",
+    "nsd_tolerance_mm": "nsd_tolerance_px",
+    "volume_error_ml": "volume_error_px",
+    "absolute_volume_error_ml": "absolute_volume_error_px",
+    "reference_ml": "reference_px",
+    "predicted_ml": "predicted_px",
+}
+"""What measures are called in files where they are in pixels, because the scale of pictures is unknown."""
+OUTSIDE = -1
+"""Of a reference, where nothing is scored."""
 Box = tuple[slice, ...]
 Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """Of one label, predicted and reference."""
@@ -79,6 +92,7 @@ class CaseScore:
         instances_missed: how many instances of the reference were not.
         instances_extra: how many predicted instances are none of the reference's.
         cl_dice: Dice of the centre lines, from 0 to 1.
+        unit: "px" where distances and volumes are in pixels; `name_in` gives their names in files.
     """
 
     case: str
@@ -103,6 +117,7 @@ class CaseScore:
     instances_missed: int | None = None
     instances_extra: int | None = None
     cl_dice: float | None = None
+    unit: Unit = "mm"
 
     @property
     def both_empty(self) -> bool:
@@ -144,6 +159,29 @@ def metrics_of(config: EvaluationConfig) -> tuple[str, ...]:
     return (*METRICS, *instances, *(CENTRELINE_METRICS if config.centreline else ()))
 
 
+def name_in(unit: Unit, metric: str) -> str:
+    """What a metric or measure is called in files.
+
+    Example:
+        >>> name_in("px", "hd95_mm"), name_in("mm", "hd95_mm"), name_in("px", "dice")
+        ('hd95_px', 'hd95_mm', 'dice')
+    """
+    return IN_PIXELS.get(metric, metric) if unit == "px" else metric
+
+
+def unit_of(scores: Iterable[CaseScore]) -> Unit:
+    """The unit of all scores; mm where there are none.
+
+    Raises:
+        DatasetError: some are in mm and others in pixels, of which there is no mean.
+    """
+    units = {score.unit for score in scores}
+    if len(units) > 1:
+        expected, found = "masks that all have a spacing, or none", "masks with and without (PNG, TIFF ...)"
+        raise DatasetError(expected, found, "Score the two kinds apart.")
+    return units.pop() if units else "mm"
+
+
 def cases_digest(reference_hashes: Mapping[str, str]) -> str:
     """SHA-256 over cases and the content of their references: equal where two evaluations scored against the same.
 
@@ -156,10 +194,11 @@ def cases_digest(reference_hashes: Mapping[str, str]) -> str:
 def within(
     field_of_view: NDArray[np.bool_] | None, prediction: NDArray[np.integer], reference: Scan
 ) -> tuple[NDArray[np.integer], Scan]:
-    """A prediction and its reference, both empty outside the field of view (I, J, K); as they are without one."""
+    """A prediction and its reference, which are 0 and `OUTSIDE` beyond the field of view (I, J, K), if there is one."""
     if field_of_view is None:
         return prediction, reference
-    return np.where(field_of_view, prediction, 0), replace(reference, array=np.where(field_of_view, reference.array, 0))
+    truth = np.where(field_of_view, reference.array.astype(np.int64), OUTSIDE)
+    return np.where(field_of_view, prediction, 0), replace(reference, array=truth)
 
 
 def score_case(
@@ -191,10 +230,15 @@ def score_case(
     for label, value in labels.items():
         region = _region([found[value - 1] for found in boxes], truth.shape)
         masks = prediction[region] == value, truth[region] == value
-        score = _score_label(case, label, masks, affine=reference.affine, config=config)
-        divided = watershed if watershed is not None and label in watershed.labels else None
-        extra = _optional_scores(masks, divided, affine=reference.affine, config=config)
-        scores.append(replace(score, **extra))
+        score = _score_label(case, label, masks, reference=reference, config=config)
+        if not score.both_empty and config.instances:
+            is_wall = label in config.walls  # what lies between walls reaches out of the region
+            divided = None if is_wall or watershed is None or label not in watershed.labels else watershed
+            parts = _between(prediction, truth, value) if is_wall else masks
+            score = replace(score, **_instance_scores(parts, divided, affine=reference.affine, config=config))
+        if not score.both_empty and config.centreline:
+            score = replace(score, cl_dice=CentrelineOverlap.of(*masks, per_slice=config.per_slice).dice)
+        scores.append(score)
     return scores
 
 
@@ -217,23 +261,17 @@ def predicted_instances(
     return watershed_instances(mask, watershed, spacing=geometry.voxel_spacing_mm(affine), per_slice=per_slice)
 
 
-def _optional_scores(
+def _between(prediction: NDArray[np.integer], truth: NDArray[np.integer], wall: int) -> Masks:
+    """What the walls divide: all that is seen and no wall."""
+    seen = truth != OUTSIDE
+    return seen & (prediction != wall), seen & (truth != wall)
+
+
+def _instance_scores(
     masks: Masks, watershed: WatershedConfig | None, *, affine: geometry.Affine, config: EvaluationConfig
 ) -> dict[str, Any]:
-    """What is asked for besides `METRICS`; nothing else is computed."""
-    scores: dict[str, Any] = {}
-    predicted, reference = masks
-    if not predicted.any() and not reference.any():
-        return scores
-    if config.instances:
-        ours = predicted_instances(predicted, watershed, affine=affine, per_slice=config.per_slice)
-        scores |= _instance_scores(ours, instances_of(reference, per_slice=config.per_slice))
-    if config.centreline:
-        scores["cl_dice"] = CentrelineOverlap.of(predicted, reference, per_slice=config.per_slice).dice
-    return scores
-
-
-def _instance_scores(predicted: NDArray[np.int32], reference: NDArray[np.int32]) -> dict[str, Any]:
+    predicted = predicted_instances(masks[0], watershed, affine=affine, per_slice=config.per_slice)
+    reference = instances_of(masks[1], per_slice=config.per_slice)
     pairs, matches = RandPairs.of(predicted, reference), InstanceMatches.of(predicted, reference)
     information = VariationOfInformation.of(predicted, reference)
     return {
@@ -249,16 +287,10 @@ def _instance_scores(predicted: NDArray[np.int32], reference: NDArray[np.int32])
     }
 
 
-def _score_label(
-    case: str,
-    label: str,
-    masks: Masks,
-    *,
-    affine: geometry.Affine,
-    config: EvaluationConfig,
-) -> CaseScore:
+def _score_label(case: str, label: str, masks: Masks, *, reference: Scan, config: EvaluationConfig) -> CaseScore:
     overlap = Overlap.of(*masks)
-    distances = surface.surface_distances(*masks, geometry.voxel_spacing_mm(affine))
+    distances = surface.surface_distances(*masks, reference.spacing_mm)
+    sizes = _size(overlap.predicted, reference), _size(overlap.reference, reference)
     both_empty = overlap.predicted == overlap.reference == 0
     return CaseScore(
         case=case,
@@ -270,10 +302,16 @@ def _score_label(
         hd95_mm=surface.hd95_mm(distances),
         asd_mm=surface.asd_mm(distances),
         nsd=surface.nsd(distances, config.nsd_tolerance_mm),
-        volume_error_ml=None if both_empty else volume_error_ml(overlap, affine),
-        reference_ml=volume_ml(overlap.reference, affine),
-        predicted_ml=volume_ml(overlap.predicted, affine),
+        volume_error_ml=None if both_empty else sizes[0] - sizes[1],
+        reference_ml=sizes[1],
+        predicted_ml=sizes[0],
+        unit=reference.unit,
     )
+
+
+def _size(voxels: int, reference: Scan) -> float:
+    """Volume in ml, or the number of pixels of a picture."""
+    return volume_ml(voxels, reference.affine) if reference.unit == "mm" else float(voxels)
 
 
 def _region(boxes: list[Box | None], shape: tuple[int, ...]) -> Box:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.evaluation.scores import METRICS, CaseScore, FailedCase, metrics_of
+from pipeline.evaluation.scores import METRICS, CaseScore, FailedCase, metrics_of, name_in, unit_of
 from pipeline.metrics.intervals import bootstrap_ci95
 
 EMPTY_RULE = (
@@ -43,12 +43,16 @@ def summarise(
         ``cases`` (how many were scored), ``excluded_training_cases``, ``mean_dice`` (mean over labels of the mean over
         cases), ``labels.<name>.<metric>`` with ``mean``, ``std`` (of a sample, N - 1), ``median``, ``ci95`` and ``n``,
         ``empty_masks`` with the rule and the counts per label, ``nsd_tolerance_mm`` and ``failed_cases``. Where
-        instances or centre lines are scored, also ``per_slice``.
+        instances or centre lines are scored, also ``per_slice``. Of pictures, names end in ``_px`` (`name_in`).
+
+    Raises:
+        DatasetError: some scores are in mm and others in pixels.
     """
-    metrics = metrics_of(config)
+    metrics, unit = metrics_of(config), unit_of(scores)
     by_label = {label: [score for score in scores if score.label == label] for label in labels}
     statistics = {
-        label: {metric: _statistics(rows, metric, config) for metric in metrics} for label, rows in by_label.items()
+        label: {name_in(unit, metric): _statistics(rows, metric, config) for metric in metrics}
+        for label, rows in by_label.items()
     }
     dice = [each["dice"]["mean"] for each in statistics.values() if each["dice"]["mean"] is not None]
     asked_for = metrics != METRICS
@@ -62,7 +66,7 @@ def summarise(
             "both_empty": {label: sum(row.both_empty for row in rows) for label, rows in by_label.items()},
             "one_empty": {label: sum(row.one_empty for row in rows) for label, rows in by_label.items()},
         },
-        "nsd_tolerance_mm": config.nsd_tolerance_mm,
+        name_in(unit, "nsd_tolerance_mm"): config.nsd_tolerance_mm,
         **({"per_slice": config.per_slice} if asked_for else {}),
         "failed_cases": [asdict(failure) for failure in failed],
     }

@@ -11,9 +11,10 @@ from typing import Any
 
 from pipeline.errors import DatasetError
 from pipeline.evaluation.record import METRICS_FILE, TABLE
-from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS
+from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS, name_in
+from pipeline.scan import Unit
 
-VOLUME = "reference_ml"
+VOLUME, TOLERANCE = "reference_ml", "nsd_tolerance_mm"
 NUMBERS = (*METRICS, VOLUME)
 """Columns that every evaluation has."""
 REMEDY = (
@@ -29,7 +30,7 @@ class EvaluationFiles:
         name: what it is called in messages and tables.
         summary: metrics.json.
         scores: by case and label: every metric that the evaluation has (None where it is undefined) and
-            ``reference_ml``.
+            ``reference_ml``, under their names in mm whatever the unit is.
     """
 
     name: str
@@ -52,9 +53,14 @@ class EvaluationFiles:
         return {failure["case"]: failure["reason"] for failure in self.summary["failed_cases"]}
 
     @property
-    def nsd_tolerance_mm(self) -> float:
-        """Tolerance of the normalised surface Dice."""
-        return float(self.summary["nsd_tolerance_mm"])
+    def unit(self) -> Unit:
+        """Of distances and volumes: pixels where pictures were scored."""
+        return _unit_of(self.summary)
+
+    @property
+    def nsd_tolerance(self) -> float:
+        """Tolerance of the normalised surface Dice, in the evaluation's unit."""
+        return float(self.summary[name_in(self.unit, TOLERANCE)])
 
     @cached_property
     def optional_metrics(self) -> tuple[str, ...]:
@@ -89,7 +95,8 @@ def read_evaluation(folder: Path, name: str) -> EvaluationFiles:
         summary = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
         _check_summary(summary)
         with (folder / TABLE).open(newline="", encoding="utf-8") as stream:
-            scores = {(row["case"], row["label"]): _numbers(row) for row in csv.DictReader(stream) if _is_scored(row)}
+            rows = [row for row in csv.DictReader(stream) if _is_scored(row)]
+        scores = {(row["case"], row["label"]): _numbers(row, _unit_of(summary)) for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         found = f"{folder}, which cannot be read as one ({type(error).__name__}: {error})"
         raise DatasetError(f"an evaluation ({METRICS_FILE}, {TABLE})", found, REMEDY) from error
@@ -99,19 +106,24 @@ def read_evaluation(folder: Path, name: str) -> EvaluationFiles:
 def _check_summary(summary: Mapping[str, Any]) -> None:
     """What the properties above rely on is there; what is not raises here, and not in the middle of a comparison."""
     summary["labels"].keys()
-    float(summary["nsd_tolerance_mm"])
+    float(summary[name_in(_unit_of(summary), TOLERANCE)])
     for failure in summary["failed_cases"]:
         str(failure["case"] + failure["reason"])
     summary["provenance"].get("cases_digest")
+
+
+def _unit_of(summary: Mapping[str, Any]) -> Unit:
+    return "px" if name_in("px", TOLERANCE) in summary else "mm"
 
 
 def _is_scored(row: Mapping[str, str]) -> bool:
     return row["status"] == "ok"
 
 
-def _numbers(row: Mapping[str, str]) -> dict[str, float | None]:
+def _numbers(row: Mapping[str, str], unit: Unit) -> dict[str, float | None]:
     names = (*NUMBERS, *(name for name in OPTIONAL_METRICS if name in row))
-    values = {name: float(row[name]) if row[name] != "" else None for name in names}
+    written = {name: row[name_in(unit, name)] for name in names}
+    values = {name: float(text) if text != "" else None for name, text in written.items()}
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{name} of {row['case']} is {value}")

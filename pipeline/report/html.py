@@ -32,6 +32,12 @@ METRIC_TITLES = {
     "cl_dice": "clDice",
     "reference_ml": "Reference (ml)",
     "predicted_ml": "Predicted (ml)",
+    "hd95_px": "HD95 (px)",
+    "asd_px": "ASD (px)",
+    "volume_error_px": "Size error (px)",
+    "absolute_volume_error_px": "Absolute size error (px)",
+    "reference_px": "Reference (px)",
+    "predicted_px": "Predicted (px)",
 }
 """Column headings; a metric that is not among them goes by its own name."""
 STATUSES = ("failed", "review", "ok", "skipped")

@@ -13,9 +13,18 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from pipeline import geometry
-from pipeline.figures import COLOURS, PLANES, cut_plane, fullest_slice, grey_levels, shown_planes
+from pipeline.figures import (
+    COLOURS,
+    PLANES,
+    cut_colours,
+    cut_plane,
+    fullest_slice,
+    grey_levels,
+    shown_channels,
+    shown_planes,
+)
 from pipeline.report.plots import METADATA, cut_name, plot_style
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 
 EDGES = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))
 """Letters at the left, right, upper and lower edge of the sagittal, coronal and axial plane."""
@@ -41,12 +50,13 @@ LETTERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class _Volumes:
-    """Arrays in RAS order, cut to what is shown; ``grey`` is None where there is no scan."""
+    """Arrays in RAS order, cut to what is shown; ``levels`` (C, I, J, K) is None where there is no scan."""
 
-    grey: NDArray[np.float32] | None
+    levels: NDArray[np.float32] | None
     reference: NDArray[np.integer]
     prediction: NDArray[np.integer]
     spacing_mm: tuple[float, ...]
+    unit: Unit
 
     def size_mm(self, axis: int) -> tuple[float, float]:
         """Width and height of the plane across an axis."""
@@ -60,7 +70,7 @@ def overlay_png(
 ) -> bytes:
     """Outlines of the reference (solid) and of the prediction (dashed, paler) in three planes, as a PNG file.
 
-    Of an image, or a single slice, there is one plane.
+    Of an image, or a single slice, there is one plane. A picture without a spacing has no sides, and a bar in pixels.
 
     Each plane goes through the slice with most of both masks in it. The view is cut to the structures; letters name the
     patient's sides, of which right is on the left, and a bar gives the scale, which is that of all three planes.
@@ -69,7 +79,7 @@ def overlay_png(
         prediction: label values (I, J, K).
         reference: the mask (1, I, J, K), on the same grid.
         labels: name and value of each structure.
-        scan: on the same grid; its first channel is shown. Without it, the reference is filled.
+        scan: on the same grid; `shown_channels` of it are shown. Without it, the reference is filled.
     """
     volumes, columns, planes = _upright(prediction, reference, scan), _legend_columns(labels), _planes(reference)
     with plot_style():
@@ -77,7 +87,7 @@ def overlay_png(
         figure, panels = _panels([volumes.size_mm(axis) for axis in planes], legend_rows=rows)
         for axis, panel in zip(planes, panels, strict=True):
             _draw_plane(panel, volumes, axis, values=list(labels.values()))
-        _add_scale_bar(max(panels, key=lambda panel: panel.get_xlim()[1]))
+        _add_scale_bar(max(panels, key=lambda panel: panel.get_xlim()[1]), reference.unit)
         _add_legend(figure, labels, columns)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=DPI, metadata=METADATA[".png"])
@@ -92,8 +102,8 @@ def _upright(prediction: NDArray[np.integer], reference: Scan, scan: Scan | None
     turn, spacing_mm = geometry.to_ras(reference.affine), geometry.ras_spacing_mm(reference.affine)
     ours, theirs = turn.apply(prediction[None])[0], turn.apply(reference.array)[0]
     box = _view((ours > 0) | (theirs > 0), spacing_mm)
-    grey = None if scan is None else grey_levels(turn.apply(scan.array[:1])[0])[box]
-    return _Volumes(grey, theirs[box], ours[box], spacing_mm)
+    levels = None if scan is None else grey_levels(turn.apply(shown_channels(scan)))[:, *box]
+    return _Volumes(levels, theirs[box], ours[box], spacing_mm, reference.unit)
 
 
 def _view(inside: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[slice, ...]:
@@ -127,16 +137,21 @@ def _panels(sizes_mm: Sequence[tuple[float, float]], *, legend_rows: int) -> tup
 
 def _draw_plane(panel: Axes, volumes: _Volumes, axis: int, *, values: Sequence[int]) -> None:
     index = fullest_slice((volumes.reference > 0) | (volumes.prediction > 0), axis)
-    if volumes.grey is not None:
-        _draw_image(panel, cut_plane(volumes.grey, axis, index), cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
+    if volumes.levels is not None:
+        _draw_image(panel, cut_colours(volumes.levels, axis, index), interpolation="bilinear")
     reference, prediction = (cut_plane(mask, axis, index) for mask in (volumes.reference, volumes.prediction))
     for place, value in enumerate(values):
-        if volumes.grey is None:
+        if volumes.levels is None:
             _draw_image(panel, _tinted(reference == value, _rgb(place)), interpolation="nearest")
         _draw_outline(panel, reference == value, color=_rgb(place), linewidth=1.3)
         _draw_outline(panel, prediction == value, color=_rgb(place, PALE), linewidth=1.1, linestyle=(0, (3, 2)))
     for spine in panel.spines.values():
         spine.set(visible=True, color="0.4")
+    if volumes.unit == "mm":
+        _name_sides(panel, axis)
+
+
+def _name_sides(panel: Axes, axis: int) -> None:
     panel.set_title(PLANES[axis], color="white", fontsize=8, pad=3)
     left, right, upper, lower = EDGES[axis]
     for letter, x, y in ((left, 0.04, 0.5), (right, 0.96, 0.5), (upper, 0.5, 0.96), (lower, 0.5, 0.04)):
@@ -161,13 +176,13 @@ def _draw_outline(
     panel.contour(x, y, padded, [0.5], colors=[color], linewidths=[linewidth], linestyles=[linestyle])
 
 
-def _add_scale_bar(panel: Axes) -> None:
+def _add_scale_bar(panel: Axes, unit: Unit) -> None:
     width, height = panel.get_xlim()[1], panel.get_ylim()[0]
     length_mm = round_length_mm(BAR_SHARE * width)
     left, y = 0.06 * width, 0.93 * height
     halo = [withStroke(linewidth=4, foreground="black")]
     panel.plot((left, left + length_mm), (y, y), color="white", linewidth=2, solid_capstyle="butt", path_effects=halo)
-    panel.text(left + length_mm / 2, y - 0.02 * height, f"{length_mm:g} mm", va="bottom", **LETTERS)
+    panel.text(left + length_mm / 2, y - 0.02 * height, f"{length_mm:g} {unit}", va="bottom", **LETTERS)
 
 
 def round_length_mm(longest_mm: float) -> float:

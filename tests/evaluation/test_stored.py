@@ -23,7 +23,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     read = read_evaluation(folder, "mine")
     assert (read.name, read.labels, sorted(read.cases)) == ("mine", ["heart", "lung"], ["a"])
     assert read.failed == {"b": "Expected a mask; found none."}
-    assert (read.nsd_tolerance_mm, read.cases_digest) == (1.0, "abc")
+    assert (read.nsd_tolerance, read.cases_digest) == (1.0, "abc")
     # one of two voxels found; the voxel is 2 mm3
     assert read.scores["a", "heart"]["dice"] == pytest.approx(2 / 3)
     assert (read.scores["a", "heart"]["volume_error_ml"], read.scores["a", "heart"]["reference_ml"]) == (-0.002, 0.004)
@@ -48,8 +48,8 @@ def test_a_folder_holds_an_evaluation_where_both_files_are_there(folder: Path) -
     [
         ("metrics.json", "{", "JSONDecodeError"),
         ("metrics.json", "[]", "TypeError"),
-        ("metrics.json", '{"labels": {}}', "KeyError: 'nsd_tolerance_mm'"),
-        ("metrics.json", '{"labels": [], "nsd_tolerance_mm": 1}', "AttributeError"),
+        ("metrics.json", '{"labels": {}}', "KeyError: 'nsd_tolerance'"),
+        ("metrics.json", '{"labels": [], "nsd_tolerance": 1}', "AttributeError"),
         ("cases.csv", "case,label,status\na,heart,ok\n", "KeyError: 'dice'"),
         ("cases.csv", "some,other,table\n1,2,3\n", "KeyError: 'status'"),
     ],
