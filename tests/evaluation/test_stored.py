@@ -48,8 +48,8 @@ def test_a_folder_holds_an_evaluation_where_both_files_are_there(folder: Path) -
     [
         ("metrics.json", "{", "JSONDecodeError"),
         ("metrics.json", "[]", "TypeError"),
-        ("metrics.json", '{"labels": {}}', "KeyError: 'nsd_tolerance'"),
-        ("metrics.json", '{"labels": [], "nsd_tolerance": 1}', "AttributeError"),
+        ("metrics.json", '{"labels": {}}', "KeyError: 'nsd_tolerance_mm'"),
+        ("metrics.json", '{"labels": [], "nsd_tolerance_mm": 1}', "AttributeError"),
         ("cases.csv", "case,label,status\na,heart,ok\n", "KeyError: 'dice'"),
         ("cases.csv", "some,other,table\n1,2,3\n", "KeyError: 'status'"),
     ],
