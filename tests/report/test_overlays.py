@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.figures import COLOURS
 from pipeline.report.overlays import overlay_png, round_length_mm
-from pipeline.scan import Scan
+from pipeline.scan import UNITS, Scan
 
 RAS = np.eye(4)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -108,3 +108,21 @@ def test_the_same_masks_give_the_same_bytes(cube: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize(("longest", "length"), [(47.0, 20.0), (50.0, 50.0), (1.0, 1.0), (0.3, 0.2), (900.0, 500.0)])
 def test_a_scale_bar_has_a_round_length(longest: float, length: float) -> None:
     assert round_length_mm(longest) == pytest.approx(length)
+
+
+def test_a_picture_is_shown_in_its_colours_and_has_no_sides() -> None:
+    truth = np.zeros((40, 40, 1), np.uint8)
+    colours = np.zeros((3, 40, 40, 1), np.float32)
+    colours[0] = 1.0
+    colours[:, 0] = [[[0.0]], [[0.0]], [[1.0]]]
+    pixels = {}
+    for unit in UNITS:
+        scan, reference = (Scan(array, LPS.copy(), Path("a.png"), unit) for array in (colours, truth[None]))
+        png = overlay_png(truth, reference, labels=LABELS, scan=scan)
+        pixels[unit] = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    assert near(pixels["px"], (255, 0, 0)).mean() > 0.2
+    assert not near(pixels["mm"], (255, 0, 0)).any()  # of a scan, the first channel in grey
+    left, right = (near(pixels["px"], colour)[: -pixels["px"].shape[0] // 6] for colour in ((0, 0, 255), (255, 0, 0)))
+    assert (
+        np.nonzero(left)[1].max() <= np.nonzero(right)[1].min() + 4
+    )  # the first column is on the left, as in the file
