@@ -1,6 +1,5 @@
 """``medseg predict``: masks for a scan or a folder of scans."""
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -10,28 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.commands.prediction_record import MASK, PREVIEW, RESULTS, STATISTICS, PredictionRecord
+from pipeline.commands.prediction_files import PREVIEW, case_files, column_names, read_columns, write_case
+from pipeline.commands.prediction_record import PredictionRecord
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError, reason_of
-from pipeline.figures import write_preview
-from pipeline.files import make_writable, write_csv, write_json, write_text, writing_to
-from pipeline.formats import registry
+from pipeline.files import make_writable, write_csv, write_text, writing_to
 from pipeline.inference.batch import InputFile
 from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome, run_isolated
 from pipeline.inference.reading import ReadScan, read_and_prepare
 from pipeline.manifest import Manifest
-from pipeline.metrics.structures import describe_structures
 from pipeline.model import Model
 from pipeline.report.html import prediction_report
-from pipeline.scan import Scan
 from pipeline.wording import enumerate_names, printable
 
 TABLE, REPORT = "cases.csv", "report.html"
@@ -202,7 +196,8 @@ def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -
         if item.action == "done":
             yield _predict_case(item, next(outcomes), predictor=predictor, record=record)
         elif item.action == "kept":
-            yield _planned_row(item) | _kept_volumes(record.output / item.entry.case)
+            folder = record.output / item.entry.case
+            yield _planned_row(item) | read_columns(folder) | {"preview": f"{folder.name}/{PREVIEW}"}
         else:
             yield _planned_row(item)
 
@@ -216,9 +211,9 @@ def _predict_case(
         return _failed_row(item, str(outcome.error), outcome.seconds)
     folder, read = record.output / entry.case, outcome.value
     try:
-        mask = predictor.predict_prepared(read.prepared)
+        found = predictor.segment(read.prepared)
         record.begin(entry.case, read.sha256, predictor.compute)
-        volumes = _write_case(folder, read.scan, mask, labels=predictor.manifest.labels)
+        volumes = write_case(folder, read.scan, found, manifest=predictor.manifest, config=predictor.config)
         record.finish(entry.case)
     except Exception as error:
         _discard(entry.case, record)
@@ -229,37 +224,9 @@ def _predict_case(
     return _planned_row(item, seconds) | volumes | {"preview": f"{entry.case}/{PREVIEW}"}
 
 
-def _write_case(
-    folder: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]
-) -> dict[str, float]:
-    """Write a case's files, the statistics last: a folder that has them is whole. Returns the volumes for the table."""
-    statistics = describe_structures(mask, scan, labels)
-    registry.write_mask(folder / (MASK + registry.mask_ending(scan)), mask, scan, labels=labels)
-    write_preview(folder / PREVIEW, scan, mask, labels=labels)
-    write_json(folder / STATISTICS, statistics)
-    return _volumes(statistics)
-
-
-def _kept_volumes(folder: Path) -> dict[str, Any]:
-    """The volumes and the picture of a case that an earlier run wrote."""
-    statistics = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))
-    return _volumes(statistics) | {"preview": f"{folder.name}/{PREVIEW}"}
-
-
-def _volumes(statistics: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """For the table: millilitres to six digits, whatever their size; pixels where the scan has no spacing."""
-    return dict(_volume(name, values) for name, values in statistics.items())
-
-
-def _volume(name: str, values: dict[str, Any]) -> tuple[str, float]:
-    if values["volume_ml"] is None:
-        return f"{name}_px", values["voxels"]
-    return f"{name}_ml", float(f"{values['volume_ml']:.6g}")
-
-
 def _remove_results(folder: Path) -> None:
-    for name in RESULTS:
-        (folder / name).unlink(missing_ok=True)
+    for path in case_files(folder):
+        path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
@@ -295,7 +262,7 @@ def _write_table(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -
 
 def _volume_columns(rows: list[dict[str, Any]], manifest: Manifest) -> list[str]:
     """Of each label a column in ml, or in px, or both where some of the scans have a spacing and others have none."""
-    columns = [f"{name}_{unit}" for unit in ("ml", "px") for name in manifest.labels]
+    columns = column_names(manifest.labels)
     return [name for name in columns if any(name in row for row in rows)] or columns[: len(manifest.labels)]
 
 

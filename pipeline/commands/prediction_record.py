@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import __version__
+from pipeline.commands.prediction_files import DERIVED, case_files
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.files import file_sha256, write_json
@@ -18,12 +19,6 @@ from pipeline.inference.precision import Compute
 from pipeline.manifest import Manifest, manifest_sha256
 
 FILE_NAME = "manifest.json"
-MASK = "mask"
-MASKS = tuple(MASK + ending for ending in registry.MASK_ENDINGS)
-STATISTICS = "statistics.json"
-PREVIEW = "preview.png"
-RESULTS = (*MASKS, STATISTICS, PREVIEW)
-"""Files of a case; it has one of the masks."""
 SPEED_ONLY = {"device", "precision", "threads", "readers", "read_deadline_seconds", "reader_memory_gb"}
 """Settings that a mask does not depend on, but for rounding."""
 
@@ -101,8 +96,9 @@ class PredictionRecord:
         known = self._cases.get(case)
         if known is None:
             return False
+        masks = {name: hashed for name, hashed in files.items() if name not in DERIVED}
         unfinished = not known.files_sha256
-        return unfinished or all(files[name] == known.files_sha256.get(name) for name in MASKS if name in files)
+        return unfinished or all(hashed == known.files_sha256.get(name) for name, hashed in masks.items())
 
     def finished(self) -> set[str]:
         """The cases that the folder holds results of."""
@@ -135,8 +131,7 @@ class PredictionRecord:
 
     def _files(self, case: str) -> dict[str, str]:
         """Hash of each result in a case's folder."""
-        paths = [self.output / case / name for name in RESULTS]
-        return {path.name: file_sha256(path) for path in paths if path.exists()}
+        return {path.name: file_sha256(path) for path in case_files(self.output / case)}
 
 
 def _read(path: Path) -> dict[str, CaseRecord]:

@@ -29,8 +29,16 @@ class InferenceConfig(Section):
     keep_largest: tuple[str, ...] = ()
     """Labels of which only the largest connected part is kept."""
     watershed: WatershedConfig | None = None
-    """How instances that touch are told apart where instances are scored (evaluation.instances); by default they are
-    not: an instance is a connected part."""
+    """How instances that touch are told apart, where instances are scored (evaluation.instances) or written
+    (inference.instance_files); by default they are not: an instance is a connected part."""
+    label_files: bool = False
+    """Write a file for each label besides the mask, 1 where the label is."""
+    probability_maps: bool = False
+    """Write the probability of each label as a file: NIfTI, or TIFF of pictures, in 32-bit floats. Those of all labels
+    are held in memory at once, 4 bytes a voxel each."""
+    instance_files: tuple[str, ...] = ()
+    """Labels whose instances (cells, nuclei) are counted and written as a file, numbered from 1. They are connected
+    parts, divided where inference.watershed names the label, slice by slice where evaluation.per_slice was trained."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -99,13 +99,18 @@ def write_mask(target: Path, mask: Mask, scan: Scan) -> None:
     A mask of a NIfTI scan gets that file's own qform and sform, so that every viewer lays it over the scan, whichever
     form it prefers. Free text of the scan's header (it can name the patient) and its extensions are left behind.
     """
-    assert mask.shape == scan.shape, (mask.shape, scan.shape)
+    write_array(target, mask, scan)
+
+
+def write_array(target: Path, values: NDArray, scan: Scan) -> None:
+    """As `write_mask`, numbers of any type (I, J, K)."""
+    assert values.shape == scan.shape, (values.shape, scan.shape)
     header = _parse_header(scan.header) if scan.format == NAME else _new_header(scan)
     header.set_data_shape(scan.shape)
-    header.set_data_dtype(mask.dtype)
+    header.set_data_dtype(values.dtype)
     image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     with atomic_path(target) as path:
-        image(mask, None, header).to_filename(path)
+        image(values, None, header).to_filename(path)
 
 
 def _new_header(scan: Scan) -> nibabel.Nifti1Header:

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import ScanError
 from pipeline.files import files_sha256
 from pipeline.formats import afni, metaimage, mgh, minc, nifti, nrrd, pillow, png, tiff
@@ -150,6 +153,23 @@ def write_mask(target: Path, mask: Mask, scan: Scan, *, labels: Mapping[str, int
     how = next(each for each in FORMATS if _ending(target, each.mask_endings) is not None)
     assert how.write_mask is not None, how.name
     how.write_mask(target, mask, scan, labels=labels)
+
+
+def map_ending(scan: Scan) -> str:
+    """The ending of a file of fractions on a scan's grid: NIfTI, or TIFF of a picture."""
+    return (nifti.FORMAT if scan.unit == "mm" else tiff.FORMAT).mask_endings[0]
+
+
+def write_map(target: Path, values: NDArray[np.float32], scan: Scan) -> None:
+    """Write fractions (I, J, K), such as probabilities, on the scan's own grid, whole or not at all.
+
+    Args:
+        target: the file, ending as `map_ending` says.
+        values: in 32 bits.
+        scan: what they were made of.
+    """
+    write = nifti.write_array if scan.unit == "mm" else tiff.write_array
+    write(target, values, scan)
 
 
 def content_sha256(paths: Sequence[Path]) -> str:

@@ -93,11 +93,16 @@ def read_labels(path: Path) -> Scan:
 
 def write_mask(target: Path, mask: Mask, scan: Scan) -> None:
     """Write a mask (I, J, K), a page for each K, as grey values of 8 or 16 bits, whole or not at all."""
+    write_array(target, mask, scan)
+
+
+def write_array(target: Path, values: NDArray, scan: Scan) -> None:
+    """As `write_mask`, numbers of any type (I, J, K)."""
     import tifffile
 
-    assert mask.shape == scan.shape, (mask.shape, scan.shape)
-    with atomic_path(target) as path, tifffile.TiffWriter(path, bigtiff=mask.nbytes > 2**31) as writer:
-        for page in np.moveaxis(mask, -1, 0):
+    assert values.shape == scan.shape, (values.shape, scan.shape)
+    with atomic_path(target) as path, tifffile.TiffWriter(path, bigtiff=values.nbytes > 2**31) as writer:
+        for page in np.moveaxis(values, -1, 0):
             rows = np.ascontiguousarray(page.T)
             writer.write(rows, photometric="minisblack", compression="zlib", metadata=None, software=False)
 

@@ -1,5 +1,7 @@
 """From a scan to its mask, with a model and nothing else."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,12 +13,26 @@ from pipeline.inference.precision import Compute, choose_device, choose_precisio
 from pipeline.inference.sliding_window import Network, mirrored, sliding_window
 from pipeline.manifest import Manifest
 from pipeline.model import Model
-from pipeline.postprocessing.components import check_keep_largest, keep_largest
+from pipeline.postprocessing.components import check_keep_largest, check_names, keep_largest
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
-from pipeline.preprocessing.prepare import Prepared, prepare, restore
+from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_probabilities
 from pipeline.scan import Scan
 from pipeline.sizes import as_window
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What a model makes of a scan, on the scan's own grid.
+
+    Attributes:
+        mask: label values (I, J, K).
+        probabilities: of the background and each label (1 + labels, I, J, K), in the order of the manifest, as
+            the network gives them: what is done to the mask afterwards is not in them. None where not asked for.
+    """
+
+    mask: NDArray[np.unsignedinteger]
+    probabilities: NDArray[np.float32] | None = None
 
 
 class Predictor:
@@ -35,6 +51,7 @@ class Predictor:
         self.config = config
         check_keep_largest(config.keep_largest, self.manifest.labels)
         check_watershed(config, self.manifest.labels)
+        check_names("inference.instance_files", config.instance_files, self.manifest.labels)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         where = choose_device(config.device)
@@ -56,6 +73,20 @@ class Predictor:
         Raises:
             ModelError: the network's output is not finite.
         """
+        return self._mask(self._scores(prepared), prepared)
+
+    def segment(self, prepared: Prepared) -> Segmentation:
+        """As `predict_prepared`, with probabilities where the settings ask for them.
+
+        Raises:
+            ModelError: the network's output is not finite.
+        """
+        scores = self._scores(prepared)
+        mask = self._mask(scores, prepared)
+        wanted = self.config.probability_maps
+        return Segmentation(mask, restore_probabilities(scores, prepared.trail) if wanted else None)
+
+    def _scores(self, prepared: Prepared) -> NDArray[np.floating]:
         image = torch.from_numpy(prepared.image)
         with torch.inference_mode():
             window = as_window(self.manifest.patch_size)
@@ -66,7 +97,10 @@ class Predictor:
                 "values that are not finite",
                 "Use --device cpu or inference.precision=fp32.",
             )
-        mask = to_values(restore(scores.numpy(), prepared.trail), self.manifest.label_values)
+        return np.asarray(scores.numpy())
+
+    def _mask(self, scores: NDArray[np.floating], prepared: Prepared) -> NDArray[np.unsignedinteger]:
+        mask = to_values(restore(scores, prepared.trail), self.manifest.label_values)
         for name in self.config.keep_largest:
             mask = keep_largest(mask, self.manifest.labels[name])
         return mask

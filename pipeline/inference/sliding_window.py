@@ -57,7 +57,8 @@ def mirrored(network: Network, axes: tuple[int, ...]) -> Network:
     def average(batch: Tensor) -> Tensor:
         views = [[axis + 2 for axis in chosen] for chosen in _subsets(axes)]
         flipped = (network(batch.flip(view)).float().softmax(1).flip(view) for view in views)
-        return (sum(flipped, torch.zeros(())) / len(views)).log()
+        mean = sum(flipped, torch.zeros(())) / len(views)
+        return mean.clamp_min(torch.finfo(torch.float32).tiny).log()  # a probability may be too small for 32 bits
 
     return average
 

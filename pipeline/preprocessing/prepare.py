@@ -174,6 +174,23 @@ def restore(scores: NDArray[np.floating], trail: Trail) -> NDArray[np.uint8]:
     return np.ascontiguousarray(trail.reorientation.undo(full[None])[0])
 
 
+def restore_probabilities(probabilities: NDArray[np.floating], trail: Trail) -> NDArray[np.float32]:
+    """The probability of each class on the scan's own grid; the likeliest class of a voxel is that of `restore`.
+
+    Args:
+        probabilities: (classes, I, J, K) on the prepared grid.
+        trail: what `prepare` returned.
+
+    Returns:
+        (classes, I, J, K) with the scan's own shape and axis order, all background where the crop cut away.
+    """
+    assert probabilities.shape[1:] == trail.shape, (probabilities.shape, trail.shape)
+    full = np.zeros((len(probabilities), *trail.full_shape), np.float32)
+    full[0] = 1
+    full[:, *trail.box_slices] = resample.resample_image(probabilities, trail.box_shape, order=1, coarse=trail.coarse)
+    return np.ascontiguousarray(trail.reorientation.undo(full))
+
+
 def nonzero_box(image: NDArray) -> tuple[tuple[int, int], ...]:
     """The smallest box (half-open ranges) that holds every voxel (C, I, J, K) where some channel is not zero.
 

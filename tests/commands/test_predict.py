@@ -21,13 +21,13 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.commands import predict as command
-from pipeline.commands import prediction_record
+from pipeline.commands import prediction_files, prediction_record
 from pipeline.commands.predict import Predictions, plan_predictions, predict
 from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
 from pipeline.figures import write_preview
 from pipeline.files import file_sha256, write_csv
-from pipeline.inference.predictor import Predictor
+from pipeline.inference.predictor import Predictor, Segmentation
 from pipeline.model import load_model
 from tests.formats import references
 
@@ -435,7 +435,7 @@ def test_older_results_go_before_the_first_case_is_done(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt("of a test")
 
-    monkeypatch.setattr(Predictor, "predict_prepared", interrupt)
+    monkeypatch.setattr(Predictor, "segment", interrupt)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(write_model("other", lesion=9.5), tmp_path / "in", tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
@@ -490,7 +490,7 @@ def test_the_older_table_and_report_do_not_outlive_the_start_of_a_run(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt("of a test")
 
-    monkeypatch.setattr(Predictor, "predict_prepared", interrupt)
+    monkeypatch.setattr(Predictor, "segment", interrupt)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(tmp_path / "model", path, tmp_path / "out", overwrite=True)
     assert files_below(tmp_path / "out") == ["manifest.json"]
@@ -618,7 +618,7 @@ def test_what_a_killed_run_left_half_written_is_done_again(
         raise KeyboardInterrupt("of a test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "write_preview", kill)
+        patch.setattr(prediction_files, "write_preview", kill)
         with pytest.raises(KeyboardInterrupt, match="of a test"):
             run(model, path, tmp_path / "out")
     assert (tmp_path / "out" / "a" / "mask.nii.gz").exists()
@@ -859,7 +859,7 @@ def test_whatever_one_case_throws_costs_its_own_row_alone(
             raise ZeroDivisionError("of a picture")
         write(target, *rest, **labels)
 
-    monkeypatch.setattr(command, "write_preview", fail)
+    monkeypatch.setattr(prediction_files, "write_preview", fail)
     run(write_model(), tmp_path / "in", tmp_path / "out")
     _check_rows(
         tmp_path / "out",
@@ -872,16 +872,16 @@ def test_an_interrupt_keeps_the_finished_cases_and_leaves_none_half_written(
 ) -> None:
     for name in "abc":
         write_volume(tmp_path / "in" / f"{name}.nii", _image())
-    predict_prepared = Predictor.predict_prepared
+    segment = Predictor.segment
     calls: list[int] = []
 
-    def interrupt_second(self: Predictor, prepared: Any) -> NDArray[np.unsignedinteger]:
+    def interrupt_second(self: Predictor, prepared: Any) -> Segmentation:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt("of a test")
-        return predict_prepared(self, prepared)
+        return segment(self, prepared)
 
-    monkeypatch.setattr(Predictor, "predict_prepared", interrupt_second)
+    monkeypatch.setattr(Predictor, "segment", interrupt_second)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(write_model(), tmp_path / "in", tmp_path / "out")
     assert files_below(tmp_path / "out") == [

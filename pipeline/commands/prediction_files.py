@@ -1,0 +1,132 @@
+"""The files of a predicted case: what they are called, and writing them."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import ScanError
+from pipeline.evaluation.scores import predicted_instances
+from pipeline.figures import write_preview
+from pipeline.files import write_json
+from pipeline.formats import registry
+from pipeline.inference.predictor import Segmentation
+from pipeline.manifest import Manifest
+from pipeline.metrics.structures import describe_structures
+from pipeline.scan import Scan
+
+MASK, STATISTICS, PREVIEW = "mask", "statistics.json", "preview.png"
+FURTHER = ("label", "probability", "instances")
+"""What names of the files that the settings ask for begin with; the label's value and name follow."""
+DERIVED = (STATISTICS, PREVIEW)
+"""What follows from the mask, so that it does not matter who changed it."""
+LARGEST_NUMBER = 2**16 - 1
+"""Of an instance: the largest that every format of masks holds."""
+Volumes = dict[str, float]
+
+
+def case_files(folder: Path) -> list[Path]:
+    """The results that a case's folder holds, sorted by name; files of other names are not ours."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _is_result(path.name))
+
+
+def _is_result(name: str) -> bool:
+    if name in DERIVED:
+        return True
+    stem = next((name[: -len(ending)] for ending in registry.MASK_ENDINGS if name.endswith(ending)), None)
+    return stem is not None and (stem == MASK or re.fullmatch(rf"({'|'.join(FURTHER)})_\d+_\w+", stem) is not None)
+
+
+def write_case(
+    folder: Path, scan: Scan, segmentation: Segmentation, *, manifest: Manifest, config: InferenceConfig
+) -> Volumes:
+    """Write a case's files, the statistics last: a folder that has them is whole.
+
+    Args:
+        folder: of the case.
+        scan: what was segmented.
+        segmentation: its mask, and its probabilities where the settings ask for them.
+        manifest: of the model.
+        config: which files there are besides the mask.
+
+    Returns:
+        Volumes and counts for the table.
+
+    Raises:
+        ScanError: there are more instances than a mask can number.
+    """
+    labels, mask = manifest.labels, segmentation.mask
+    statistics = describe_structures(mask, scan, labels)
+    ending = registry.mask_ending(scan)
+    registry.write_mask(folder / (MASK + ending), mask, scan, labels=labels)
+    if config.label_files:
+        for name, value in labels.items():
+            inside = (mask == value).astype(np.uint8)
+            registry.write_mask(folder / (_file_name("label", name, value) + ending), inside, scan, labels={name: 1})
+    for name in config.instance_files:
+        numbers = _instances(mask == labels[name], scan, name, manifest=manifest, config=config)
+        registry.write_mask(folder / (_file_name("instances", name, labels[name]) + ending), numbers, scan, labels={})
+        statistics[name]["instances"] = int(numbers.max(initial=0))
+    if segmentation.probabilities is not None:
+        _write_probabilities(folder, scan, segmentation.probabilities, labels=labels)
+    write_preview(folder / PREVIEW, scan, mask, labels=labels)
+    write_json(folder / STATISTICS, statistics)
+    return _columns(statistics)
+
+
+def read_columns(folder: Path) -> Volumes:
+    """What `write_case` returned for a case that an earlier run wrote."""
+    return _columns(json.loads((folder / STATISTICS).read_text(encoding="utf-8")))
+
+
+def column_names(labels: Mapping[str, int]) -> list[str]:
+    """The columns that the table can have for labels: volumes in ml or px, then numbers of instances."""
+    return [f"{name}_{unit}" for unit in ("ml", "px", "instances") for name in labels]
+
+
+def _instances(
+    inside: NDArray[np.bool_], scan: Scan, label: str, *, manifest: Manifest, config: InferenceConfig
+) -> NDArray[np.unsignedinteger]:
+    watershed = config.watershed if config.watershed is not None and label in config.watershed.labels else None
+    per_slice = manifest.evaluation.per_slice
+    numbers = predicted_instances(inside, watershed, affine=scan.affine, per_slice=per_slice)
+    found = int(numbers.max(initial=0))
+    if found > LARGEST_NUMBER:
+        raise ScanError(
+            f"up to {LARGEST_NUMBER} instances of {label}", f"{found}", "Leave it out of inference.instance_files."
+        )
+    return numbers.astype(np.uint16 if found > np.iinfo(np.uint8).max else np.uint8)
+
+
+def _write_probabilities(
+    folder: Path, scan: Scan, probabilities: NDArray[np.float32], *, labels: Mapping[str, int]
+) -> None:
+    """Files of the labels, whose order is that of the network's classes."""
+    for (name, value), values in zip(labels.items(), probabilities[1:], strict=True):
+        target = folder / (_file_name("probability", name, value) + registry.map_ending(scan))
+        registry.write_map(target, values, scan)
+
+
+def _file_name(kind: str, label: str, value: int) -> str:
+    """``label_2_left_kidney``: the value keeps apart labels whose names differ in what no file name should hold."""
+    return f"{kind}_{value}_{re.sub(r'[^A-Za-z0-9]+', '_', label)}"
+
+
+def _columns(statistics: Mapping[str, Mapping[str, Any]]) -> Volumes:
+    """For the table: millilitres to six digits, whatever their size; pixels where the scan has no spacing."""
+    columns: Volumes = {}
+    for name, values in statistics.items():
+        in_px = values["volume_ml"] is None
+        columns[f"{name}_px" if in_px else f"{name}_ml"] = (
+            values["voxels"] if in_px else float(f"{values['volume_ml']:.6g}")
+        )
+        if "instances" in values:
+            columns[f"{name}_instances"] = values["instances"]
+    return columns
