@@ -4,6 +4,7 @@ Headers are read in seconds; a deep check reads the voxels as well. `inspect_cas
 where a damaged file can do no harm; the rest puts together what it found.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ Problem = tuple[Severity, str, str, str]
 T = TypeVar("T")
 ODD_SPACING = 5.0
 """Factor from the usual spacing along an axis, above which it is worth a look."""
+SHARED_NAMES = 0.2
+"""Groups of cases with like names, a case: with fewer, names number the cases of a study, not those of patients."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findi
         *_odd_spacings(facts),
         *_mixed_units(facts),
         *_assumed_modalities(dataset),
+        *_shared_names(dataset),
     ]
     return sorted(findings, key=lambda finding: (finding.severity, finding.case))
 
@@ -216,7 +220,10 @@ def _mask_header_findings(case: Case, mask: ScanHeader, image: ScanHeader | None
     findings = []
     if not _has_labels(case, mask):
         found = count_of(mask.channels, "channel")
-        remedy = "Merge them into one label map; where they are colours, name these in data.mask.colours."
+        remedy = (
+            "Merge them into one label map; where they are colours, name these in data.mask.colours, and where they "
+            "are greys, give data.mask.threshold."
+        )
         findings.append(Finding("error", case.name, "a mask with one label a voxel", found, remedy))
     problem = None if image is None else misplaced_mask(image, mask)
     if problem is not None:
@@ -387,6 +394,27 @@ def _assumed_modalities(dataset: Dataset) -> list[Finding]:
     found = f"none, so that each channel is taken as {dataset.modalities[0]}" if dataset.modalities else "none"
     remedy = "Set data.modalities in the configuration: [MR], or [CT], whose intensities are normalised in another way."
     return [Finding("warning", "", "names of the modalities", found, remedy)]
+
+
+def _shared_names(dataset: Dataset) -> list[Finding]:
+    """Cases that each count as a patient, though their names say that several are of one.
+
+    Names are taken to say so where they share all but their last part (``p1_frame01``, ``p1_frame12``), and there are
+    several such groups; ``scan_1``, ``scan_2`` ... are one group, which says nothing.
+    """
+    names = [case.name for case in dataset.cases if case.patient == case.name]
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[re.sub(r"[_-][A-Za-z]*[0-9]*$", "", name)].append(name)
+    shared = [group for group in groups.values() if len(group) > 1]
+    if len(names) < len(dataset.cases) or len(shared) < 2 or len(groups) < SHARED_NAMES * len(names):
+        return []
+    found = f"each case as a patient of its own, though {enumerate_names(shared[0], 2)} look like one"
+    remedy = (
+        "Set data.patient_pattern (such as '^(.*)_') or data.patient_table: what is learnt from a patient must not be "
+        "tested on the same one. Leave it where they are not of one patient."
+    )
+    return [Finding("warning", "", "the patient of each case", found, remedy)]
 
 
 def _summary(grouped: Mapping[Problem, list[str]]) -> str:

@@ -459,3 +459,35 @@ def test_modalities_that_were_assumed_are_said(dataset: Dataset) -> None:
     (finding,) = check_dataset(replace(dataset, modalities_declared=False), deep=False)
     assert (finding.severity, finding.found) == ("warning", "none, so that each channel is taken as MR")
     assert "Set data.modalities in the configuration" in finding.remedy
+
+
+def _called(dataset: Dataset, *names: str) -> list[str]:
+    """What is said of patients where cases have these names."""
+    cases = tuple(replace(dataset.cases[0], name=name, patient=name) for name in names)
+    findings = dataset_findings(replace(dataset, cases=cases, unlabelled=()), [])
+    return [finding.found for finding in findings if finding.expected == "the patient of each case"]
+
+
+def test_names_by_which_cases_share_a_patient_are_worth_a_look(dataset: Dataset) -> None:
+    (found,) = _called(dataset, "p1_frame01", "p1_frame12", "p2_frame01", "p2_frame07")
+    assert found == "each case as a patient of its own, though p1_frame01, p1_frame12 look like one"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("scan_001", "scan_002", "scan_003"),
+        ("a", "b", "c"),
+        ("left_1", "left_2", "right_1", "right_2", *(f"left_{number}" for number in range(3, 20))),
+        ("p1_frame01", "p2_frame01"),
+    ],
+)
+def test_names_that_number_cases_say_nothing_of_patients(dataset: Dataset, names: tuple[str, ...]) -> None:
+    assert _called(dataset, *names) == []
+
+
+def test_where_patients_are_known_names_say_nothing(dataset: Dataset) -> None:
+    names = ("p1_frame01", "p1_frame12", "p2_frame01", "p2_frame07")
+    cases = tuple(replace(dataset.cases[0], name=name, patient=name.split("_")[0]) for name in names)
+    findings = dataset_findings(replace(dataset, cases=cases), [])
+    assert not [finding for finding in findings if finding.expected == "the patient of each case"]

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipeline.checks import CaseFacts, Finding, Inspection, dataset_findings, inspections, name_labels
 from pipeline.commands.dataset import read_facts
-from pipeline.commands.overview import show_overview
+from pipeline.commands.overview import show_overview, show_scans
 from pipeline.commands.progress import progress_line
 from pipeline.commands.selection import check_declaration
 from pipeline.config.data import DataConfig
@@ -43,7 +43,7 @@ def check(
         manifest: a model that the scans, and the labels of a data set, should suit.
         deep: also read the voxels.
         console: where progress is shown, and on how many scans the model can be run.
-        shown: where it is said what a data set holds; None says it nowhere.
+        shown: where it is said what a data set, or a folder of scans, holds; None says it nowhere.
         sheet: a .png file for pictures of a data set's cases; None draws none.
 
     Raises:
@@ -58,7 +58,7 @@ def check(
         _show(dataset, facts, shown, sheet=sheet, console=console)
         return _dataset_findings(dataset, facts, manifest, deep=deep, console=console)
     inputs = find_inputs(path) if manifest is None else find_cases(path, None, channels_of(manifest))
-    return _check_scans(inputs, manifest, deep=deep, console=console)
+    return _check_scans(inputs, manifest, deep=deep, console=console, shown=shown)
 
 
 def _data_config(path: Path) -> DataConfig | None:
@@ -92,7 +92,7 @@ def _dataset_findings(
 
 
 def _check_scans(
-    inputs: Sequence[InputFile], manifest: Manifest | None, *, deep: bool, console: Console
+    inputs: Sequence[InputFile], manifest: Manifest | None, *, deep: bool, console: Console, shown: Console | None
 ) -> list[Finding]:
     scans = [entry for entry in inputs if entry.is_scan]
     findings = [Finding.of(entry.case, entry.problem) for entry in scans if entry.problem is not None]
@@ -102,6 +102,8 @@ def _check_scans(
     if manifest is not None:
         _say_suited(facts, manifest, len(scans), deep=deep, console=console)
         findings += _against_model(facts, manifest)
+    elif shown is not None and len(scans) > 1:
+        show_scans(inputs, facts, shown)
     return sorted(findings, key=lambda finding: finding.case)
 
 

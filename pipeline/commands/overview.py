@@ -1,12 +1,15 @@
 """What a data set holds, for people: how it is arranged, how many cases, sizes, spacings, labels."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.checks import CaseFacts
+from pipeline.inference.batch import InputFile
 from pipeline.layouts.dataset import Dataset
 from pipeline.wording import count_of, enumerate_names
 
@@ -29,17 +32,58 @@ def overview_lines(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[tuple[s
     """Name and text of each line."""
     patients = len({case.patient for case in dataset.cases})
     with_masks = f"{count_of(len(dataset.cases), 'case')} with a mask, of {count_of(patients, 'patient')}"
+    views = sum(case.field_of_view is not None for case in dataset.cases)
     shapes = [each.shape for each in facts if each.shape is not None]
     spacings = [each.spacing_mm for each in facts if each.spacing_mm is not None]
     lines = [
         ("layout", dataset.layout),
         ("cases", f"{with_masks}; {len(dataset.unlabelled)} without"),
+        ("counted", f"inside the fields of view of {count_of(views, 'case')}" if views else ""),
         ("channels", f"{len(dataset.modalities)}: {enumerate_names(dataset.modalities)}"),
         ("size", _range([tuple(map(float, shape)) for shape in shapes], "voxels")),
         ("spacing", _range(spacings, "mm")),
         ("labels", enumerate_names(f"{name}={value}" for name, value in dataset.labels.items())),
     ]
     return [(name, text) for name, text in lines if text]
+
+
+def show_scans(inputs: Sequence[InputFile], facts: Sequence[CaseFacts], console: Console) -> None:
+    """Print what a folder that is arranged as no data set holds, and how it could be one.
+
+    Args:
+        inputs: its files.
+        facts: of the scans that were read.
+        console: where it is printed.
+    """
+    for name, text in scan_lines(inputs, facts):
+        console.print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def scan_lines(inputs: Sequence[InputFile], facts: Sequence[CaseFacts]) -> list[tuple[str, str]]:
+    """Name and text of each line."""
+    scans = [entry for entry in inputs if entry.is_scan]
+    folders = len({entry.path.parent for entry in scans})
+    shapes = [tuple(map(float, each.shape)) for each in facts if each.shape is not None]
+    lines = [
+        ("layout", "none: scans, and no masks that can be told from them by name or folder"),
+        ("scans", f"{len(scans)} in {count_of(folders, 'folder')}; {len(inputs) - len(scans)} other files"),
+        ("size", _range(shapes, "voxels")),
+        ("spacing", _range([each.spacing_mm for each in facts if each.spacing_mm is not None], "mm")),
+        ("to train", f"say in a configuration which files are scans and which are masks: {_files_setting(scans)}"),
+    ]
+    return [(name, text) for name, text in lines if text]
+
+
+def _files_setting(scans: Sequence[InputFile]) -> str:
+    """An example of `data.files`, with the names of a folder where several folders have files of the same names."""
+    names: dict[Path, set[str]] = defaultdict(set)
+    for entry in scans:
+        names[entry.path.parent].add(entry.path.name)
+    same = sorted(set[str].intersection(*names.values())) if len(names) > 1 else []
+    if len(same) > 1:
+        example = f'data.files={{images: ["{{case}}/{same[0]}"], masks: ["{{case}}/{same[-1]}"]}}'
+        return f"{example}, where each folder has {enumerate_names(same)}"
+    return 'data.files={images: ["{case}.nii.gz"], masks: ["{case}_mask.nii.gz"]}'
 
 
 def _range(rows: Sequence[tuple[float, ...]], unit: str) -> str:

@@ -16,6 +16,8 @@ from pipeline.preprocessing.coding import MaskCoding
 from pipeline.wording import enumerate_names
 
 DEFAULT_MODALITY = "MR"
+PICTURE_CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
+"""What the channels of pictures are called where nothing names them, by their number."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ def discover(config: DataConfig) -> Dataset:
     dataset = _read(config)
     _check_not_empty(dataset)
     dataset = _with_coding(_with_labels(_with_patients(dataset, config), config), config)
-    declared = bool(config.modalities or dataset.modalities)
-    return replace(dataset, modalities=_modalities(dataset, config), modalities_declared=declared)
+    modalities = config.modalities or dataset.modalities
+    if modalities:
+        return replace(dataset, modalities=modalities, modalities_declared=True)
+    modalities = _assumed_modalities(dataset)
+    return replace(dataset, modalities=modalities, modalities_declared=modalities in PICTURE_CHANNELS.values())
 
 
 def recognise(root: Path) -> list[str]:
@@ -133,13 +138,13 @@ def _with_coding(dataset: Dataset, config: DataConfig) -> Dataset:
     return replace(dataset, cases=tuple(replace(case, coding=coding) for case in dataset.cases))
 
 
-def _modalities(dataset: Dataset, config: DataConfig) -> tuple[str, ...]:
-    """From the configuration, else from dataset.json, else MR for each channel of the first scan that can be read."""
-    if config.modalities or dataset.modalities:
-        return config.modalities or dataset.modalities
+def _assumed_modalities(dataset: Dataset) -> tuple[str, ...]:
+    """Of the first scan that can be read: the colours of a picture, and MR for each channel of a volume."""
     for case in (*dataset.cases, *dataset.unlabelled):
         try:
-            return (DEFAULT_MODALITY,) * read_header(case.images).channels
+            header = read_header(case.images)
         except ScanError:
             continue  # the checks report it
+        volumes = (DEFAULT_MODALITY,) * header.channels
+        return PICTURE_CHANNELS.get(header.channels, volumes) if header.unit == "px" else volumes
     return (DEFAULT_MODALITY,)

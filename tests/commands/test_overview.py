@@ -10,9 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.errors import DatasetError
 from pipeline.figures import SHEET_COLUMNS, THUMBNAIL_PIXELS
 
 WriteVolume = Callable[..., Path]
+RealData = Callable[[str], Path]
 
 
 @pytest.fixture
@@ -72,3 +74,65 @@ def test_the_contact_sheet_has_a_picture_a_case_with_the_masks_colours(dataset: 
     assert picture.shape[1] > SHEET_COLUMNS * THUMBNAIL_PIXELS
     assert picture.shape[0] > 2 * THUMBNAIL_PIXELS
     assert (picture == (230, 75, 53)).all(-1).sum() > 8 * 50  # the outline of the first label
+
+
+def test_a_folder_that_is_no_data_set_says_what_it_holds_and_how_it_could_be_one(
+    tmp_path: Path, write_volume: WriteVolume
+) -> None:
+    for case in ("one", "two"):
+        for name in ("flair", "t1c", "truth"):
+            write_volume(tmp_path / "set" / case / f"{name}.nii.gz", np.ones((5, 6, 7), np.int16))
+    (tmp_path / "set" / "licence.txt").touch()
+    lines = shown(tmp_path / "set")
+    assert lines[:4] == [
+        "layout       none: scans, and no masks that can be told from them by name or folder",
+        "scans        6 in 2 folders; 1 other files",
+        "size         5 x 6 x 7 voxels",
+        "spacing      1 x 1 x 1 mm",
+    ]
+    example = 'data.files={images: ["{case}/flair.nii.gz"], masks: ["{case}/truth.nii.gz"]}'
+    assert lines[4].startswith("to train     say in a configuration")
+    assert lines[4].endswith(f"{example}, where each folder has flair.nii.gz, t1c.nii.gz, truth.nii.gz")
+
+
+def test_a_single_scan_is_no_data_set_to_be(tmp_path: Path, write_volume: WriteVolume) -> None:
+    assert shown(write_volume(tmp_path / "a.nii.gz", np.ones((5, 6, 7), np.int16))) == ["No problems found."]
+
+
+def test_fields_of_view_are_said(tmp_path: Path) -> None:
+    for folder in ("images", "1st_manual", "mask"):
+        (tmp_path / folder).mkdir()
+        for number in (21, 22):
+            name = {"images": "training.png", "1st_manual": "manual1.png", "mask": "training_mask.png"}[folder]
+            Image.fromarray(np.full((8, 9), 255, np.uint8)).save(tmp_path / folder / f"{number}_{name}")
+    assert "counted      inside the fields of view of 2 cases" in shown(tmp_path)
+
+
+LAYOUT_OF = {
+    "hippocampus": "decathlon:",
+    **dict.fromkeys(("acdc", "isbi2012", "drive", "nuclei", "hostile/small_odd/kvasir5_native_res"), "pairs:"),
+    **dict.fromkeys(("lesions", "hostile/small_odd/cxr_lung4"), "flat:"),
+    **dict.fromkeys(("hostile/small_odd/spleen_ct_crop", "hostile/small_odd/png_tif_8_16bit_gray_rgb_rgba"), "bids:"),
+    **dict.fromkeys(("brats", "ct", "hostile/small_odd/torchio", "hostile/hippocampus_planted"), "none:"),
+    **dict.fromkeys(("dicom", "hostile/dicom_hostile", "hostile/nifti_hostile"), "none:"),
+}
+"""Folders of the real data, and the layout that is named."""
+NOT_SAID = {
+    "hostile/small_odd/sem_axon_myelin": "Expected masks of one kind",
+    "hostile/small_odd/spinal_cord_mr": "Expected masks of one kind",
+}
+"""Folders that could be read in several ways."""
+
+
+@pytest.mark.parametrize("folder", LAYOUT_OF)
+def test_the_layout_of_every_folder_of_real_data_is_named(folder: str, real_data: RealData) -> None:
+    done = CliRunner().invoke(app, ["check", str(real_data(folder))])
+    assert done.stdout.split()[:2] == ["layout", LAYOUT_OF[folder]], done.output
+
+
+@pytest.mark.parametrize("folder", NOT_SAID)
+def test_what_is_missing_to_choose_is_said(folder: str, real_data: RealData) -> None:
+    done = CliRunner().invoke(app, ["check", str(real_data(folder))])
+    assert isinstance(done.exception, DatasetError)
+    assert str(done.exception).startswith(NOT_SAID[folder])
+    assert "data.files={images:" in str(done.exception)

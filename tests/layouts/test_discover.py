@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError
@@ -166,3 +167,20 @@ def test_pairs_beside_a_dataset_json_are_pairs_and_take_its_labels(pairs_root: P
 def test_modalities_that_nothing_names_are_assumed_and_known_to_be(pairs_root: Path) -> None:
     assert (_discover(pairs_root).modalities, _discover(pairs_root).modalities_declared) == (("MR",), False)
     assert _discover(pairs_root, modalities=("CT",)).modalities_declared
+
+
+@pytest.mark.parametrize(
+    ("shape", "modalities", "declared"),
+    [((4, 5), ("grey",), True), ((4, 5, 3), ("red", "green", "blue"), True), ((4, 5, 2), ("MR", "MR"), False)],
+)
+def test_the_channels_of_pictures_are_their_colours(
+    tmp_path: Path, shape: tuple[int, ...], modalities: tuple[str, ...], declared: bool
+) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    pixels = np.full(shape, 7, np.uint8)
+    photometric = "rgb" if shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "images" / "a.tif", pixels, photometric=photometric, planarconfig="contig")
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", pixels[..., 0] if pixels.ndim == 3 else pixels)
+    dataset = _discover(tmp_path)
+    assert (dataset.modalities, dataset.modalities_declared) == (modalities, declared)
