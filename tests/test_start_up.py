@@ -11,7 +11,7 @@ import pytest
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples" / "shapes"
 SLOW = {"albumentations", "mlflow", "monai", "torch"}
-OTHER_FORMATS = {"SimpleITK", "imagecodecs", "tifffile", "PIL"}
+OTHER_FORMATS = {"SimpleITK", "h5py", "imagecodecs", "tifffile", "PIL"}
 """What other formats than NIfTI are read and written with."""
 DRAWING = "matplotlib"
 """Takes less than half a second, which is still too long for help and for each process that reads masks."""

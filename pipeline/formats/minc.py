@@ -1,4 +1,4 @@
-"""MINC volumes (.mnc), version 1 and 2, through nibabel; version 2 lies in HDF5 and needs the library h5py.
+"""MINC volumes (.mnc), version 1 and 2, through nibabel; version 2 lies in HDF5.
 
 nibabel's affines of them map to RAS mm, from the axes in their order in the file. SimpleITK is not used: it cannot read
 version 1, and it takes the patient's right of version 2 for the left.
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from nibabel.externals.netcdf import netcdf_file
@@ -37,7 +36,7 @@ def read_header(path: Path) -> ScanHeader:
     """The grid, without the voxels.
 
     Raises:
-        ScanError: the file is missing or no MINC, the spacing is not stated, or h5py is not installed.
+        ScanError: the file is missing or no MINC, or the spacing is not stated.
     """
     with _opened(path) as file:
         return _grid(file)
@@ -59,21 +58,13 @@ def read_scan(path: Path) -> Scan:
 @contextmanager
 def _opened(path: Path) -> Iterator[Minc1File]:
     if unpacked_head(read_bytes(path, HEAD_BYTES)).startswith(HDF5):
-        with _h5py().File(path, "r") as content:
+        import h5py
+
+        with h5py.File(path, "r") as content:
             yield Minc2File(content)
     else:
         with netcdf_file(BytesIO(read_plain(path)), "r", mmap=False) as content:
             yield Minc1File(content)
-
-
-def _h5py() -> ModuleType:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ScanError(
-            "the library h5py for MINC 2", "none", "Install it (pip install h5py), or convert to MINC 1 or NIfTI."
-        ) from error
-    return h5py
 
 
 def _grid(file: Minc1File) -> ScanHeader:

@@ -3,7 +3,6 @@
 The second reader shares no code with ours; see `references`. A file that is not in the tables fails the tests.
 """
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,6 @@ class Read:
         shape: (C, I, J, K).
         spacing: along I, J, K, in mm; None for a picture.
         mask: ending of its mask.
-        needs: a library that may be absent; the file is refused then, and it is named.
         own_order: whether the second reader has the axes in the order of the file; else both are compared in RAS order.
     """
 
@@ -37,7 +35,6 @@ class Read:
     shape: tuple[int, ...]
     spacing: tuple[float, float, float] | None = None
     mask: str = ".nii.gz"
-    needs: str = ""
     own_order: bool = True
 
 
@@ -49,7 +46,7 @@ def nifti(shape: tuple[int, ...], *spacing: float, mask: str = ".nii.gz") -> Rea
 
 def minc2(shape: tuple[int, ...], spacing: float) -> Read:
     """MINC in HDF5, read by SimpleITK."""
-    return Read(references.by_simpleitk_minc, shape, (spacing,) * 3, needs="h5py", own_order=False)
+    return Read(references.by_simpleitk_minc, shape, (spacing,) * 3, own_order=False)
 
 
 def picture(channels: int, columns: int, rows: int, mask: str = ".png") -> Read:
@@ -199,16 +196,10 @@ NIFTI_HOSTILE: dict[str, Read | str] = {
     "nibabel/minc1-no-att.mnc": NO_STEP,
     "nibabel/minc1_1_scale.mnc": Read(references.by_scipy, (1, 10, 20, 20), (2, 2, 2)),
     "nibabel/minc1_4d.mnc": Read(references.by_scipy, (2, 10, 20, 20), (2, 2, 2)),
-    "nibabel/minc2-4d-d.mnc": Read(
-        references.by_simpleitk_minc, (5, 16, 16, 16), (1, 1, 1), needs="h5py", own_order=False
-    ),
-    "nibabel/minc2-no-att.mnc": NO_STEP if importlib.util.find_spec("h5py") else "the library h5py for MINC 2",
-    "nibabel/minc2_1_scale.mnc": Read(
-        references.by_simpleitk_minc, (1, 10, 20, 20), (2, 2, 2), needs="h5py", own_order=False
-    ),
-    "nibabel/minc2_4d.mnc": Read(
-        references.by_simpleitk_minc, (2, 10, 20, 20), (2, 2, 2), needs="h5py", own_order=False
-    ),
+    "nibabel/minc2-4d-d.mnc": Read(references.by_simpleitk_minc, (5, 16, 16, 16), (1, 1, 1), own_order=False),
+    "nibabel/minc2-no-att.mnc": NO_STEP,
+    "nibabel/minc2_1_scale.mnc": Read(references.by_simpleitk_minc, (1, 10, 20, 20), (2, 2, 2), own_order=False),
+    "nibabel/minc2_4d.mnc": Read(references.by_simpleitk_minc, (2, 10, 20, 20), (2, 2, 2), own_order=False),
     "nibabel/nifti2.hdr": r"a NIfTI header beside its voxels .*; found nifti2\.hdr alone",
     "nibabel/reoriented_anat_moved.nii": nifti((1, 21, 26, 22), 4, mask=".nii"),
     "nibabel/resampled_anat_moved.nii": "Expected finite values; found NaN or infinity in 153 voxels",
@@ -260,8 +251,6 @@ def test_a_file_is_read_as_a_second_reader_reads_it_or_refused(
 ) -> None:
     path = real_data(folder) / name
     first, expected = expectation(folder, name)
-    if isinstance(expected, Read) and expected.needs and importlib.util.find_spec(expected.needs) is None:
-        expected = f"Expected the library {expected.needs}"
     if isinstance(expected, str):
         with pytest.raises(ScanError, match=expected):
             registry.read_scan(path)

@@ -276,5 +276,5 @@ class TestMinc:
     def test_a_file_in_hdf5_that_is_cut_off_is_refused(self, real_data: RealData, tmp_path: Path) -> None:
         content = (real_data("hostile/nifti_hostile") / "nibabel" / "minc2_1_scale.mnc").read_bytes()
         (tmp_path / "scan.mnc").write_bytes(content[: len(content) // 2])
-        with pytest.raises(ScanError, match=r"a whole MINC file|the library h5py for MINC 2"):
+        with pytest.raises(ScanError, match="a whole MINC file"):
             registry.read_scan(tmp_path / "scan.mnc")
