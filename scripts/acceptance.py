@@ -1,6 +1,9 @@
 """The measurements that take longer than a test: each one writes a dated JSON file under docs/acceptance/.
 
 hippocampus   Dice of configs/hippocampus.yaml on its test cases after 10 and after 40 minutes
+isbi2012, drive, nuclei, acdc
+              scores of the final weights on the validation cases after the minutes of their configurations
+blocks        kinds of blocks, kernels and skip connections after the same number of updates, on two data sets
 determinism   the same weights whatever the number of workers
 demo          how long `medseg demo` takes and how good its masks are, beside the best threshold
 """
@@ -18,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ from numpy.typing import NDArray
 from pipeline.commands.surroundings import processor_name
 from pipeline.config.load import load_config
 from pipeline.files import write_json
+from pipeline.networks.summary import summarise_unet
 from pipeline.provenance import code_commit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +41,30 @@ CONFIGS = ROOT / "configs"
 RECORDS = ROOT / "docs" / "acceptance"
 WANTED_DICE = {10.0: 0.86, 40.0: 0.88}
 """Mean Dice that the hippocampus should reach, by minutes of training on two CPU cores."""
+WANTED_IMAGES = {
+    "isbi2012": {"rand_f": 0.92, "dice": 0.81},
+    "drive": {"dice": 0.80},
+    "nuclei": {"dice": 0.90},
+    "acdc": {"dice": 0.84},
+}
+"""Means over labels of the means over validation cases that each configuration should reach in its own time."""
+REPORTED = ("dice", "rand_f", "instance_f1", "cl_dice", "hd95_mm", "hd95_px")
+"""Metrics that a record has, where the evaluation does."""
+BLOCK_DATA = {"hippocampus": ("test", 12), "isbi2012": ("val", 16)}
+"""Part that is scored and epochs of training, by configuration."""
+SMALL = ["network.encoder_convolutions=[2,2,2,2]", "network.decoder_convolutions=[2,2,2]"]
+SINGLE = ["network.encoder_convolutions=[1,1,1,1]", "network.decoder_convolutions=[1,1,1]"]
+BASELINE = "two convolutions of 3"
+VARIANTS = {
+    BASELINE: SMALL,
+    "one convolution of 5": [*SINGLE, "network.kernels={kernels}"],
+    "residual": [*SINGLE, "network.block=residual"],
+    "inception": [*SMALL, "network.block=inception"],
+    "attention gates": [*SMALL, "network.attention=true"],
+    "no skip connections": [*SMALL, "network.skips=[false,false,false]"],
+}
+"""Networks that differ in one thing. Max pooling goes before each stage, so that one kernel of 5 reaches as far as two
+of 3; a residual block has two convolutions."""
 WANTED_DEMO = {"demo_seconds": 360.0, "mean_dice": 0.9}
 WORKERS = {"0 workers": 0, "1 worker": 1, "2 workers": 2, "2 workers again": 2}
 VERDICTS = {True: "reached", False: "NOT reached", None: "measured, nothing is wanted of it"}
@@ -85,10 +114,30 @@ class MissingDataError(Exception):
 
 def hippocampus(options: Options) -> Iterator[Measured]:
     """Train with each bound, and score the test cases with and without mirroring."""
-    if options.data is None or not (options.data / "hippocampus").is_dir():
-        raise MissingDataError("no folder hippocampus below --data or MEDSEG_TEST_DATA")
+    data = _data(options, "hippocampus")
     for minutes in options.minutes:
-        yield _hippocampus(options, options.data / "hippocampus", minutes)
+        yield _hippocampus(options, data, minutes)
+
+
+def images(name: str, options: Options) -> Iterator[Measured]:
+    """Train a shipped configuration for as long as it says, and score the final weights on the validation cases."""
+    data = _data(options, name)
+    run, config = options.scratch / name, load_config(CONFIGS / f"{name}.yaml", [])
+    command = _train(options, name, run, settings=[f"data.root={data}", *options.overrides])
+    _medseg(options, "evaluate", str(run / "model"), str(data), "-o", str(run / "evaluation"), "--split", "val")
+    results = {"minutes": config.training.max_minutes, **_scores(run / "evaluation")}
+    results["training"] = _manifest(run)["provenance"]
+    wanted = WANTED_IMAGES[name]
+    reached = all((results["means"][metric] or 0.0) >= value for metric, value in wanted.items())
+    yield Measured(name, command, results, wanted, reached)
+
+
+def blocks(options: Options) -> Iterator[Measured]:
+    """Train each of `VARIANTS` for the same number of updates, score it, and compare it with the first."""
+    for name in BLOCK_DATA:
+        data = _data(options, name)
+        results = {variant: _block(options, name, data, variant=variant) for variant in VARIANTS}
+        yield Measured(f"blocks-{name}", f"medseg train configs/{name}.yaml", results, {}, None)
 
 
 def determinism(options: Options) -> Iterator[Measured]:
@@ -114,6 +163,8 @@ MEASUREMENTS: dict[str, Callable[[Options], Iterator[Measured]]] = {
     "determinism": determinism,
     "demo": demo,
     "hippocampus": hippocampus,
+    **{name: partial(images, name) for name in WANTED_IMAGES},
+    "blocks": blocks,
 }
 
 
@@ -177,6 +228,54 @@ def _hippocampus(options: Options, data: Path, minutes: float) -> Measured:
     return Measured(f"hippocampus-{minutes:g}min", command, results, {f"{judged}.mean_dice": wanted}, reached)
 
 
+def _block(options: Options, name: str, data: Path, *, variant: str) -> dict[str, Any]:
+    """Scores, size and time of one network."""
+    part, epochs = BLOCK_DATA[name]
+    dimensions = load_config(CONFIGS / f"{name}.yaml", []).network.dimensions
+    kernels = "[" + ",".join(4 * ["[" + ",".join(dimensions * ["5"]) + "]"]) + "]"
+    chosen = ["network.downsampling=max", *(word.format(kernels=kernels) for word in VARIANTS[variant])]
+    bounds = [f"training.max_epochs={epochs}", "training.max_minutes=null", f"training.validate_every={epochs}"]
+    settings = [f"data.root={data}", *bounds, *chosen, *options.overrides]
+    runs = {each: options.scratch / f"{name}-{each.replace(' ', '-')}" for each in (BASELINE, variant)}
+    run = runs[variant]
+    _train(options, name, run, settings=settings)
+    _medseg(options, "evaluate", str(run / "model"), str(data), "-o", str(run / "evaluation"), "--split", part)
+    result = {"settings": chosen, **_scores(run / "evaluation"), **_costs(name, settings, run)}
+    if variant != BASELINE:
+        result["against the first"] = _difference(options, *runs.values())
+    return result
+
+
+def _costs(name: str, settings: list[str], run: Path) -> dict[str, Any]:
+    config, manifest = load_config(CONFIGS / f"{name}.yaml", settings), _manifest(run)
+    summary = summarise_unet(
+        config.network,
+        channels=len(manifest["modalities"]),
+        classes=len(manifest["labels"]) + 1,
+        patch_size=config.training.patch_size,
+        batch_size=config.training.batch_size,
+    )
+    with (run / "history.csv").open(newline="", encoding="utf-8") as stream:
+        seconds = float(list(csv.DictReader(stream))[-1]["seconds"])
+    updates = (config.training.iterations_per_epoch or 0) * (config.training.max_epochs or 0)
+    return {
+        "parameters": summary.parameters,
+        "gflop": round(summary.gflop, 2),
+        "receptive_field_voxels": summary.receptive_field_voxels,
+        "updates": updates,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _difference(options: Options, baseline: Path, other: Path) -> dict[str, Any]:
+    """What `medseg compare` says of the mean Dice of two evaluations."""
+    out = other / "comparison"
+    _medseg(options, "compare", str(baseline / "evaluation"), str(other / "evaluation"), "-o", str(out))
+    (pair,) = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["comparisons"]
+    tested = pair["mean_dice"]
+    return {"verdict": pair["verdict"], **{key: tested[key] for key in ("mean_difference", "ci95", "p_holm", "n")}}
+
+
 def _train(options: Options, config: str, run: Path, *, settings: list[str]) -> str:
     cache = f"cache.folder={options.scratch / 'cache'}"
     return _medseg(options, "train", str(CONFIGS / f"{config}.yaml"), *settings, cache, "-o", str(run))
@@ -207,11 +306,30 @@ def _manifest(run: Path) -> dict[str, Any]:
 
 
 def _scores(folder: Path) -> dict[str, Any]:
-    """Mean Dice, and Dice per label with its interval and number of cases."""
+    """Means over labels of the reported metrics, and Dice per label with its interval and number of cases."""
     summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    labels = {name: metrics["dice"] for name, metrics in summary["labels"].items()}
-    failed = len(summary["failed_cases"])
-    return {"mean_dice": summary["mean_dice"], "cases": summary["cases"], "failed": failed, "dice": labels}
+    labels = summary["labels"]
+    known = [metric for metric in REPORTED if all(metric in metrics for metrics in labels.values())]
+    values = {metric: [metrics[metric]["mean"] for metrics in labels.values()] for metric in known}
+    means = {metric: None if None in found else sum(found) / len(found) for metric, found in values.items()}
+    return {
+        "mean_dice": summary["mean_dice"],
+        "means": means,
+        "cases": summary["cases"],
+        "failed": len(summary["failed_cases"]),
+        "dice": {name: metrics["dice"] for name, metrics in labels.items()},
+    }
+
+
+def _data(options: Options, name: str) -> Path:
+    """Folder of a real data set.
+
+    Raises:
+        MissingDataError: it is not there.
+    """
+    if options.data is None or not (options.data / name).is_dir():
+        raise MissingDataError(f"no folder {name} below --data or MEDSEG_TEST_DATA")
+    return options.data / name
 
 
 def _threshold_dice(evaluation: Path) -> float:

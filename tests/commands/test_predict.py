@@ -793,7 +793,10 @@ def test_every_hostile_file_gives_a_mask_or_a_message(
         mask, mask_affine = _second_reader(path)
         assert affine is not None
         assert mask_affine is not None
-        (values, affine), (mask, mask_affine) = references.upright(values, affine), references.upright(mask, mask_affine)
+        (values, affine), (mask, mask_affine) = (
+            references.upright(values, affine),
+            references.upright(mask, mask_affine),
+        )
         expected = np.where(values > 100.5, 4, values > 0.5)
         np.testing.assert_array_equal(mask, expected, err_msg=row["case"])
         np.testing.assert_allclose(mask_affine, affine, atol=1e-5, err_msg=row["case"])
