@@ -180,7 +180,7 @@ import sys, time
 from pipeline.inference.predictor import Predictor
 from pipeline.cli import main
 
-predict = Predictor.predict_prepared
+predict = Predictor.segment
 
 def slow(self, prepared):
     print("working", flush=True)
@@ -188,7 +188,7 @@ def slow(self, prepared):
     Predictor.once = True
     return predict(self, prepared)
 
-Predictor.predict_prepared = slow
+Predictor.segment = slow
 if __name__ == "__main__":
     main()
 """

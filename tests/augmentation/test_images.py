@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from itertools import product
 from math import atan2, degrees, pi, sqrt
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ from pipeline.config.augmentation import IMAGES_ALONE, AugmentationConfig
 from pipeline.errors import ConfigError
 from tests.augmentation.configs import INTENSITIES, SHARED, only
 
+ROOT = Path(__file__).resolve().parents[2]
 PATCH = (40, 48)
 MILD: dict[str, Any] = {"elastic_magnitude_voxels": (20.0, 40.0), "elastic_sigma_voxels": (4.0, 6.0)}
 EVERYTHING = AugmentationConfig.model_validate(dict.fromkeys((*SHARED, *IMAGES_ALONE), 1.0) | MILD)
@@ -158,7 +160,7 @@ for part in draw(EVERYTHING, *example(EVERYTHING, large), seed=5, patch=large).v
     print(hashlib.sha256(part.numpy().tobytes()).hexdigest())
 """
     outputs = [
-        subprocess.run([sys.executable, "-c", changed], capture_output=True, text=True, check=True).stdout
+        subprocess.run([sys.executable, "-c", changed], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for changed in (script, script.replace("hreads(3)", "hreads(1)"))
     ]
     assert outputs[0] == outputs[1]

@@ -44,7 +44,7 @@ def test_the_demo_ends_with_the_paths_of_its_results_and_says_so_where_a_scan_fa
             raise OSError("of a test")
         write_preview(target, *rest, **labels)
 
-    monkeypatch.setattr("pipeline.commands.predict.write_preview", fail_once)
+    monkeypatch.setattr("pipeline.commands.prediction_files.write_preview", fail_once)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     config = SAMPLES.parents[1] / "configs" / "demo.yaml"
     result = CliRunner().invoke(cli.app, ["demo", *TINY, f"data.root={samples}", "--config", str(config)])
