@@ -171,7 +171,8 @@ def _predict_again(cases: list[Case], predictor: Predictor, progress: ProgressLi
             yield outcome.error
             continue
         try:
-            yield CaseMasks(predictor.predict_prepared(case.prepared), case.truth, case.scan)
+            mask, _ = within(case.field_of_view, predictor.predict_prepared(case.prepared), case.truth)
+            yield CaseMasks(mask, case.truth, case.scan)
         except Exception as error:  # whatever it is, it costs the report a picture and no more
             yield error
 

@@ -69,7 +69,9 @@ def prepare_dataset(
     run = partial(_in_readers, inference=inference, progress=progress)
     fingerprints = run(read_fingerprint, train, "measuring")
     fitted = fit(fingerprints, checked.dataset.modalities, preprocessing, dimensions=dimensions)
-    store = partial(store_case, recipe=Recipe(fitted, label_values, preprocessing.border), cache=cache)
+    store = partial(
+        store_case, recipe=Recipe(fitted, label_values, preprocessing.border, preprocessing.outside), cache=cache
+    )
     stored = {case.name: case for case in run(store, [*train, *validation], "preparing")}
     for case in stored.values():
         case.open()

@@ -24,6 +24,7 @@ from pipeline.geometry import upright_affine
 from pipeline.manifest import Part
 from pipeline.networks.unet import UNet
 from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.labels import IGNORED
 from pipeline.report.overlays import overlay_png
 from pipeline.report.plots import learning_curves, save_figure
 from pipeline.samples.cache import StoredCase
@@ -111,7 +112,10 @@ class Pictures:
 
     def _draw_overlay(self, path: Path, case: StoredCase, predicted: NDArray[np.uint8]) -> None:
         spacing_mm = case.trail.prepared_spacing_mm
-        image, truth = self._scan(case.image(), spacing_mm), self._scan(case.labels()[None], spacing_mm)
+        labels = np.array(case.labels())
+        inside = labels != IGNORED
+        image, truth = self._scan(case.image(), spacing_mm), self._scan(np.where(inside, labels, 0)[None], spacing_mm)
+        predicted = np.where(inside, predicted, 0)
         with atomic_path(path) as partial:
             partial.write_bytes(overlay_png(predicted, truth, labels=self.classes, scan=image))
 

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from pipeline.config.base import Positive, Section
 
+Outside = Literal["ignored", "background"]
+
 
 class BorderConfig(Section):
     """The pixel weights of the U-Net paper: what lies between two structures that touch counts for more in training."""
@@ -33,6 +35,9 @@ class PreprocessingConfig(Section):
     for all scans. zscore: each scan with its own mean and deviation. Auto: by the channel's modality."""
     resampling_order: Literal[0, 1, 3] = 3
     """Order of the splines that resample images (in the plane, for anisotropic scans)."""
+    outside: Outside = "ignored"
+    """What training makes of voxels outside a field of view. ignored: they count in no loss, so that what a model marks
+    there means nothing. background: they are trained as such, and masks are empty there. No metric counts them."""
     border: BorderConfig = BorderConfig()
     """Weights of pixels in training."""
     anisotropy_ratio: Positive = 3.0

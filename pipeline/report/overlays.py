@@ -30,6 +30,8 @@ EDGES = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))
 """Letters at the left, right, upper and lower edge of the sagittal, coronal and axial plane."""
 WIDTH, HEIGHT, GAP, TITLE, LEGEND_ROW = 7.0, 2.8, 0.12, 0.28, 0.2
 """Inches: the picture's width, a panel's height at most, between panels, above them, and a row of the legend."""
+SINGLE_HEIGHT = 5.6
+"""Of a single panel."""
 LEGEND_COLUMNS, LINE_WIDTH, LETTER_WIDTH = 4, 0.55, 0.07
 """Of the legend at most; inches of a line and the room around it, and of a letter on average."""
 DPI = 144
@@ -122,7 +124,8 @@ def _panels(sizes_mm: Sequence[tuple[float, float]], *, legend_rows: int) -> tup
     """A black figure with a panel for each plane, all at one scale, and room for a legend."""
     across_mm, up_mm = sum(width for width, _ in sizes_mm), max(height for _, height in sizes_mm)
     gaps = GAP * (len(sizes_mm) - 1)
-    scale = min((WIDTH - gaps - 2 * GAP) / across_mm, HEIGHT / up_mm)  # inches per mm
+    tallest = HEIGHT if len(sizes_mm) > 1 else SINGLE_HEIGHT
+    scale = min((WIDTH - gaps - 2 * GAP) / across_mm, tallest / up_mm)  # inches per mm
     height = TITLE + scale * up_mm + GAP + LEGEND_ROW * legend_rows
     figure = Figure(figsize=(WIDTH, height), facecolor="black")
     left, panels = (WIDTH - gaps - scale * across_mm) / 2, []

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.cache import CacheConfig
-from pipeline.config.preprocessing import BorderConfig
+from pipeline.config.preprocessing import BorderConfig, Outside
 from pipeline.errors import DatasetError
 from pipeline.formats import registry
 from pipeline.layouts.case_files import read_classes, read_image
@@ -31,11 +31,13 @@ class Recipe:
         fitted: preprocessing of the model.
         label_values: mask value of each class above 0, in order.
         border: weights of what lies between structures.
+        outside: what voxels outside the field of view are trained as.
     """
 
     fitted: FittedPreprocessing
     label_values: tuple[int, ...]
     border: BorderConfig = NO_BORDER
+    outside: Outside = "ignored"
 
 
 def case_key(case: Case, recipe: Recipe) -> str:
@@ -50,6 +52,7 @@ def case_key(case: Case, recipe: Recipe) -> str:
             "preprocessing": recipe.fitted.model_dump(mode="json"),
             "labels": recipe.label_values,
             "border": recipe.border.model_dump(mode="json"),
+            "outside": recipe.outside,
         }
     )
 
@@ -84,10 +87,17 @@ def prepare_case(case: Case, recipe: Recipe) -> PreparedCase:
         ScanError: a file cannot be read, or the mask has a label that is not among the values.
     """
     prepared = prepare(read_image(case.images), recipe.fitted)
-    labels = prepare_labels(read_classes(case, recipe.label_values), prepared.trail)
+    labels = prepare_labels(_classes(case, recipe), prepared.trail)
     voxels = foreground(labels, len(recipe.label_values))
     weights = border_weights(labels, recipe) if recipe.border.weight > 0 else None
     return PreparedCase(case.name, prepared.image, labels, voxels, prepared.trail, weights)
+
+
+def _classes(case: Case, recipe: Recipe) -> NDArray[np.uint8]:
+    classes = read_classes(case, recipe.label_values)
+    if recipe.outside == "background":
+        classes[classes == IGNORED] = 0
+    return classes
 
 
 def border_weights(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float16]:

@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config.preprocessing import BorderConfig
+from pipeline.config.preprocessing import BorderConfig, Outside
 from pipeline.errors import DatasetError, ScanError
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
+from pipeline.preprocessing.labels import IGNORED
 from pipeline.samples.prepare import FOREGROUND_VOXELS, Recipe, case_key, foreground, prepare_case, prepare_unchanged
 
 WriteVolume = Callable[..., Path]
@@ -15,6 +16,7 @@ FITTED = FittedPreprocessing(
     spacing_mm=None, crop="nonzero", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
 )
 RECIPE = Recipe(FITTED, (1,))
+OTHER: dict[Outside, Outside] = {"ignored": "background", "background": "ignored"}
 
 
 def test_a_case_is_read_cropped_and_its_labels_become_classes(tmp_path: Path, write_volume: WriteVolume) -> None:
@@ -70,3 +72,17 @@ def test_what_lies_between_two_parts_of_a_structure_can_be_made_to_count_for_mor
     assert weights.dtype == np.float16
     assert weights[4, 4, 0] > 5 * weights[0, 0, 0]
     assert np.unique(weights[..., 1]).size == 1
+
+
+@pytest.mark.parametrize(("outside", "expected"), [("ignored", IGNORED), ("background", 0)])
+def test_what_lies_outside_the_field_of_view_counts_in_no_loss_or_as_background(
+    tmp_path: Path, write_volume: WriteVolume, outside: Outside, expected: int
+) -> None:
+    mask, view = np.ones((4, 4, 4), np.uint8), np.ones((4, 4, 4), np.uint8)
+    view[0] = 0
+    files = {name: write_volume(tmp_path / f"{name}.nii", array) for name, array in (("mask", mask), ("view", view))}
+    case = Case("a", (write_volume(tmp_path / "a.nii", mask),), files["mask"], "a", files["view"])
+    recipe = Recipe(FITTED, (1,), outside=outside)
+    assert np.unique(prepare_case(case, recipe).labels[0]).tolist() == [expected]
+    assert np.unique(prepare_case(case, recipe).labels[1:]).tolist() == [1]
+    assert case_key(case, recipe) != case_key(case, Recipe(FITTED, (1,), outside=OTHER[outside]))
