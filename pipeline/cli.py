@@ -131,7 +131,7 @@ def train(
 @app.command()
 def evaluate(
     model: ModelArgument,
-    dataset: Annotated[Path, typer.Argument(help="A data set with masks.")],
+    dataset: Annotated[Path, typer.Argument(help="A data set with masks, or its configuration.")],
     output: OutOption,
     split: Annotated[
         Literal["test", "val", "all"] | None, typer.Option(help="Part of the model's split; all on another data set.")
@@ -166,6 +166,9 @@ def score(
     per_slice: Annotated[
         bool, typer.Option("--per-slice", help="Instances and centre lines of each slice by itself.")
     ] = False,
+    wall: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A label that divides instances; may be repeated.")
+    ] = None,
 ) -> None:
     """Score a folder of masks against another, without a model."""
     from pipeline.commands.score import score as run_score
@@ -173,7 +176,11 @@ def score(
 
     labels = dict(_label(item) for item in label) if label else None
     settings = EvaluationConfig(
-        nsd_tolerance_mm=tolerance_mm, instances=instances, centreline=centreline, per_slice=per_slice
+        nsd_tolerance_mm=tolerance_mm,
+        instances=instances or bool(wall),
+        centreline=centreline,
+        per_slice=per_slice,
+        walls=tuple(wall or ()),
     )
     result = run_score(predictions, references, output, labels=labels, config=settings)
     _print_evaluation(result, output)
@@ -357,7 +364,8 @@ def _inference(
 ) -> "InferenceConfig":
     """The model's own inference settings with the command line's changes."""
     from pipeline.config.inference import InferenceConfig
-    from pipeline.config.load import parse_overrides, validate
+    from pipeline.config.load import Config, parse_overrides, validate
+    from pipeline.config.overrides import apply_override
     from pipeline.errors import ConfigError
 
     changes = parse_overrides(overrides)
@@ -371,9 +379,11 @@ def _inference(
     given = changes.get("inference", {})
     if not isinstance(given, dict):
         raise ConfigError("settings of inference, inference.KEY=VALUE", f"inference={given}", "Name the setting.")
-    settings = base.model_dump() | given
+    settings: dict[str, Any] = {"inference": base.model_dump()}
+    for override in overrides:
+        apply_override(override, settings, Config)
     options = ({"tta": tta} if tta is not None else {}) | ({"device": device} if device is not None else {})
-    return validate(InferenceConfig, settings | options, "the inference settings")
+    return validate(InferenceConfig, settings["inference"] | options, "the inference settings")
 
 
 def _label(item: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@ right, y towards the front (anterior), z towards the head (superior). Arrays hav
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from nibabel import orientations
@@ -18,6 +18,11 @@ MAX_SHEAR_COSINE = 0.05
 """Axes whose cosine exceeds this (about 3 degrees from square) have no spacing that means anything: refused."""
 
 
+Unit = Literal["mm", "px"]
+"""What a step of 1 behind an affine is: a millimetre in the patient, or a pixel of a picture whose scale is unknown."""
+KINDS: dict[Unit, str] = {"mm": "a spacing in mm", "px": "pixels of unknown size"}
+
+
 class Grid(Protocol):
     """Voxels and where they lie, as scans and their headers give them."""
 
@@ -27,7 +32,11 @@ class Grid(Protocol):
 
     @property
     def affine(self) -> Affine:
-        """4x4, voxel index -> RAS mm."""
+        """4x4, voxel index -> RAS, in ``unit``."""
+
+    @property
+    def unit(self) -> Unit:
+        """What a step of 1 behind the affine is."""
 
 
 def voxel_spacing_mm(affine: Affine) -> tuple[float, float, float]:
@@ -149,8 +158,11 @@ def grid_difference(a: Grid, b: Grid) -> str | None:
     """How two voxel grids differ, in words, or None where they are the same.
 
     Grids are the same if their shapes are equal and no corner of the one lies further than a hundredth of the
-    smallest spacing plus 1e-3 mm from its counterpart: headers store 32-bit numbers, and some tools round more.
+    smallest spacing plus 1e-3 mm from its counterpart: headers store 32-bit numbers, and some tools round more. A pixel
+    of unknown size is no millimetre, even where numbers are equal.
     """
+    if a.unit != b.unit:
+        return " against ".join(KINDS[grid.unit] for grid in (a, b))
     if a.shape != b.shape:
         return f"shape {_times(a.shape)} against {_times(b.shape)}"
     corners = np.array(np.meshgrid(*((0, n - 1) for n in a.shape), [1], indexing="ij"), dtype=float).reshape(4, -1)

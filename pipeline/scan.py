@@ -3,15 +3,14 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import geometry
 
-Unit = Literal["mm", "px"]
-"""What a step of 1 behind an affine is: a millimetre in the patient, or a pixel of a picture whose scale is unknown."""
+Unit = geometry.Unit
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 

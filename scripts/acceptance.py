@@ -122,7 +122,7 @@ def hippocampus(options: Options) -> Iterator[Measured]:
 def images(name: str, options: Options) -> Iterator[Measured]:
     """Train a shipped configuration for as long as it says, and score the final weights on the validation cases."""
     data = _data(options, name)
-    run, config = options.scratch / name, load_config(CONFIGS / f"{name}.yaml", [])
+    run, config = options.scratch / name, load_config(CONFIGS / f"{name}.yaml", list(options.overrides))
     command = _train(options, name, run, settings=[f"data.root={data}", *options.overrides])
     _medseg(options, "evaluate", str(run / "model"), str(data), "-o", str(run / "evaluation"), "--split", "val")
     results = {"minutes": config.training.max_minutes, **_scores(run / "evaluation")}
@@ -257,12 +257,12 @@ def _costs(name: str, settings: list[str], run: Path) -> dict[str, Any]:
     )
     with (run / "history.csv").open(newline="", encoding="utf-8") as stream:
         seconds = float(list(csv.DictReader(stream))[-1]["seconds"])
-    updates = (config.training.iterations_per_epoch or 0) * (config.training.max_epochs or 0)
     return {
         "parameters": summary.parameters,
         "gflop": round(summary.gflop, 2),
         "receptive_field_voxels": summary.receptive_field_voxels,
-        "updates": updates,
+        "epochs": config.training.max_epochs,
+        "batches an epoch": config.training.iterations_per_epoch or "as many as it takes to draw each case once",
         "seconds": round(seconds, 1),
     }
 

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline import __version__, cli
+from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.errors import UserError
 
 WriteModel = Callable[..., Path]
@@ -254,6 +255,13 @@ def test_inference_settings_come_from_the_model_and_the_command_line_changes_the
     settings: dict[str, Any] = json.loads((tmp_path / "out" / "manifest.json").read_text())["inference"]
     chosen = {name: settings[name] for name in ("overlap", "tta", "device", "threads", "precision")}
     assert chosen == {"overlap": 0.75, "tta": True, "device": "cpu", "threads": 1, "precision": "fp32"}
+
+
+def test_a_dotted_change_leaves_the_other_settings_of_its_section_as_the_model_has_them() -> None:
+    watershed = WatershedConfig(labels=("organ",), peak_distance_mm=12, peak_depth_mm=2)
+    base = InferenceConfig(watershed=watershed)
+    changed = cli._inference(base, ["inference.watershed.peak_depth_mm=1"], device=None, tta=None)
+    assert changed.watershed == watershed.model_copy(update={"peak_depth_mm": 1.0})
 
 
 def test_the_summary_counts_parameters_and_the_receptive_field() -> None:

@@ -133,10 +133,15 @@ def test_shear_is_the_cosine_between_axes() -> None:
 class Grid(NamedTuple):
     shape: tuple[int, ...]
     affine: Affine
+    unit: geometry.Unit = "mm"
 
 
 class TestGridDifference:
     affine = np.diag([1.0, 1.0, 5.0, 1.0])
+
+    def test_a_pixel_of_unknown_size_is_no_millimetre(self) -> None:
+        found = geometry.grid_difference(Grid((4, 5, 6), self.affine, "px"), Grid((4, 5, 6), self.affine))
+        assert found == "pixels of unknown size against a spacing in mm"
 
     def test_a_grid_is_the_same_as_itself(self) -> None:
         assert geometry.grid_difference(Grid((4, 5, 6), self.affine), Grid((4, 5, 6), self.affine)) is None

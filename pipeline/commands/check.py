@@ -9,7 +9,7 @@ from pipeline.checks import CaseFacts, Finding, Inspection, dataset_findings, in
 from pipeline.commands.dataset import read_facts
 from pipeline.commands.overview import show_overview, show_scans
 from pipeline.commands.progress import progress_line
-from pipeline.commands.selection import check_declaration
+from pipeline.commands.selection import CONFIGURATIONS, check_declaration, data_of, has_files_of
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import load_config
@@ -24,7 +24,7 @@ from pipeline.preprocessing.labels import unknown_labels
 from pipeline.preprocessing.prepare import foreign_unit
 from pipeline.wording import count_of
 
-CONFIGURATIONS = (".yaml", ".yml")
+SHEET_ENDING = ".png"
 
 
 def check(
@@ -50,35 +50,55 @@ def check(
         ConfigError: the configuration cannot be used.
         DatasetError: there is neither a data set nor a scan.
     """
-    data = _data_config(path)
+    data = _data_config(path, manifest)
+    _check_sheet(sheet, path, data)
     if data is not None:
         dataset = discover(data)
         facts = _read(inspections(dataset, deep=deep), console)
         dataset = name_labels(dataset, facts)
-        _show(dataset, facts, shown, sheet=sheet, console=console)
-        return _dataset_findings(dataset, facts, manifest, deep=deep, console=console)
+        if shown is not None:
+            show_overview(dataset, facts, shown)
+        findings = _dataset_findings(dataset, facts, manifest, deep=deep, console=console)
+        return findings if sheet is None else [*findings, *_draw(dataset, sheet, shown, console=console)]
     inputs = find_inputs(path) if manifest is None else find_cases(path, None, channels_of(manifest))
     return _check_scans(inputs, manifest, deep=deep, console=console, shown=shown)
 
 
-def _data_config(path: Path) -> DataConfig | None:
+def _data_config(path: Path, manifest: Manifest | None) -> DataConfig | None:
     """The data set that is meant; None where it is a scan or a folder of scans."""
-    if path.suffix.lower() in CONFIGURATIONS:
+    is_config = path.suffix.lower() in CONFIGURATIONS
+    is_set = is_config or (path.is_dir() and bool(recognise(path)))
+    if manifest is not None and (is_set or has_files_of(path, manifest)):
+        data = data_of(path, manifest)
+        labels = (
+            data.labels if data.mask.colours else None
+        )  # what the data set itself declares is held against the model
+        return data.model_copy(update={"labels": labels, "modalities": None})
+    if is_config:
         return load_config(path, []).data
-    return DataConfig(root=path) if path.is_dir() and recognise(path) else None
+    return DataConfig(root=path) if is_set else None
 
 
-def _show(
-    dataset: Dataset, facts: Sequence[CaseFacts], shown: Console | None, *, sheet: Path | None, console: Console
-) -> None:
-    if shown is not None:
-        show_overview(dataset, facts, shown)
-    if sheet is not None:
-        from pipeline.commands.contact_sheet import draw_contact_sheet  # Pillow: not before there is something to draw
+def _check_sheet(sheet: Path | None, path: Path, data: DataConfig | None) -> None:
+    """Refuse pictures that cannot be drawn or written, before anything is read."""
+    if sheet is not None and sheet.suffix.lower() != SHEET_ENDING:
+        name = sheet.with_suffix(SHEET_ENDING).name
+        raise DatasetError(f"a file for the pictures that ends in {SHEET_ENDING}", str(sheet), f"Call it {name}.")
+    if sheet is not None and data is None:
+        raise DatasetError("a data set, of which --sheet draws cases", f"{path}, which is none", "Leave --sheet out.")
 
+
+def _draw(dataset: Dataset, sheet: Path, shown: Console | None, *, console: Console) -> list[Finding]:
+    """Draw the cases; where none can be, that is one more finding."""
+    from pipeline.commands.contact_sheet import draw_contact_sheet  # Pillow: not before there is something to draw
+
+    try:
         count = draw_contact_sheet(dataset, sheet, console)
-        if shown is not None:
-            shown.print(f"{'pictures':<12} {count} in {sheet}", markup=False, highlight=False, soft_wrap=True)
+    except DatasetError as error:
+        return [Finding.of("", error)]
+    if shown is not None:
+        shown.print(f"{'pictures':<12} {count} in {sheet}", markup=False, highlight=False, soft_wrap=True)
+    return []
 
 
 def _dataset_findings(

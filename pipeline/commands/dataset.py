@@ -36,7 +36,7 @@ from pipeline.wording import enumerate_names
 SHOWN_PROBLEMS = 20
 """Problems that an error message spells out; the report on disk has all."""
 LEFT_RIGHT = 0
-"""The axis along which mirroring exchanges left and right: prepared cases are in RAS order."""
+"""The axis along which mirroring exchanges left and right; settings give axes in RAS order."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
 
     Raises:
         ConfigError: left and right are labels of their own, and training would mirror one into the other; or
-            inference.keep_largest or inference.watershed names what is no label.
+            inference.keep_largest, .watershed or .instance_files, or evaluation.walls, names what is no label.
         DatasetError: the data set has errors; the message holds the report, cut where it is long.
     """
     dataset = discover(config.data)
@@ -102,6 +102,7 @@ def _check_settings(labels: dict[str, int], config: Config) -> None:
     check_mirroring(labels, config.augmentation)
     check_keep_largest(config.inference.keep_largest, labels)
     check_watershed(config.inference, labels)
+    check_names("inference.instance_files", config.inference.instance_files, labels)
     check_names("evaluation.walls", config.evaluation.walls, labels)
 
 

@@ -1,5 +1,6 @@
 """``medseg evaluate``: how good a model's masks are."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,7 @@ from rich.console import Console
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.commands.reading import read_all
 from pipeline.commands.score import Evaluation
-from pipeline.commands.selection import Selection, SplitName, check_declaration, select_cases
-from pipeline.config.data import DataConfig
+from pipeline.commands.selection import Selection, SplitName, check_declaration, data_of, select_cases
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import reason_of
 from pipeline.evaluation.examples import CaseMasks, Example, choose_examples, draw_examples
@@ -22,7 +22,6 @@ from pipeline.files import make_writable, writing_to
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome
 from pipeline.inference.reading import read_case, read_hash
-from pipeline.layouts import patterns
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
@@ -30,6 +29,7 @@ from pipeline.layouts.scan_files import case_name
 from pipeline.manifest import Manifest
 from pipeline.model import Model
 from pipeline.provenance import made_by
+from pipeline.wording import printable
 
 
 def evaluate(
@@ -45,7 +45,7 @@ def evaluate(
 
     Args:
         model: the trained model.
-        root: a data set with masks.
+        root: a data set with masks, or its configuration.
         output: folder for metrics.json, cases.csv, report.html and figures/.
         part: the part of the model's own split to score. By default test for the data set that the model was trained
             on, and all cases but its training cases of any other.
@@ -59,7 +59,7 @@ def evaluate(
         OutputError: ``output`` cannot be written to.
     """
     manifest = model.manifest
-    dataset = discover(_data_config(root, manifest))
+    dataset = discover(data_of(root, manifest))
     check_declaration(dataset, manifest)
     predictor = Predictor(model, config)
     with progress_line(console, "reading") as progress:
@@ -81,14 +81,6 @@ def evaluate(
         write_evaluation(output, scored.scores, summary=summary, provenance=provenance, overlays=overlays)
     is_own = not unread and selection.unknown == 0
     return Evaluation(summary, len(unread) + len(scored.failed), is_own)
-
-
-def _data_config(root: Path, manifest: Manifest) -> DataConfig:
-    """The data set as the model's own was arranged, where its files fit; else however it is."""
-    base = DataConfig(root=root, labels=manifest.labels, modalities=manifest.modalities, mask=manifest.mask)
-    files = manifest.files
-    fits = root.is_dir() and all(patterns.find(root, pattern) for pattern in files.images)
-    return base.model_copy(update={"files": files}) if fits else base
 
 
 def _summary(
@@ -114,13 +106,22 @@ def _provenance(dataset: Dataset, predictor: Predictor, part: SplitName) -> dict
 
 
 def _incomplete(dataset: Dataset) -> list[FailedCase]:
-    """Scans without a mask, masks without a scan, and files that dataset.json lists but that do not exist."""
+    """Scans without a mask, masks without a scan, files that are listed but do not exist, and cases that lack one."""
     halves = (
         (dataset.unmasked, "Expected a mask for every scan; found none. Add it, or correct its name."),
         (dataset.orphan_masks, "Expected a scan for every mask; found none. Add it, or correct its name."),
         (dataset.missing, f"Expected the file, which {FILE_NAME} lists; found none. Copy it there."),
+        (dataset.incomplete, "Expected every file of the case; found all but this. Add it, or correct its name."),
     )
-    return [FailedCase(case_name(path), reason) for paths, reason in halves for path in paths]
+    names = Counter(case_name(path) for paths, _ in halves for path in paths)
+    return [FailedCase(_name_of(path, dataset.root, names), reason) for paths, reason in halves for path in paths]
+
+
+def _name_of(path: Path, root: Path, names: Counter[str]) -> str:
+    """What the case of a lonely file is called: after the file, with its folders where others are called the same."""
+    name = case_name(path)
+    folders = path.parent.relative_to(root).parts if names[name] > 1 and path.is_relative_to(root) else ()
+    return printable("__".join((*folders, name)))
 
 
 def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> dict[str, str | FailedCase]:

@@ -11,7 +11,10 @@ from rich.table import Table
 from pipeline.checks import CaseFacts
 from pipeline.inference.batch import InputFile
 from pipeline.layouts.dataset import Dataset
+from pipeline.layouts.scan_files import case_name
 from pipeline.wording import count_of, enumerate_names
+
+MASK_WORDS = ("mask", "seg", "label", "truth", "annot", "class")
 
 
 def show_overview(dataset: Dataset, facts: Sequence[CaseFacts], console: Console) -> None:
@@ -79,11 +82,18 @@ def _files_setting(scans: Sequence[InputFile]) -> str:
     names: dict[Path, set[str]] = defaultdict(set)
     for entry in scans:
         names[entry.path.parent].add(entry.path.name)
-    same = sorted(set[str].intersection(*names.values())) if len(names) > 1 else []
+    same = sorted(set[str].intersection(*names.values()), key=_looks_like_a_mask) if len(names) > 1 else []
     if len(same) > 1:
         example = f'data.files={{images: ["{{case}}/{same[0]}"], masks: ["{{case}}/{same[-1]}"]}}'
-        return f"{example}, where each folder has {enumerate_names(same)}"
-    return 'data.files={images: ["{case}.nii.gz"], masks: ["{case}_mask.nii.gz"]}'
+        return f"{example}, where each folder has {enumerate_names(sorted(same))}"
+    name = scans[0].path.name
+    ending = name.removeprefix(case_name(scans[0].path))
+    return f'data.files={{images: ["{{case}}{ending}"], masks: ["{{case}}_mask{ending}"]}}'
+
+
+def _looks_like_a_mask(name: str) -> tuple[bool, str]:
+    """For sorting: names with a word for masks come last."""
+    return any(word in name.lower() for word in MASK_WORDS), name
 
 
 def _range(rows: Sequence[tuple[float, ...]], unit: str) -> str:

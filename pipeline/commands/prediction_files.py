@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
-from pipeline.evaluation.scores import predicted_instances
 from pipeline.figures import write_preview
 from pipeline.files import write_json
 from pipeline.formats import registry
 from pipeline.inference.predictor import Segmentation
 from pipeline.manifest import Manifest
+from pipeline.metrics.instances import predicted_instances
 from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
@@ -71,7 +71,7 @@ def write_case(
             inside = (mask == value).astype(np.uint8)
             registry.write_mask(folder / (_file_name("label", name, value) + ending), inside, scan, labels={name: 1})
     for name in config.instance_files:
-        numbers = _instances(mask == labels[name], scan, name, manifest=manifest, config=config)
+        numbers = _instances(mask, scan, name, manifest=manifest, config=config)
         registry.write_mask(folder / (_file_name("instances", name, labels[name]) + ending), numbers, scan, labels={})
         statistics[name]["instances"] = int(numbers.max(initial=0))
     if segmentation.probabilities is not None:
@@ -92,11 +92,17 @@ def column_names(labels: Mapping[str, int]) -> list[str]:
 
 
 def _instances(
-    inside: NDArray[np.bool_], scan: Scan, label: str, *, manifest: Manifest, config: InferenceConfig
+    mask: NDArray[np.unsignedinteger], scan: Scan, label: str, *, manifest: Manifest, config: InferenceConfig
 ) -> NDArray[np.unsignedinteger]:
-    watershed = config.watershed if config.watershed is not None and label in config.watershed.labels else None
-    per_slice = manifest.evaluation.per_slice
-    numbers = predicted_instances(inside, watershed, affine=scan.affine, per_slice=per_slice)
+    """The instances of a label, or where it is a wall, those of what lies between."""
+    value, is_wall = manifest.labels[label], label in manifest.evaluation.walls
+    divided = config.watershed is not None and label in config.watershed.labels and not is_wall
+    numbers = predicted_instances(
+        mask != value if is_wall else mask == value,
+        config.watershed if divided else None,
+        affine=scan.affine,
+        per_slice=manifest.evaluation.per_slice,
+    )
     found = int(numbers.max(initial=0))
     if found > LARGEST_NUMBER:
         raise ScanError(

@@ -11,6 +11,7 @@ from pipeline.evaluation.record import write_evaluation
 from pipeline.evaluation.scores import cases_digest
 from pipeline.evaluation.statistics import summarise
 from pipeline.files import make_writable, writing_to
+from pipeline.postprocessing.components import check_names
 from pipeline.provenance import made_by
 
 
@@ -44,10 +45,12 @@ def score(
         config: settings of the metrics.
 
     Raises:
+        ConfigError: a wall is no label.
         DatasetError: the folders hold no masks that go together.
         OutputError: ``output`` cannot be written to.
     """
     known = labels if labels is not None else labels_in(predictions, references)
+    check_names("--wall", config.walls, known)
     make_writable(output)
     scored = score_folders(predictions, references, labels=known, config=config)
     summary = summarise(scored.scores, known, config, excluded_training_cases=0, failed=scored.failed)

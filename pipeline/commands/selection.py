@@ -2,14 +2,20 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
+from pipeline.config.data import DataConfig
+from pipeline.config.load import load_config
 from pipeline.errors import DatasetError
 from pipeline.evaluation.scores import FailedCase
+from pipeline.layouts import patterns
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.manifest import Manifest, Part
 
+CONFIGURATIONS = (".yaml", ".yml")
+REMEDY = "Take a model of these structures, or correct data.labels."
 SplitName = Literal["test", "val", "all"]
 UNKNOWN = "unknown"
 """Stands beside the parts of a model's split for cases that are in none."""
@@ -37,6 +43,34 @@ class Selection:
     left_out: dict[str, int]
     unknown: int
     failed: list[FailedCase]
+
+
+def data_of(path: Path, manifest: Manifest) -> DataConfig:
+    """How a data set is arranged that is given beside a model.
+
+    Args:
+        path: its folder, which is arranged as the model's own was where its files fit, else however it is; or a
+            configuration that says it.
+        manifest: the model.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        DatasetError: it names other labels than the model.
+    """
+    if path.suffix.lower() in CONFIGURATIONS:
+        data = load_config(path, []).data
+        if data.labels and data.labels != manifest.labels:
+            found = f"{_pairs(data.labels)} in {path.name}"
+            raise DatasetError(f"the labels of the model ({_pairs(manifest.labels)})", found, REMEDY)
+        return data.model_copy(update={"labels": manifest.labels, "modalities": manifest.modalities})
+    base = DataConfig(root=path, labels=manifest.labels, modalities=manifest.modalities, mask=manifest.mask)
+    return base.model_copy(update={"files": manifest.files}) if has_files_of(path, manifest) else base
+
+
+def has_files_of(root: Path, manifest: Manifest) -> bool:
+    """Whether a folder has files of the names that the model's own data set had, where a setting gave these."""
+    images = manifest.files.images
+    return bool(images) and root.is_dir() and all(patterns.find(root, pattern) for pattern in images)
 
 
 def check_declaration(dataset: Dataset, manifest: Manifest) -> None:

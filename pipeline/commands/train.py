@@ -326,10 +326,17 @@ def _take_over(source: str, origin: Manifest, network: UNet) -> None:
     log.info("network.init_from: %d of %d tensors taken over from %s%s", total - len(new), total, source, without)
 
 
+def _patches(job: Job, data: Data) -> PatchDataset:
+    """Augmented patches; axes to mirror are given in RAS order, and slices may lie across another one."""
+    axes = data.prepared.fitted.prepared_axes(job.config.augmentation.mirror_axes)
+    augmentation = job.config.augmentation.model_copy(update={"mirror_axes": axes})
+    return PatchDataset(data.prepared.train, job.config.training, augmentation)
+
+
 def _task(job: Job, data: Data, counters: Counters) -> Task:
     """What is left to do."""
     training, cases = job.config.training, data.prepared.train
-    patches = PatchDataset(cases, training, job.config.augmentation)
+    patches = _patches(job, data)
     plan = BatchPlan(len(cases), training, counters.epoch)
     loader = make_loader(patches, plan, training.workers, pin_memory=training.device == "cuda")
     return Task(
@@ -410,7 +417,7 @@ def _progress_text(result: EpochResult, counters: Counters) -> str:
 
 def _first_batch(job: Job, data: Data) -> list[Sample]:
     """The patches of the first batch, as the network sees them."""
-    patches = PatchDataset(data.prepared.train, job.config.training, job.config.augmentation)
+    patches = _patches(job, data)
     keys = next(iter(BatchPlan(len(data.prepared.train), job.config.training, 0)))
     return [patches[key] for key in keys[: tracked_files.SHOWN]]
 
@@ -438,7 +445,7 @@ def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:
         preprocessing=data.prepared.fitted,
         network=config.network.model_copy(update={"init_from": None}),
         patch_size=config.training.patch_size,
-        mirror_axes=tuple(axis for axis in config.augmentation.mirror_axes if axis < config.network.dimensions),
+        mirror_axes=data.prepared.fitted.prepared_axes(config.augmentation.mirror_axes),
         inference=config.inference,
         evaluation=config.evaluation,
         parts=data.parts_by_hash,

@@ -32,9 +32,9 @@ class AugmentationConfig(Section):
     grid_distortion_limit: float = Field(0.3, ge=0, lt=1)
     """Largest change of a band's width, as a share of it."""
     mirror_axes: tuple[int, ...] = (0, 1, 2)
-    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2; images
-    have the first two. One along which a mirrored scan could not be a real one only makes the task harder. 0 is refused
-    where labels differ by side, such as left_kidney and right_kidney."""
+    """Axes (0 left-right, 1 back-front, 2 foot-head) along which patches are flipped, each with probability 1/2; of
+    slices, the one across them does nothing. An axis along which a mirrored scan could not be a real one only makes the
+    task harder. 0 is refused where labels differ by side, such as left_kidney and right_kidney."""
     sides_by_appearance: bool = False
     """True where left and right structures differ in more than their side, as the ventricles of the heart do; they may
     then be mirrored along axis 0."""

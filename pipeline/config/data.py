@@ -61,6 +61,10 @@ class MaskConfig(Section):
         colours = list((self.colours or {}).values())
         if len(set(colours)) != len(colours):
             raise ValueError(f"colours must be distinct, found {colours}")
+        if any(not 0 <= level < 2**16 for colour in colours for level in colour):
+            raise ValueError(f"colours are levels from 0 to 255, or to 65535 where masks have 16 bits, found {colours}")
+        if self.threshold is None and self.marked == "below":
+            raise ValueError("marked says which side of a threshold is the structure; give threshold, or leave it out")
         return self
 
 
@@ -83,6 +87,10 @@ class FilesConfig(Section):
             raise ValueError("images must say where the scans are; without it, leave masks and field_of_view out")
         nameless = [each for each in patterns if CASE not in each]
         refuse(f"a pattern needs {CASE} where the case's name is, found {each!r}" for each in nameless)
+        refuse(f"a pattern starts below root, found {each!r}" for each in patterns if Path(each).is_absolute())
+        refuse(
+            f"a * stands for letters of one name, not for folders; found {each!r}" for each in patterns if "**" in each
+        )
         if len(set(patterns)) != len(patterns):
             raise ValueError(f"each pattern names other files, found {patterns}")
         return self
@@ -129,6 +137,8 @@ class DataConfig(Section):
         coloured = set(self.mask.colours or {}) - {BACKGROUND}
         if self.mask.colours is not None and coloured != set(self.labels or {}):
             problems.append(f"mask.colours must name what labels names, found {sorted(coloured)}")
+        if self.mask.colours is not None and files > 1:
+            problems.append("mask.colours names the labels of one file; keep it, or a file a label in files.masks")
         if self.mask.threshold is not None and values not in ([], [1]):
             problems.append(f"mask.threshold makes one structure with the value 1, found labels with {values}")
         refuse(problems)

@@ -38,7 +38,8 @@ class InferenceConfig(Section):
     are held in memory at once, 4 bytes a voxel each."""
     instance_files: tuple[str, ...] = ()
     """Labels whose instances (cells, nuclei) are counted and written as a file, numbered from 1. They are connected
-    parts, divided where inference.watershed names the label, slice by slice where evaluation.per_slice was trained."""
+    parts, divided where inference.watershed names the label, slice by slice where the model's evaluation.per_slice says
+    so; of a label in its evaluation.walls, they are the parts that it divides."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -13,9 +13,10 @@ class BorderConfig(Section):
     """The pixel weights of the U-Net paper: what lies between two structures that touch counts for more in training."""
 
     weight: float = Field(0.0, ge=0)
-    """The greatest weight of such a place, beside 1 for the others at the mean; 10 in the paper. 0 weighs all alike."""
+    """What such a place is given at most beside its class's weight; 10 in the paper. Above 0, background and structures
+    weigh the same in total (in each slice of a stack), and 1 at the mean; 0 weighs all voxels alike."""
     sigma_voxels: Positive = 5.0
-    """How fast it falls with the distance to the two nearest parts of structures."""
+    """How fast it falls with the distance to the two nearest parts of structures, in voxels along each axis."""
 
 
 class PreprocessingConfig(Section):

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.errors import DatasetError
-from pipeline.evaluation.scores import OPTIONAL_METRICS
+from pipeline.evaluation.metric_names import INSTANCE_METRICS, OPTIONAL_METRICS
 from pipeline.evaluation.stored import VOLUME, EvaluationFiles
 from pipeline.metrics.paired import PairedDifference, compare_paired, holm
 from pipeline.report.html import METRIC_TITLES
@@ -198,6 +198,8 @@ def _compared_metrics(baseline: EvaluationFiles, other: EvaluationFiles) -> list
     left_out = set(OPTIONAL_METRICS)
     if baseline.per_slice == other.per_slice:
         left_out -= set(baseline.optional_metrics) & set(other.optional_metrics)
+    if baseline.walls != other.walls:
+        left_out |= set(INSTANCE_METRICS)
     if baseline.nsd_tolerance != other.nsd_tolerance:
         left_out.add("nsd")
     return [metric for metric in HIGHER_IS_BETTER if metric not in left_out]
@@ -285,6 +287,10 @@ def _optional_notes(baseline: EvaluationFiles, other: EvaluationFiles) -> list[s
             f"{_titles(both)}: not compared, because {sliced.name} takes each slice by itself, "
             f"and {whole.name} the volume as a whole."
         )
+    instances = both & set(INSTANCE_METRICS)
+    if instances and baseline.walls != other.walls:
+        found = " against ".join(enumerate_names(sorted(each.walls)) or "none" for each in (baseline, other))
+        notes.append(f"{_titles(instances)}: not compared, because their walls differ ({found}).")
     return notes
 
 

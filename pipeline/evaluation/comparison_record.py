@@ -12,8 +12,8 @@ from pipeline.evaluation.comparison import (
     paired_mean_dice,
     paired_values,
 )
+from pipeline.evaluation.metric_names import OPTIONAL_METRICS, name_in
 from pipeline.evaluation.record import FIGURES, FORMATS, REPORT, remove_earlier, write_figure
-from pipeline.evaluation.scores import OPTIONAL_METRICS, name_in
 from pipeline.evaluation.stored import TOLERANCE, EvaluationFiles
 from pipeline.evaluation.verdict import sentences_of, verdict_of
 from pipeline.files import write_csv, write_json, write_text

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipeline.formats import registry
 from pipeline.inference.readers import run_isolated
 from pipeline.layouts.pairs import MASK_SUFFIXES
 from pipeline.preprocessing.labels import values_in
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 from pipeline.wording import count_of, enumerate_names
 
 PREDICTED_MASK = "mask"
@@ -67,10 +67,19 @@ def score_folders(
         case = outcome.item.case
         if outcome.value is None:
             result.failed.append(FailedCase(case, str(outcome.error)))
+        elif result.scores and outcome.value.scores and outcome.value.scores[0].unit != result.scores[0].unit:
+            result.failed.append(FailedCase(case, str(_other_unit(result.scores[0].unit))))
         else:
             result.scores.extend(outcome.value.scores)
             result.reference_hashes[case] = outcome.value.reference_hash
     return result
+
+
+def _other_unit(unit: Unit) -> DatasetError:
+    """There is no mean of millimetres and pixels: the first case's unit counts."""
+    kinds = geometry.KINDS
+    found = next(kind for other, kind in kinds.items() if other != unit)
+    return DatasetError(f"{kinds[unit]}, as in the cases before", found, "Score the two kinds apart.")
 
 
 def read_masks(predictions: Path, references: Path, cases: Sequence[str]) -> Iterator[CaseMasks | Exception]:
@@ -92,18 +101,20 @@ def labels_in(predictions: Path, references: Path) -> dict[str, int]:
     What the predictions alone hold is a structure that was found where there is none; it counts as well.
 
     Raises:
-        DatasetError: a folder is missing, or no reference and no prediction of it holds a value above 0.
+        DatasetError: a folder is missing, no reference and no prediction of it holds a value above 0, or they have none
+            in common.
     """
-    values: set[int] = set()
     predicted = _predicted_masks(predictions)
     expected = _references(references, predicted)
-    masks = [*expected.values(), *(predicted[case] for case in sorted(predicted.keys() & expected.keys()))]
-    for outcome in run_isolated(_values_of, [paths[0] for paths in masks], InferenceConfig()):
-        if outcome.value is None:
-            log.warning("No labels are taken from %s: %s", outcome.item.name, outcome.error)
-        else:
-            values |= outcome.value
-    found = sorted(values)
+    common = [predicted[case] for case in sorted(predicted.keys() & expected.keys())]
+    ours, theirs = _values_in(common), _values_in(expected.values())
+    if ours and theirs and not ours & theirs:
+        raise DatasetError(
+            "predictions and references with a label in common",
+            f"the values {_listed(ours)} in those, and {_listed(theirs)} in these",
+            "Give both the same values: what is coded by a threshold or by colours in the references is not in masks.",
+        )
+    found = sorted(ours | theirs)
     if not found:
         raise DatasetError(
             "masks that hold structures",
@@ -111,6 +122,21 @@ def labels_in(predictions: Path, references: Path) -> dict[str, int]:
             "Check that they are masks.",
         )
     return {f"label_{value}": value for value in found}
+
+
+def _values_in(masks: Iterable[list[Path]]) -> set[int]:
+    """The values above 0 of the first mask of each case."""
+    values: set[int] = set()
+    for outcome in run_isolated(_values_of, [paths[0] for paths in masks], InferenceConfig()):
+        if outcome.value is None:
+            log.warning("No labels are taken from %s: %s", outcome.item.name, outcome.error)
+        else:
+            values |= outcome.value
+    return values
+
+
+def _listed(values: Collection[int]) -> str:
+    return enumerate_names(map(str, sorted(values)))
 
 
 def _flat_masks(folder: Path) -> dict[str, list[Path]]:

@@ -5,7 +5,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS, CaseScore, name_in, unit_of
+from pipeline.evaluation.metric_names import METRICS, OPTIONAL_METRICS, name_in
+from pipeline.evaluation.scores import CaseScore, unit_of
 from pipeline.files import write_csv, write_json, write_text
 from pipeline.report.html import METRIC_TITLES, Overlay, Plot, evaluation_report
 from pipeline.scan import UNITS, Unit

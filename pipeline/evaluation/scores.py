@@ -7,7 +7,8 @@ counted, because a mean over the rest would hide them.
 
 Where instances and centre lines are scored, their metrics follow: instance F1 and clDice are 0 where one mask is empty.
 Rand F-score is 0 where nothing is predicted, and undefined where the reference is empty, because it looks at nothing
-but the reference's voxels; variation of information is undefined in both cases.
+but the reference's voxels; variation of information is undefined in both cases. Of walls, what lies between them is
+scored as it is, where one of the masks has a wall at all: without any, all is one instance.
 """
 
 import hashlib
@@ -26,38 +27,16 @@ from pipeline.config.inference import WatershedConfig
 from pipeline.errors import DatasetError
 from pipeline.metrics import surface
 from pipeline.metrics.centreline import CentrelineOverlap
-from pipeline.metrics.instances import InstanceMatches, RandPairs, VariationOfInformation, instances_of
+from pipeline.metrics.instances import (
+    InstanceMatches,
+    RandPairs,
+    VariationOfInformation,
+    instances_of,
+    predicted_instances,
+)
 from pipeline.metrics.overlap import Overlap, volume_ml
-from pipeline.postprocessing.instances import watershed_instances
 from pipeline.scan import Scan, Unit
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "asd_mm", "nsd", "volume_error_ml")
-"""The metrics of every evaluation."""
-INSTANCE_METRICS = (
-    "rand_f",
-    "rand_precision",
-    "rand_recall",
-    "vi_split",
-    "vi_merge",
-    "instance_f1",
-    "instances_matched",
-    "instances_missed",
-    "instances_extra",
-)
-"""Those of `evaluation.instances`."""
-CENTRELINE_METRICS = ("cl_dice",)
-"""Those of `evaluation.centreline`."""
-OPTIONAL_METRICS = (*INSTANCE_METRICS, *CENTRELINE_METRICS)
-IN_PIXELS = {
-    "hd95_mm": "hd95_px",
-    "asd_mm": "asd_px",
-    "nsd_tolerance_mm": "nsd_tolerance_px",
-    "volume_error_ml": "volume_error_px",
-    "absolute_volume_error_ml": "absolute_volume_error_px",
-    "reference_ml": "reference_px",
-    "predicted_ml": "predicted_px",
-}
-"""What measures are called in files where they are in pixels, because the scale of pictures is unknown."""
 OUTSIDE = -1
 """Of a reference, where nothing is scored."""
 Box = tuple[slice, ...]
@@ -153,22 +132,6 @@ class ScoredCases:
     reference_hashes: dict[str, str] = field(default_factory=dict)
 
 
-def metrics_of(config: EvaluationConfig) -> tuple[str, ...]:
-    """The metrics that an evaluation with these settings has."""
-    instances = INSTANCE_METRICS if config.instances else ()
-    return (*METRICS, *instances, *(CENTRELINE_METRICS if config.centreline else ()))
-
-
-def name_in(unit: Unit, metric: str) -> str:
-    """What a metric or measure is called in files.
-
-    Example:
-        >>> name_in("px", "hd95_mm"), name_in("mm", "hd95_mm"), name_in("px", "dice")
-        ('hd95_px', 'hd95_mm', 'dice')
-    """
-    return IN_PIXELS.get(metric, metric) if unit == "px" else metric
-
-
 def unit_of(scores: Iterable[CaseScore]) -> Unit:
     """The unit of all scores; mm where there are none.
 
@@ -217,7 +180,7 @@ def score_case(
         prediction: label values, (I, J, K).
         reference: the mask (1, I, J, K) that it is compared with, on the same grid.
         labels: name and value of each structure.
-        config: the tolerance of the surface Dice, and which metrics there are besides `METRICS`.
+        config: the tolerance of the surface Dice, and which metrics there are besides `metric_names.METRICS`.
         watershed: how predicted instances that touch are told apart; None where they are connected parts.
 
     Returns:
@@ -240,25 +203,6 @@ def score_case(
             score = replace(score, cl_dice=CentrelineOverlap.of(*masks, per_slice=config.per_slice).dice)
         scores.append(score)
     return scores
-
-
-def predicted_instances(
-    mask: NDArray[np.bool_], watershed: WatershedConfig | None, *, affine: geometry.Affine, per_slice: bool
-) -> NDArray[np.int32]:
-    """The instances of a label of a prediction: connected parts, divided by the watershed where it is asked for.
-
-    Args:
-        mask: boolean, (I, J, K).
-        watershed: its settings; None where an instance is a connected part.
-        affine: of the mask's grid.
-        per_slice: whether each slice has instances of its own.
-
-    Returns:
-        Instance numbers (I, J, K), 0 for background.
-    """
-    if watershed is None:
-        return instances_of(mask, per_slice=per_slice)
-    return watershed_instances(mask, watershed, spacing=geometry.voxel_spacing_mm(affine), per_slice=per_slice)
 
 
 def _between(prediction: NDArray[np.integer], truth: NDArray[np.integer], wall: int) -> Masks:

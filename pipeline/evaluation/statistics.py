@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.evaluation.scores import METRICS, CaseScore, FailedCase, metrics_of, name_in, unit_of
+from pipeline.evaluation.metric_names import METRICS, metrics_of, name_in
+from pipeline.evaluation.scores import CaseScore, FailedCase, unit_of
 from pipeline.metrics.intervals import bootstrap_ci95
 
 EMPTY_RULE = (
@@ -18,7 +19,8 @@ EMPTY_RULE = (
 )
 OPTIONAL_RULE = (
     " Instance F1 and clDice are 0 as well where one mask is empty. Rand F-score is 0 where nothing is predicted, and "
-    "undefined where there is nothing to find; variation of information is undefined in both cases."
+    "undefined where there is nothing to find; variation of information is undefined in both cases. Of walls, what "
+    "lies between them is scored as it is where one of the masks has a wall."
 )
 
 
@@ -43,7 +45,8 @@ def summarise(
         ``cases`` (how many were scored), ``excluded_training_cases``, ``mean_dice`` (mean over labels of the mean over
         cases), ``labels.<name>.<metric>`` with ``mean``, ``std`` (of a sample, N - 1), ``median``, ``ci95`` and ``n``,
         ``empty_masks`` with the rule and the counts per label, ``nsd_tolerance_mm`` and ``failed_cases``. Where
-        instances or centre lines are scored, also ``per_slice``. Of pictures, names end in ``_px`` (`name_in`).
+        instances or centre lines are scored, also ``per_slice``, and ``walls`` where there are some. Of pictures, names
+        end in ``_px`` (`name_in`).
 
     Raises:
         DatasetError: some scores are in mm and others in pixels.
@@ -68,6 +71,7 @@ def summarise(
         },
         name_in(unit, "nsd_tolerance_mm"): config.nsd_tolerance_mm,
         **({"per_slice": config.per_slice} if asked_for else {}),
+        **({"walls": list(config.walls)} if config.walls else {}),
         "failed_cases": [asdict(failure) for failure in failed],
     }
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DatasetError
+from pipeline.evaluation.metric_names import METRICS, OPTIONAL_METRICS, name_in
 from pipeline.evaluation.record import METRICS_FILE, TABLE
-from pipeline.evaluation.scores import METRICS, OPTIONAL_METRICS, name_in
 from pipeline.scan import Unit
 
 VOLUME, TOLERANCE = "reference_ml", "nsd_tolerance_mm"
@@ -72,6 +72,11 @@ class EvaluationFiles:
     def per_slice(self) -> bool:
         """Whether its instances and centre lines are those of slices, each by itself."""
         return bool(self.summary.get("per_slice", False))
+
+    @property
+    def walls(self) -> frozenset[str]:
+        """Labels of which the instances are the parts between them."""
+        return frozenset(self.summary.get("walls", ()))
 
     @property
     def cases_digest(self) -> str | None:

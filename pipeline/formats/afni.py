@@ -43,7 +43,7 @@ def read_scan(path: Path) -> Scan:
     _, voxels = files(path)
     header = _parse(path)
     grid, scaling = _grid(header), header.get_data_scaling()
-    array = unpack(read_plain(voxels), header.get_data_dtype(), (*grid.shape, grid.channels))
+    array = unpack(read_plain(voxels), header.get_data_dtype(), (*grid.shape, grid.channels), exact=True)
     if scaling is not None:
         array = array * scaling.astype(np.result_type(array, np.float32))
     return Scan(np.moveaxis(array, -1, 0), grid.affine, path, format=NAME)

@@ -118,8 +118,10 @@ def write_mask(target: Path, mask: Mask, scan: Scan) -> None:
 def _parse(content: bytes) -> _Header:
     fields: dict[str, str] = {}
     end = 0
-    for line in re.finditer(rb"([^\n]*)\n", content[:MAX_HEADER_BYTES]):
+    for line in re.finditer(rb"([^\n]*)(?:\n|\Z)", content[:MAX_HEADER_BYTES]):
         key, equals, value = line[1].decode("latin-1").partition("=")
+        if not key.strip():
+            continue
         if not equals:
             break
         fields[key.strip()] = value.strip()
@@ -225,7 +227,7 @@ def _voxels(path: Path, content: bytes, header: _Header) -> NDArray:
         array = _from_text(stored, layout.kind, shape)
     else:
         stored = _unpacked(stored, header, layout.kind.itemsize * int(np.prod(shape)))
-        array = unpack(stored, layout.kind, shape)
+        array = unpack(stored, layout.kind, shape, exact=True)
     return np.moveaxis(array, -1, 0) if len(layout.sizes) == 4 else array
 
 

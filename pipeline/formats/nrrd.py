@@ -313,7 +313,7 @@ def _voxels(stored: bytes, fields: dict[str, str], sizes: tuple[int, ...]) -> ND
     stored = _skip(stored, fields, encoding, size=kind.itemsize * int(np.prod(sizes)))
     if encoding in {"ascii", "text", "txt"}:
         return _from_text(stored, kind, sizes)
-    return unpack(_decoded(stored, encoding), kind, sizes)
+    return unpack(_decoded(stored, encoding), kind, sizes, exact=True)
 
 
 def _skip(stored: bytes, fields: dict[str, str], encoding: str, *, size: int) -> bytes:

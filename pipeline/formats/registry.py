@@ -125,10 +125,20 @@ def read_mask(path: Path) -> Scan:
     Raises:
         ScanError: as `read_scan`, and where the mask has several channels, fractions or negative values.
     """
-    first, how = _first_file(path)
+    first, how = _mask_file(path)
     with decoding(f"a whole {how.name} file"):
         scan = (how.read_labels or how.read_scan)(first)
     return to_labels(_checked(scan, path))
+
+
+def read_coded_mask(path: Path) -> Scan:
+    """As `read_scan`, of a mask whose pixels are not labels: grey edges, colours, a field of view.
+
+    Raises:
+        ScanError: as `read_scan`, and where the format says that no mask should be in such a file.
+    """
+    _mask_file(path)
+    return read_scan(path)
 
 
 def mask_ending(scan: Scan) -> str:
@@ -189,6 +199,14 @@ def _files(path: Path) -> tuple[Path, ...]:
     first, how = _first_file(path)
     with decoding(f"a whole {how.name} file"):
         return how.files(first)
+
+
+def _mask_file(path: Path) -> tuple[Path, Format]:
+    first, how = _first_file(path)
+    if how.check_mask is not None:
+        with decoding(f"a whole {how.name} file"):
+            how.check_mask(first)
+    return first, how
 
 
 def _first_file(path: Path) -> tuple[Path, Format]:

@@ -4,6 +4,7 @@ A file of several pages is a stack. What tells one from a film, from a set of un
 pages were cut off, is decided here: tifffile takes missing pieces for zeros and missing pages for the end.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,20 +76,29 @@ def read_labels(path: Path) -> Scan:
     """As `read_scan`, but of a palette of colours the numbers (1, I, J, K).
 
     Raises:
-        ScanError: as `read_scan`, and where 0 is white: programs differ in what is marked then.
+        ScanError: as `read_scan`.
     """
     with _opened(path) as file:
         stack = _stack(file)
         pages = _pages(file, stack)
         if _photometric(stack.keyframe) == "PALETTE":
             pages = image2d.labels_of(pages[..., 0], _palette(stack.keyframe))
-        elif _photometric(stack.keyframe) == "MINISWHITE":
+    return image2d.picture_scan(pages, path, NAME)
+
+
+def check_mask(path: Path) -> None:
+    """Refuse a mask whose pixels programs do not agree on.
+
+    Raises:
+        ScanError: 0 is white, so that programs differ in what is marked.
+    """
+    with _opened(path) as file:
+        if _photometric(_stack(file).keyframe) == "MINISWHITE":
             raise ScanError(
                 "a mask in which 0 is black (MinIsBlack)",
                 "MinIsWhite, which some programs turn round and others do not",
                 "Save it as PNG, or as TIFF with 8 bits.",
             )
-    return image2d.picture_scan(pages, path, NAME)
 
 
 def write_mask(target: Path, mask: Mask, scan: Scan) -> None:
@@ -220,6 +230,8 @@ def _check_pieces(file: "TiffFile", stack: "TiffPageSeries") -> None:
     for page in stack.pages:
         if page is None:
             raise damaged(WHOLE, "a page is missing")
+        if len(page.dataoffsets) != math.prod(page.chunked):
+            raise damaged(WHOLE, f"{len(page.dataoffsets)} of {math.prod(page.chunked)} pieces of a page")
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
             if count <= 0 or offset <= 0 or offset + count > size:
                 raise damaged(WHOLE, "a piece of a page is missing")
@@ -267,6 +279,7 @@ FORMAT = Format(
     read_header=read_header,
     read_scan=read_scan,
     read_labels=read_labels,
+    check_mask=check_mask,
     mask_endings=(".tif",),
     write_mask=without_names(write_mask),
 )

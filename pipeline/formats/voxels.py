@@ -16,7 +16,7 @@ LARGEST_VALUE = float(np.finfo(np.float32).max)
 SEVERAL_CHANNELS = "Merge them into one label map; a mask of colours needs a table that gives each colour its label."
 
 
-def unpack(content: bytes, kind: np.dtype, shape: tuple[int, ...], *, offset: int = 0) -> NDArray:
+def unpack(content: bytes, kind: np.dtype, shape: tuple[int, ...], *, offset: int = 0, exact: bool = False) -> NDArray:
     """Values that lie one behind the other, first axis fastest, in the machine's own byte order.
 
     Args:
@@ -24,15 +24,22 @@ def unpack(content: bytes, kind: np.dtype, shape: tuple[int, ...], *, offset: in
         kind: number type, with its byte order.
         shape: of the array.
         offset: of the first value, in bytes.
+        exact: whether nothing may follow the values, because the format has nothing else to follow them.
 
     Raises:
-        ScanError: there are too few bytes.
+        ScanError: there are too few bytes, or too many.
     """
     count = math.prod(shape)
     found = max(len(content) - offset, 0)
     if found < count * kind.itemsize:
         raise ScanError(
             f"{count * kind.itemsize} bytes of voxels", f"{found}: the file is cut off", "Copy or export it again."
+        )
+    if exact and found > count * kind.itemsize:
+        raise ScanError(
+            f"{count * kind.itemsize} bytes of voxels",
+            f"{found}",
+            "Correct the sizes or the number type in the header.",
         )
     stored = np.frombuffer(content, kind, count, offset).reshape(shape, order="F")
     return stored.astype(kind.newbyteorder("="), copy=False)

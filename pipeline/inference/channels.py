@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import ScanError
+from pipeline.errors import DatasetError, ScanError
 from pipeline.inference.batch import InputFile, find_inputs
 from pipeline.layouts.patterns import expression_of
 from pipeline.layouts.scan_files import case_name
@@ -52,14 +52,20 @@ def find_cases(source: Path, output: Path | None, channels: ChannelFiles) -> lis
         channels: of the model; without patterns, a scan is one file.
 
     Raises:
-        DatasetError: as `find_inputs`.
+        DatasetError: as `find_inputs`, and where ``source`` is a file that is no channel.
     """
     if not channels.patterns:
         return find_inputs(source, output)
     if source.is_file():
-        cases = join_channels(find_inputs(source.parent, output), source.parent, channels)
-        return [case for case in cases if source in case.paths]
+        return [_case_of(source, join_channels(find_inputs(source.parent, output), source.parent, channels))]
     return join_channels(find_inputs(source, output), source, channels)
+
+
+def _case_of(file: Path, cases: Sequence[InputFile]) -> InputFile:
+    found = next((case for case in cases if case.is_scan and file in case.paths), None)
+    if found is None:
+        raise DatasetError("a channel of the model, or a folder of scans", printable(str(file)), "Check the path.")
+    return found
 
 
 def join_channels(inputs: Sequence[InputFile], source: Path, channels: ChannelFiles) -> list[InputFile]:
@@ -81,7 +87,9 @@ def join_channels(inputs: Sequence[InputFile], source: Path, channels: ChannelFi
         if place is None:
             order.append(entry)
         elif place[0] in cases:
-            cases[place[0]].setdefault(place[1], entry)
+            known = cases[place[0]].setdefault(place[1], entry)
+            if known is not entry:
+                cases[place[0]][place[1]] = replace(known, problem=_two_files(known, entry))
         else:
             cases[place[0]] = {place[1]: entry}
             order.append(place[0])
@@ -89,6 +97,11 @@ def join_channels(inputs: Sequence[InputFile], source: Path, channels: ChannelFi
     return [
         _joined(each, cases[each], channels) if isinstance(each, str) else _left_over(each, folders) for each in order
     ]
+
+
+def _two_files(one: InputFile, other: InputFile) -> ScanError:
+    found = f"{printable(one.path.name)} and {printable(other.path.name)}"
+    return ScanError("one file for each channel of a case", found, "Move one of them elsewhere.")
 
 
 def _joined(case: str, found: dict[int, InputFile], channels: ChannelFiles) -> InputFile:

@@ -1,6 +1,6 @@
 """What runs in reader processes: reading and preparing scans. No torch here, so that these processes start fast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ class ReadCase:
     Attributes:
         prepared: the scan as the network sees it.
         truth: its mask.
-        truth_hash: content hash of the mask.
+        truth_hash: content hash of the mask, and of the field of view where there is one.
         field_of_view: where the mask means anything (I, J, K); None where it does everywhere.
         scan: the scan as it was read, where it was asked for.
     """
@@ -97,4 +97,11 @@ def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int], *
     if problem is not None:
         raise problem
     view = read_field_of_view(case, truth)
-    return ReadCase(prepare(scan, fitted), truth, truth.content_hash(), view, scan if keep_scan else None)
+    return ReadCase(prepare(scan, fitted), truth, _scored_hash(truth, view), view, scan if keep_scan else None)
+
+
+def _scored_hash(truth: Scan, view: NDArray[np.bool_] | None) -> str:
+    """Content hash of what is scored: of the mask, and of the field of view where there is one."""
+    if view is None:
+        return truth.content_hash()
+    return replace(truth, array=np.concatenate([truth.array, view[None].astype(truth.array.dtype)])).content_hash()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.scan_files import case_name, is_scan
+from pipeline.layouts.scan_files import case_name, index, is_scan
 from pipeline.wording import enumerate_names
 
 DERIVATIVES = "derivatives"
@@ -43,9 +43,10 @@ def read(root: Path) -> Dataset:
     """Pair images with the only kind of masks that there is; scans of a subject are one patient's.
 
     Raises:
-        DatasetError: there are several kinds of masks, or, without masks, of images; the message lists them.
+        DatasetError: there are several kinds of masks, or, without masks, of images; the message lists them. Two files
+            have one name, or tables of labels cannot be read or disagree.
     """
-    images = {case_name(path): path for path in _scans(root.glob("sub-*/**/*"))}
+    images = index(_scans(root.glob("sub-*/**/*")))
     masks = _by_kind(images, _scans((root / DERIVATIVES).glob("**/sub-*")))
     if len(masks) > 1:
         raise _several(root, masks, images)
@@ -53,7 +54,7 @@ def read(root: Path) -> Dataset:
         return _unlabelled(root, images)
     ((kind, drawn),) = masks.items()
     own = {name: path for name, path in images.items() if _suffix(name) == kind.suffix}
-    labels = _labels(root)
+    labels = _labels(root, drawn.values())
     return Dataset(
         name=root.resolve().name,
         root=root,
@@ -114,15 +115,33 @@ def _subject(name: str) -> str:
     return name.partition("_")[0]
 
 
-def _labels(root: Path) -> dict[str, int]:
-    """Names of the labels from the first dseg.tsv, without the background; empty where there is none."""
-    for path in sorted(root.glob(f"**/*{LABELS}")):
+def _labels(root: Path, masks: Iterable[Path]) -> dict[str, int]:
+    """Names of the labels without the background, from the tables beside the masks or above them; empty without any.
+
+    Raises:
+        DatasetError: a table cannot be read, or two of them differ.
+    """
+    above = {folder for mask in masks for folder in mask.parents if folder == root or root in folder.parents}
+    tables = {path: _table(path) for folder in sorted(above) for path in sorted(folder.glob(f"*{LABELS}"))}
+    named = {path: labels for path, labels in tables.items() if labels}
+    if len({tuple(labels.items()) for labels in named.values()}) > 1:
+        found = enumerate_names(str(path.relative_to(root)) for path in named)
+        raise DatasetError(
+            f"tables *{LABELS} that agree on the labels", f"others in {found}", "Keep the one that holds."
+        )
+    return next(iter(named.values()), {})
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Names and values of a table, in the order of the values; empty where it has no columns of these."""
+    try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))
-        if rows and {"index", "name"} <= set(rows[0]):
-            values = {row["name"]: int(row["index"]) for row in rows}
-            return {name: value for name, value in sorted(values.items(), key=lambda item: item[1]) if value > 0}
-    return {}
+        values = {row["name"]: int(row["index"]) for row in rows if {"index", "name"} <= set(row)}
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        remedy = "Correct it: tab-separated, in UTF-8, with whole numbers under index."
+        raise DatasetError("a table of labels with the columns index and name", f"{path}: {error}", remedy) from error
+    return {name: value for name, value in sorted(values.items(), key=lambda item: item[1]) if value > 0}
 
 
 def _unlabelled(root: Path, images: dict[str, Path]) -> Dataset:
@@ -145,7 +164,8 @@ def _several(root: Path, masks: dict[Kind, dict[str, Path]], images: dict[str, P
     return DatasetError(
         f"masks of one kind below {root / DERIVATIVES}",
         enumerate_names(kinds, shown=len(kinds)),
-        f'Say which are meant: data.files={{images: ["{image}"], masks: ["{mask}"]}}.',
+        f'Say which are meant: data.files={{images: ["{image}"], masks: ["{mask}"]}}, with '
+        'data.patient_pattern="^(sub-[^_]+)".',
     )
 
 

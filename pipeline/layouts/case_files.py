@@ -58,7 +58,7 @@ def read_labels(case: Case) -> Scan:
 
 
 def _read_mask(path: Path, coding: MaskCoding) -> Scan:
-    return registry.read_mask(path) if coding.is_plain else coding.decode(registry.read_scan(path))
+    return registry.read_mask(path) if coding.is_plain else coding.decode(registry.read_coded_mask(path))
 
 
 def read_field_of_view(case: Case, grid: geometry.Grid) -> NDArray[np.bool_] | None:
@@ -73,7 +73,7 @@ def read_field_of_view(case: Case, grid: geometry.Grid) -> NDArray[np.bool_] | N
     """
     if case.field_of_view is None:
         return None
-    view = registry.read_scan(case.field_of_view)
+    view = registry.read_coded_mask(case.field_of_view)
     _check_grid(grid, view, case.field_of_view)
     return (view.array != 0).any(0)
 

@@ -18,7 +18,8 @@ from pipeline.layouts.pairs import Matching, match
 from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
 
 IMAGES, MASKS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
-CHANNEL_SUFFIX = "_0000"  # of the only channel, in nnU-Net's names
+CHANNEL_SUFFIX, SECOND_CHANNEL = "_0000", "_0001"
+"""Of the first, or only, channel and of the second in nnU-Net's names."""
 
 
 def recognises(root: Path) -> bool:
@@ -65,18 +66,25 @@ def read(root: Path) -> Dataset:
 
 def _has_channel_files(root: Path, description: Description) -> bool:
     """Whether the channels of a case are files of their own, by nnU-Net's names."""
-    several = len(description.channel_names or ()) > 1
-    return several and any(case_name(path).endswith(CHANNEL_SUFFIX) for path in list_scans(root / IMAGES).scans)
+    known, older = len(description.channel_names or ()) > 1, len(description.modalities) > 1
+    sign = CHANNEL_SUFFIX if known else SECOND_CHANNEL  # Decathlon's own scans have all channels in one file
+    return (known or older) and any(case_name(path).endswith(sign) for path in list_scans(root / IMAGES).scans)
 
 
 def _read_channels(root: Path, description: Description) -> Dataset:
-    ending, channels = description.file_ending or ".*", range(len(description.channel_names or ()))
+    ending, channels = description.file_ending or ".*", range(len(description.modalities))
     names = [f"{CASE}_{channel:04d}{ending}" for channel in channels]
     files = FilesConfig(images=tuple(f"{IMAGES}/{name}" for name in names), masks=(f"{MASKS}/{CASE}{ending}",))
     tests = [patterns.find(root, f"{TEST_IMAGES}/{name}") for name in names]
     whole = sorted(set(tests[0]).intersection(*tests[1:]))
     unlabelled = tuple(Case(name, tuple(channel[name] for channel in tests), None, name) for name in whole)
-    return replace(patterns.read(root, files), unlabelled=unlabelled)
+    lacking = [
+        root / TEST_IMAGES / pattern.replace(CASE, name)
+        for name in sorted(set[str]().union(*tests) - set(whole))
+        for pattern, channel in zip(names, tests, strict=True)
+        if name not in channel
+    ]
+    return replace(patterns.read(root, files), unlabelled=unlabelled, missing_unlabelled=tuple(lacking))
 
 
 def _match_rest(folders: list[Listing], listed: set[Path], description: Description) -> Matching:

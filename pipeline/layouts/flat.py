@@ -1,10 +1,12 @@
 """Images and masks side by side in one folder, told apart by their names: ``brain1_image`` and ``brain1_label``."""
 
+from collections import defaultdict
 from pathlib import Path
 
+from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import read_description
-from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
+from pipeline.layouts.scan_files import case_name, index, list_scans
 
 IMAGE_ENDINGS = ("_image", "_img", "_scan", "-image", "")
 MASK_ENDINGS = ("_label", "_labels", "_mask", "_seg", "_segmentation", "-label", "-mask", "-seg")
@@ -12,17 +14,17 @@ MASK_ENDINGS = ("_label", "_labels", "_mask", "_seg", "_segmentation", "-label",
 
 def recognises(root: Path) -> bool:
     """Whether a folder looks like this layout: some image with its mask beside it."""
-    return bool(_pairs(list_scans(root)))
+    return bool(_pairs({case_name(path): path for path in list_scans(root).scans}))
 
 
 def read(root: Path) -> Dataset:
     """Pair the files of the folder; a dataset.json may name labels and modalities.
 
     Raises:
-        DatasetError: two files have one name, or dataset.json is broken.
+        DatasetError: two files have one name, an image has two masks, or dataset.json is broken.
     """
     description, listing = read_description(root), list_scans(root)
-    pairs = _pairs(listing)
+    pairs = {stem: _only_pair(stem, found) for stem, found in _pairs(index(listing.scans)).items()}
     used = {path for pair in pairs.values() for path in pair}
     rest = [path for path in listing.scans if path not in used]
     return Dataset(
@@ -40,21 +42,23 @@ def read(root: Path) -> Dataset:
     )
 
 
-def _pairs(listing: Listing) -> dict[str, tuple[Path, Path]]:
-    """Image and mask of each case.
-
-    Raises:
-        DatasetError: two files have one name.
-    """
-    files = index(listing.scans)
-    pairs = {}
+def _pairs(files: dict[str, Path]) -> dict[str, list[tuple[Path, Path]]]:
+    """Images with their masks by the name of the case, of files by name; more than one where it is not clear which."""
+    pairs: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
     for name, mask in files.items():
-        for ending in MASK_ENDINGS:
-            stem = name.removesuffix(ending)
-            image = next((files[stem + other] for other in IMAGE_ENDINGS if stem + other in files), None)
-            if stem not in ("", name) and image is not None:
-                pairs[stem] = (image, mask)
-    return pairs
+        ending = next((each for each in MASK_ENDINGS if name.endswith(each) and name != each), None)
+        stem = name if ending is None else name.removesuffix(ending)
+        image = next((files[stem + other] for other in IMAGE_ENDINGS if stem + other in files), None)
+        if ending is not None and image is not None:
+            pairs[stem].append((image, mask))
+    return dict(pairs)
+
+
+def _only_pair(case: str, found: list[tuple[Path, Path]]) -> tuple[Path, Path]:
+    if len(found) > 1:
+        masks = " and ".join(mask.name for _, mask in found)
+        raise DatasetError(f"one mask of the image {case}", masks, "Move one of them, or say which in data.files.")
+    return found[0]
 
 
 def _is_mask(path: Path) -> bool:

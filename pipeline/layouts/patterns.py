@@ -7,12 +7,14 @@
 A ``*`` stands for any letters of a name. Paths start from the data set's folder.
 """
 
+import glob
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.config.data import CASE, FilesConfig
 from pipeline.errors import DatasetError
+from pipeline.formats import registry
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import read_description
 from pipeline.layouts.scan_files import case_name
@@ -88,9 +90,9 @@ def find(root: Path, pattern: str) -> dict[str, Path]:
         DatasetError: two files of one case fit.
     """
     expression, found = expression_of(pattern), dict[str, Path]()
-    for path in sorted(root.glob(pattern.replace(CASE, "*"))):
+    for path in sorted(root.glob(_glob(pattern))):
         fits = expression.fullmatch(path.relative_to(root).as_posix())
-        if fits is None or not path.is_file() or path.name.startswith("."):
+        if fits is None or not path.is_file() or path.name.startswith(".") or registry.belongs_to(path) is not None:
             continue
         other = found.setdefault(fits["case"], path)
         if other is not path:
@@ -100,6 +102,11 @@ def find(root: Path, pattern: str) -> dict[str, Path]:
                 "Make the pattern more precise, or move one of them elsewhere.",
             )
     return found
+
+
+def _glob(pattern: str) -> str:
+    """The pattern for `Path.glob`, in which brackets and question marks are letters like others."""
+    return "*".join(map(glob.escape, pattern.replace(CASE, "*").split("*")))
 
 
 def expression_of(pattern: str) -> re.Pattern[str]:

@@ -25,8 +25,8 @@ def recognises(root: Path) -> bool:
     path = root / FILE_NAME
     if not path.is_file():
         return False
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-        return bool(_image_columns(next(csv.reader(stream), [])))
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        return re.search(r"\bimage(_\d+)?\b", stream.readline()) is not None  # with whatever between the columns
 
 
 def read(root: Path) -> Dataset:
@@ -73,8 +73,10 @@ def _rows(path: Path) -> list[Row]:
 
 def _case(root: Path, row: Row, line: int) -> Case:
     images = tuple(root / row[column].strip() for column in _image_columns(list(row)) if row[column].strip())
-    if not images:
-        raise DatasetError(f"an image in every row of {root / FILE_NAME}", f"none in line {line}", "Add it.")
+    columns = _image_columns(list(row))
+    if len(images) < len(columns):
+        found = f"{len(images)} of {len(columns)} in line {line}"
+        raise DatasetError(f"every image of a row in {root / FILE_NAME}", found, "Add what is missing.")
     mask, view = (row.get(column, "").strip() for column in ("mask", "field_of_view"))
     name = row.get("case", "").strip() or case_name(images[0])
     patient = row.get("patient", "").strip() or name

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import metrics
 
+from pipeline import geometry
+from pipeline.config.inference import WatershedConfig
 from pipeline.postprocessing.components import face_neighbours
+from pipeline.postprocessing.instances import watershed_instances
 
 SAME_IOU = 0.5
 """Two instances with more than this in common are one. No instance can have that with two others (Kirillov et al. 2019,
@@ -43,6 +46,25 @@ def instances_of(mask: NDArray[np.bool_], *, per_slice: bool) -> NDArray[np.int3
     """
     numbers, _ = ndimage.label(mask, face_neighbours(mask.ndim, per_slice=per_slice), output=np.int32)
     return np.asarray(numbers)
+
+
+def predicted_instances(
+    mask: NDArray[np.bool_], watershed: WatershedConfig | None, *, affine: geometry.Affine, per_slice: bool
+) -> NDArray[np.int32]:
+    """The instances of a label of a prediction: connected parts, divided by the watershed where it is asked for.
+
+    Args:
+        mask: boolean, (I, J, K).
+        watershed: its settings; None where an instance is a connected part.
+        affine: of the mask's grid.
+        per_slice: whether each slice has instances of its own.
+
+    Returns:
+        Instance numbers (I, J, K), 0 for background.
+    """
+    if watershed is None:
+        return instances_of(mask, per_slice=per_slice)
+    return watershed_instances(mask, watershed, spacing=geometry.voxel_spacing_mm(affine), per_slice=per_slice)
 
 
 @dataclass(frozen=True)

@@ -66,10 +66,5 @@ def volume_ml(voxels: int, affine: geometry.Affine) -> float:
     return voxels * geometry.voxel_volume_ml(affine)
 
 
-def volume_error_ml(overlap: Overlap, affine: geometry.Affine) -> float:
-    """Predicted minus reference volume in millilitres: above 0 where too much was predicted."""
-    return volume_ml(overlap.predicted - overlap.reference, affine)
-
-
 def _quotient(numerator: int, denominator: int) -> float | None:
     return numerator / denominator if denominator else None

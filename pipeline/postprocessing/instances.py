@@ -20,7 +20,6 @@ def watershed_instances(
     *,
     spacing: tuple[float, ...],
     per_slice: bool,
-    probability: NDArray[np.floating] | None = None,
 ) -> NDArray[np.int32]:
     """Divide a mask where it is narrow, so that round things that touch are one instance each.
 
@@ -37,8 +36,6 @@ def watershed_instances(
         config: where a peak counts.
         spacing: distance between voxel centres along each axis, in the unit of both settings: mm, or 1 for pixels.
         per_slice: whether K only stacks images, each of which is divided by itself.
-        probability: of the foreground, of the mask's shape. Instances then meet where it is low instead of where the
-            mask is narrow; how many there are is up to the distance all the same.
 
     Returns:
         Numbers 1, 2, ...: every voxel of the mask is in one instance, whose voxels are connected by their faces, and
@@ -52,14 +49,13 @@ def watershed_instances(
         2
     """
     if mask.ndim == 3 and per_slice:
-        return _slice_by_slice(mask, config, spacing=spacing, probability=probability)
+        return _slice_by_slice(mask, config, spacing=spacing)
     if mask.all() or not mask.any():  # nothing outside, so there is no distance to it; or nothing to divide
         return mask.astype(np.int32)
     distance = ndimage.distance_transform_edt(mask, sampling=spacing)
     markers = _markers(mask, distance, config, spacing=spacing)
-    landscape = -distance if probability is None else -probability
     neighbours = face_neighbours(mask.ndim, per_slice=False)
-    return np.asarray(watershed(landscape, markers, connectivity=neighbours, mask=mask), dtype=np.int32)
+    return np.asarray(watershed(-distance, markers, connectivity=neighbours, mask=mask), dtype=np.int32)
 
 
 def check_watershed(config: InferenceConfig, labels: Mapping[str, int]) -> None:
@@ -77,12 +73,11 @@ def _slice_by_slice(
     config: WatershedConfig,
     *,
     spacing: tuple[float, ...],
-    probability: NDArray[np.floating] | None,
 ) -> NDArray[np.int32]:
     instances, count = np.zeros(mask.shape, np.int32), 0
     for index in range(mask.shape[2]):
-        inside, plane = mask[:, :, index], None if probability is None else probability[:, :, index]
-        found = watershed_instances(inside, config, spacing=spacing[:2], per_slice=False, probability=plane)
+        inside = mask[:, :, index]
+        found = watershed_instances(inside, config, spacing=spacing[:2], per_slice=False)
         instances[:, :, index][inside] = found[inside] + count
         count += int(found.max(initial=0))
     return instances

@@ -88,6 +88,12 @@ class MaskCoding:
         grey = _grey(scan.array)
         if grey is None:
             raise ScanError("a grey mask, as data.mask.threshold needs", "colours", "Give data.mask.colours instead.")
+        assert self.threshold is not None
+        values = np.unique(grey)
+        if len(values) == 2 and (values > self.threshold).all() == (values > self.threshold).any():
+            found = f"the two values {values[0]:g} and {values[1]:g}"
+            remedy = "Give the data.mask of these masks, in a configuration; it is not that of the others."
+            raise ScanError(f"a grey mask that {self.threshold:g} divides (data.mask.threshold)", found, remedy)
         return ((grey > self.threshold) == self.above).astype(np.uint8) * np.uint8(STRUCTURE)
 
     def _by_colour(self, scan: Scan) -> NDArray[np.uint16]:

@@ -1,5 +1,6 @@
 """What preprocessing learnt from the training cases; saved in the model, so that inference cannot differ from it."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -51,6 +52,14 @@ class FittedPreprocessing(Section):
     prepared arrays, and is not resampled."""
     anisotropy_ratio: Positive
     """Ratio of spacings above which the coarsest axis is resampled apart."""
+
+    def prepared_axes(self, ras_axes: Iterable[int]) -> tuple[int, ...]:
+        """Where axes in RAS order lie in what is prepared; of slices, the axis across them is left out.
+
+        Example: across left and right, slices have back-front (1) as their axis 0, and foot-head (2) as their axis 1.
+        """
+        kept = [axis for axis in range(3) if axis != self.slice_axis]
+        return tuple(kept.index(axis) for axis in ras_axes if axis in kept)
 
     @property
     def prepared_spacing_mm(self) -> tuple[float, ...]:

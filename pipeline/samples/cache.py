@@ -30,7 +30,7 @@ from pipeline.files import atomic_path
 from pipeline.preprocessing.prepare import Trail
 
 SUFFIX = ".case"
-ENTRY_FORMAT = 4
+ENTRY_FORMAT = 5
 """Part of every key. Count it up with each change of what `_write` writes, or of what `prepare_case` gives it."""
 ABANDONED_SECONDS = 24 * 3600
 """Age from which a hidden file is what a process left that was killed, not one that is being written."""
@@ -48,7 +48,7 @@ class PreparedCase:
         labels: class numbers (I, J, K) uint8.
         foreground: for each class above 0, some voxels of it, (n, 3).
         trail: the way back to the scan's grid.
-        weights: what each voxel counts for in the loss (I, J, K) float16; None where all count alike.
+        weights: what each voxel counts for in the loss (I, J, K) float32; None where all count alike.
     """
 
     name: str
@@ -56,7 +56,7 @@ class PreparedCase:
     labels: NDArray[np.uint8]
     foreground: tuple[NDArray[np.int32], ...]
     trail: Trail
-    weights: NDArray[np.float16] | None = None
+    weights: NDArray[np.float32] | None = None
 
 
 class StoredCase:

@@ -100,7 +100,7 @@ def _classes(case: Case, recipe: Recipe) -> NDArray[np.uint8]:
     return classes
 
 
-def border_weights(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float16]:
+def border_weights(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float32]:
     """What each voxel counts for (I, J, K): more between parts of structures that nearly touch.
 
     Each connected part of the foreground is taken as one cell: masks have no numbers of cells.
@@ -108,7 +108,7 @@ def border_weights(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.floa
     stacked = recipe.fitted.slice_axis is not None
     cells = instances_of((labels > 0) & (labels != IGNORED), per_slice=stacked)
     border = recipe.border
-    return weight_map(cells, per_slice=stacked, w0=border.weight, sigma=border.sigma_voxels).astype(np.float16)
+    return weight_map(cells, per_slice=stacked, w0=border.weight, sigma=border.sigma_voxels)
 
 
 def foreground(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], ...]:

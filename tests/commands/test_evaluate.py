@@ -380,3 +380,69 @@ def test_a_picture_that_fails_costs_nothing_but_itself(
     assert "No picture could be drawn." in page
     assert "MemoryError: no room" in page
     assert "No picture of case c: MemoryError: no room" in caplog.text
+
+
+# --- How a data set is arranged
+
+
+def test_a_configuration_says_how_the_data_set_is_arranged(
+    write_model: WriteModel, dataset: Path, tmp_path: Path
+) -> None:
+    (dataset / "dataset.json").unlink()
+    files = '{images: ["imagesTr/{case}.nii.gz"], masks: ["labelsTr/{case}.nii.gz"]}'
+    (tmp_path / "mine.yaml").write_text(f"name: mine\ndata: {{root: {dataset.name}, files: {files}}}\n")
+    run(write_model(), tmp_path / "mine.yaml", tmp_path / "out")
+    assert scored_cases(tmp_path / "out") == list(NAMES)
+
+
+def test_a_configuration_of_other_labels_is_refused(write_model: WriteModel, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"name: mine\ndata: {{root: {dataset.name}, labels: {{liver: 1}}}}\n")
+    with pytest.raises(DatasetError, match=r"of the model \(organ=1, lesion=4\); found liver=1 in mine\.yaml"):
+        run(write_model(), tmp_path / "mine.yaml", tmp_path / "out")
+
+
+def arranged(tmp_path: Path, *, view: bool) -> Path:
+    """A configuration of the files of each case in a folder of its own, with a field of view or without."""
+    extra = ', field_of_view: "{case}/view.nii.gz"' if view else ""
+    files = f'{{images: ["{{case}}/scan.nii.gz"], masks: ["{{case}}/seg.nii.gz"]{extra}}}'
+    path = tmp_path / f"view_{view}.yaml"
+    path.write_text(f"name: mine\ndata: {{root: cases, files: {files}}}\n")
+    return path
+
+
+@pytest.fixture
+def with_views(dataset: Path, tmp_path: Path, write_volume: WriteVolume) -> Path:
+    """The cases with a folder each, of which the field of view is one half."""
+    for name in NAMES:
+        folder = tmp_path / "cases" / name
+        folder.mkdir(parents=True)
+        for part, file in (("imagesTr", "scan"), ("labelsTr", "seg")):
+            (dataset / part / f"{name}.nii.gz").rename(folder / f"{file}.nii.gz")
+        view = np.zeros((8, 8, 8), np.uint8)
+        view[:4] = 1
+        write_volume(folder / "view.nii.gz", view)
+    return tmp_path / "cases"
+
+
+@pytest.mark.usefixtures("with_views")
+def test_scores_inside_a_field_of_view_are_not_those_of_the_same_references(
+    write_model: WriteModel, tmp_path: Path
+) -> None:
+    digests = set()
+    for view in (False, True):
+        run(write_model(), arranged(tmp_path, view=view), tmp_path / f"out_{view}")
+        digests.add(metrics(tmp_path / f"out_{view}")["provenance"]["cases_digest"])
+    assert len(digests) == 2
+
+
+def test_a_case_that_lacks_a_file_is_failed_and_named(
+    write_model: WriteModel, with_views: Path, tmp_path: Path
+) -> None:
+    (with_views / "b" / "view.nii.gz").unlink()
+    for name in "cd":
+        (with_views / name / "scan.nii.gz").unlink()
+    run(write_model(), arranged(tmp_path, view=True), tmp_path / "out")
+    failed = {failure["case"]: failure["reason"] for failure in metrics(tmp_path / "out")["failed_cases"]}
+    assert sorted(failed) == ["c__seg", "d__seg", "view"]
+    assert failed["view"].startswith("Expected every file of the case")
+    assert scored_cases(tmp_path / "out") == ["a"]

@@ -136,3 +136,25 @@ def test_what_is_missing_to_choose_is_said(folder: str, real_data: RealData) -> 
     assert isinstance(done.exception, DatasetError)
     assert str(done.exception).startswith(NOT_SAID[folder])
     assert "data.files={images:" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.jpg"])
+def test_a_sheet_of_another_kind_is_refused_before_anything_is_read(dataset: Path, tmp_path: Path, name: str) -> None:
+    done = CliRunner().invoke(app, ["check", str(dataset), "--sheet", str(tmp_path / name)])
+    assert "ends in .png" in str(done.exception)
+    assert "Call it sheet.png" in str(done.exception)
+
+
+def test_of_a_folder_of_scans_no_sheet_is_drawn(tmp_path: Path, write_volume: WriteVolume) -> None:
+    write_volume(tmp_path / "scans" / "a.nii.gz", np.ones((5, 6, 7), np.int16))
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "scans"), "--sheet", str(tmp_path / "s.png")])
+    assert "a data set, of which --sheet draws cases" in str(done.exception)
+
+
+def test_where_no_case_can_be_drawn_the_findings_are_said_all_the_same(dataset: Path, tmp_path: Path) -> None:
+    for path in (dataset / "images").iterdir():
+        path.write_bytes(b"broken")
+    done = CliRunner().invoke(app, ["check", str(dataset), "--sheet", str(tmp_path / "s.png")])
+    assert done.exit_code == 2
+    assert "a case that can be read" in done.output
+    assert "ERROR: expected" in done.output

@@ -183,3 +183,16 @@ def test_instances_of_what_is_no_label_are_refused(write_model: WriteModel, sour
     expected = r"Expected names of labels \(organ, lesion\) in inference.instance_files; found liver"
     with pytest.raises(ConfigError, match=expected):
         run(write_model(), source, tmp_path / "out", instance_files=("liver",))
+
+
+def test_instances_of_a_wall_are_what_it_divides(write_model: WriteModel, tmp_path: Path) -> None:
+    image = np.zeros((7, 6, 3), np.int16)
+    image[3] = 10
+    (tmp_path / "in").mkdir()
+    nibabel.Nifti1Image(image, np.eye(4)).to_filename(tmp_path / "in" / "a.nii")
+    model = write_model()
+    content = json.loads((model / "model.json").read_text())
+    content["evaluation"] |= {"instances": True, "walls": ["organ"]}
+    (model / "model.json").write_text(json.dumps(content))
+    row = run(model, tmp_path / "in", tmp_path / "out", instance_files=("organ",))
+    assert row["organ_instances"] == "2"

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.evaluation.scores import METRICS, CaseScore, score_case
+from pipeline.evaluation.metric_names import METRICS
+from pipeline.evaluation.scores import CaseScore, score_case
 from pipeline.evaluation.statistics import summarise
 from pipeline.scan import Scan
 

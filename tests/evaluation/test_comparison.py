@@ -7,7 +7,7 @@ import pytest
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.errors import DatasetError
 from pipeline.evaluation.comparison import Comparison, compare_evaluations, paired_mean_dice
-from pipeline.evaluation.scores import METRICS
+from pipeline.evaluation.metric_names import METRICS
 from pipeline.evaluation.stored import EvaluationFiles
 from pipeline.evaluation.verdict import sentences_of, verdict_of
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
+from PIL import Image
 
 from pipeline.errors import DatasetError
 from pipeline.evaluation.examples import CaseMasks
@@ -187,3 +189,24 @@ def test_masks_are_read_again_and_one_that_is_gone_is_an_error_in_its_place(
     assert isinstance(good, CaseMasks)
     assert (good.prediction.tolist(), good.scan) == (row_of(1, 1).tolist(), None)
     assert caplog.text == ""  # what scoring has warned of is not said twice
+
+
+def test_a_picture_is_not_scored_against_a_scan_of_the_same_numbers(folders: tuple[Path, Path]) -> None:
+    Image.fromarray(np.ones((4, 5), np.uint8)).save(folders[0] / "bad.png")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((1, 4, 5), np.uint8)), str(folders[1] / "bad.nii.gz"))
+    failure = only_failure(folders)
+    assert failure.case == "bad"
+    assert "found pixels of unknown size against a spacing in mm" in failure.reason
+
+
+def test_pictures_among_scans_are_failed_cases(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        Image.fromarray(np.ones((4, 5), np.uint8)).save(folder / "zzz.png")
+    assert "Score the two kinds apart" in only_failure(folders).reason
+
+
+def test_masks_without_a_common_value_are_coded_in_other_ways(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "a.nii.gz", row_of(0, 1))
+    save(tmp_path / "r" / "a.nii.gz", row_of(0, 255))
+    with pytest.raises(DatasetError, match="a label in common; found the values 1 in those, and 255 in these"):
+        labels_in(tmp_path / "p", tmp_path / "r")

@@ -14,22 +14,20 @@ from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import WatershedConfig
 from pipeline.evaluation.comparison import Comparison, compare_evaluations
 from pipeline.evaluation.comparison_record import comparison_content, write_comparison
+from pipeline.evaluation.metric_names import CENTRELINE_METRICS, INSTANCE_METRICS, METRICS, OPTIONAL_METRICS, metrics_of
 from pipeline.evaluation.record import write_evaluation
-from pipeline.evaluation.scores import (
-    CENTRELINE_METRICS,
-    INSTANCE_METRICS,
-    METRICS,
-    OPTIONAL_METRICS,
-    CaseScore,
-    metrics_of,
-    predicted_instances,
-    score_case,
-)
+from pipeline.evaluation.scores import CaseScore, score_case
 from pipeline.evaluation.statistics import summarise
 from pipeline.evaluation.stored import read_evaluation
 from pipeline.evaluation.verdict import sentences_of
 from pipeline.metrics.centreline import CentrelineOverlap
-from pipeline.metrics.instances import InstanceMatches, RandPairs, VariationOfInformation, instances_of
+from pipeline.metrics.instances import (
+    InstanceMatches,
+    RandPairs,
+    VariationOfInformation,
+    instances_of,
+    predicted_instances,
+)
 from pipeline.scan import Scan
 from tests.evaluation.masks import row_of
 
@@ -76,7 +74,7 @@ def test_nothing_is_computed_that_is_not_asked_for(monkeypatch: pytest.MonkeyPat
     def refuse(*_: Any, **__: Any) -> None:
         pytest.fail("computed, though it is off")
 
-    for name in ("instances_of", "watershed_instances", "RandPairs.of", "InstanceMatches.of", "CentrelineOverlap.of"):
+    for name in ("instances_of", "predicted_instances", "RandPairs.of", "InstanceMatches.of", "CentrelineOverlap.of"):
         monkeypatch.setattr(f"pipeline.evaluation.scores.{name}", refuse)
     watershed = WatershedConfig(labels=("cells",))
     score = score_of(row_of(1, 1, 1), row_of(0, 1, 1), OFF, watershed)
@@ -300,4 +298,12 @@ def test_cells_of_slices_are_not_compared_with_those_of_volumes(tmp_path: Path) 
     assert not set(OPTIONAL_METRICS) & set(pair.labels["cells"])
     assert sentences_of(pair, 1)[-1].endswith(
         "clDice: not compared, because new takes each slice by itself, and old the volume as a whole."
+    )
+
+
+def test_cells_between_walls_are_not_compared_with_pieces_of_walls(tmp_path: Path) -> None:
+    pair = compared(tmp_path, ALL, ALL.model_copy(update={"walls": ("cells",)}))
+    assert set(OPTIONAL_METRICS) & set(pair.labels["cells"]) == {"cl_dice"}
+    assert sentences_of(pair, 1)[-1].endswith(
+        "Instances extra: not compared, because their walls differ (none against cells)."
     )

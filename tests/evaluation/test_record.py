@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.evaluation.metric_names import METRICS
 from pipeline.evaluation.record import write_evaluation
-from pipeline.evaluation.scores import METRICS, FailedCase
+from pipeline.evaluation.scores import FailedCase
 from pipeline.report.html import Overlay
 from tests.evaluation.masks import LABELS, row_of, scores_of, summary_of
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.scores import METRICS, cases_digest, score_case, within
+from pipeline.evaluation.metric_names import METRICS
+from pipeline.evaluation.scores import cases_digest, score_case, within
 from pipeline.metrics import surface
 from pipeline.metrics.overlap import Overlap
 from pipeline.scan import Scan

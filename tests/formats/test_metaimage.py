@@ -254,6 +254,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
         "Expected 240000000000000 bytes of voxels; found 240: the file is cut off",
     ),
     "cut": (lambda folder: written(folder, stored()[:-1]), "Expected 240 bytes of voxels; found 239"),
+    "more than the header says": (
+        lambda folder: written(folder, ElementType="MET_CHAR"),
+        "120 bytes of .*; found 240",
+    ),
     "compressed, cut": (
         lambda folder: written(folder, zlib.compress(stored())[:-30], CompressedData="True"),
         DAMAGED,
@@ -322,3 +326,10 @@ def test_a_header_of_any_characters_is_read_or_refused_in_words(
     assert np.isfinite(scan.affine).all()
     registry.write_mask(tmp_path / "mask.mha", np.zeros(scan.shape, np.uint8), scan, labels={})
     np.testing.assert_allclose(registry.read_mask(tmp_path / "mask.mha").affine, scan.affine, rtol=1e-6, atol=1e-6)
+
+
+def test_a_header_by_hand_may_have_empty_lines_and_none_at_its_end(tmp_path: Path) -> None:
+    path = written(tmp_path, b"", name="a.mhd", file="a.raw")
+    path.write_bytes(path.read_bytes().replace(b"NDims", b"\n  \nNDims").rstrip())
+    (tmp_path / "a.raw").write_bytes(stored())
+    agrees(path)

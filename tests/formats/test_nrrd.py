@@ -367,6 +367,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
 }
 
 
+def test_more_voxels_than_the_header_says_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match=r"120 bytes of voxels; found 240\. Correct the sizes or the number type"):
+        registry.read_scan(written(tmp_path, type="uchar"))
+
+
 def _cut(path: Path, kept: int) -> Path:
     return _replaced(path, path.read_bytes()[:kept])
 

@@ -66,6 +66,16 @@ def with_tag(content: bytes, name: str, change: Callable[[Any], Any]) -> bytes:
     return stream.getvalue()
 
 
+def fewer_pieces(content: bytes) -> bytes:
+    """The same file, of which the last strip or tile is not listed any more."""
+    changed = bytearray(content)
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        for tag in file.pages.first.tags.values():
+            if tag.name in {"StripOffsets", "StripByteCounts", "TileOffsets", "TileByteCounts"}:
+                changed[tag.offset + 4 : tag.offset + 8] = struct.pack("<I", tag.count - 1)
+    return bytes(changed)
+
+
 class TestReading:
     @pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "u4", "f4", "f8"])
     @pytest.mark.parametrize("order", ["<", ">"])
@@ -282,6 +292,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a bomb": (
         with_tag(with_tag(PLAIN, "ImageWidth", lambda _: 2**17), "ImageLength", lambda _: 2**16),
         f"a picture of at most {image2d.MAX_PIXELS} pixels; found 131072 x 65536|" + DAMAGED,
+    ),
+    "strips that are not listed": (fewer_pieces(tiff(GREY, photometric="minisblack", rowsperstrip=1)), DAMAGED),
+    "tiles that are not listed": (
+        fewer_pieces(tiff(np.zeros((32, 48), np.uint8), photometric="minisblack", tile=(16, 16), compression="zlib")),
+        r"6 pieces of a page",
     ),
     "a strip that is missing": (with_tag(PLAIN, "StripByteCounts", lambda _: 0), DAMAGED),
     "a strip elsewhere": (with_tag(PLAIN, "StripOffsets", lambda _: 10**6), DAMAGED),

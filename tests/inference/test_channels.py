@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import DatasetError
 from pipeline.inference.channels import ChannelFiles, find_cases
 from tests.trees import touch
 
@@ -61,3 +62,17 @@ def test_a_file_that_holds_all_channels_is_a_case_of_its_own(tmp_path: Path) -> 
 def test_the_working_directory_can_be_the_folder_of_a_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(touch(tmp_path / "a", "T1c.nii.gz", "Flair.nii.gz"))
     assert shown(Path(), BRATS) == [("a", ["Flair.nii.gz", "T1c.nii.gz"], None)]
+
+
+def test_two_files_of_one_channel_are_a_failed_case(tmp_path: Path) -> None:
+    touch(tmp_path, "a/day1_flair.nii", "a/day2_flair.nii", "a/day1_t1.nii")
+    channels = ChannelFiles(("{case}/*_flair", "{case}/*_t1"), ("FLAIR", "T1"))
+    (case,) = find_cases(tmp_path, None, channels)
+    assert "found day1_flair.nii and day2_flair.nii" in str(case.problem)
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz", ".Flair.nii.gz"])
+def test_a_single_file_that_is_no_channel_is_refused(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "a/T1c.nii.gz", "a/Flair.nii", f"a/{name}")
+    with pytest.raises(DatasetError, match="a channel of the model, or a folder of scans"):
+        find_cases(tmp_path / "a" / name, None, BRATS)

@@ -47,6 +47,7 @@ def test_several_kinds_of_masks_are_listed_with_the_settings_that_choose_one(tmp
     with pytest.raises(DatasetError, match=kinds) as told:
         bids.read(tmp_path)
     assert 'images: ["*/anat/{case}_T1w.nii.gz"]' in told.value.remedy
+    assert 'data.patient_pattern="^(sub-[^_]+)"' in told.value.remedy
     assert 'masks: ["derivatives/labels/*/anat/{case}_T1w_lesion-manual.nii.gz"]' in told.value.remedy
 
 
@@ -58,3 +59,39 @@ def test_images_of_several_kinds_without_masks_are_ambiguous(tmp_path: Path) -> 
 
 def test_a_folder_that_is_only_called_like_a_subject_is_no_bids(tmp_path: Path) -> None:
     assert not bids.recognises(touch(tmp_path, "sub-1/scan.nii.gz"))
+
+
+def labelled(root: Path, *tables: tuple[str, str]) -> Path:
+    touch(root, *SPLEEN)
+    for path, text in tables:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+def test_a_table_of_labels_of_other_derivatives_says_nothing(tmp_path: Path) -> None:
+    own = ("derivatives/labels/desc-spleen_dseg.tsv", "index\tname\n1\tspleen\n")
+    stray = ("derivatives/freesurfer/desc-aparcaseg_dseg.tsv", "index\tname\n1\tcortex\n")
+    assert bids.read(labelled(tmp_path, own, stray)).labels == {"spleen": 1}
+
+
+def test_tables_that_disagree_are_refused(tmp_path: Path) -> None:
+    tables = (("dseg.tsv", "index\tname\n1\tliver\n"), ("derivatives/labels/dseg.tsv", "index\tname\n1\tspleen\n"))
+    with pytest.raises(
+        DatasetError, match=r"agree on the labels; found others in dseg\.tsv, derivatives/labels/dseg\.tsv"
+    ):
+        bids.read(labelled(tmp_path, *tables))
+
+
+@pytest.mark.parametrize("content", [b"index\tname\n1.0\tspleen\n", "index\tname\n1\tMilz\u00e4\n".encode("latin-1")])
+def test_a_table_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes) -> None:
+    touch(tmp_path, *SPLEEN, "dseg.tsv")
+    (tmp_path / "dseg.tsv").write_bytes(content)
+    with pytest.raises(DatasetError, match="a table of labels with the columns index and name"):
+        bids.read(tmp_path)
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, *SPLEEN, "sub-1/ct/sub-1_ct.png")
+    with pytest.raises(DatasetError, match="one image, or one mask, for the case sub-1_ct"):
+        bids.read(tmp_path)

@@ -145,3 +145,20 @@ def test_without_imagestr_there_is_no_such_data_set(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text("{}")
     with pytest.raises(DatasetError, match="a folder imagesTr with the scans; found none"):
         decathlon.read(tmp_path)
+
+
+def test_a_file_a_channel_is_known_by_the_modalities_of_older_descriptions_too(tmp_path: Path) -> None:
+    scans = [f"imagesTr/{case}_000{channel}" for case in "ab" for channel in (0, 1)]
+    content = {"modality": {"0": "FLAIR", "1": "T1w"}, "training": _list("a", "b")}
+    found = _make(tmp_path / "set", *scans, "labelsTr/a", "labelsTr/b", **content)
+    assert [(case.name, _names(case.images)) for case in found.cases] == [
+        ("a", ["imagesTr/a_0000", "imagesTr/a_0001"]),
+        ("b", ["imagesTr/b_0000", "imagesTr/b_0001"]),
+    ]
+    assert found.missing == ()
+
+
+def test_a_test_scan_that_lacks_a_channel_is_named(tmp_path: Path) -> None:
+    files = ("imagesTr/a_0000", "imagesTr/a_0001", "labelsTr/a", "imagesTs/t_0001")
+    found = _make(tmp_path / "set", *files, channel_names={"0": "FLAIR", "1": "T1w"}, file_ending=".nii.gz")
+    assert (found.unlabelled, _names(found.missing_unlabelled)) == ((), ["imagesTs/t_0000"])

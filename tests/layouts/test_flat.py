@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import DatasetError
 from pipeline.layouts import flat
 from tests.trees import touch
 
@@ -26,3 +27,17 @@ def test_what_has_no_counterpart_is_kept_apart(tmp_path: Path) -> None:
 
 def test_a_folder_of_scans_alone_is_no_data_set(tmp_path: Path) -> None:
     assert not flat.recognises(touch(tmp_path, "a.nii", "b.nii", "_mask.nii"))
+
+
+def test_a_scan_beside_its_picture_is_no_data_set_and_no_error(tmp_path: Path) -> None:
+    assert not flat.recognises(touch(tmp_path, "a.nii.gz", "a.png"))
+
+
+def test_an_image_with_two_masks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"one mask of the image a; found a_mask\.nii and a_seg\.nii"):
+        flat.read(touch(tmp_path, "a.nii", "a_mask.nii", "a_seg.nii"))
+
+
+def test_a_mask_is_told_by_its_longest_ending(tmp_path: Path) -> None:
+    (case,) = flat.read(touch(tmp_path, "a_image.nii", "a_label.nii")).cases
+    assert (case.name, case.image.name) == ("a", "a_image.nii")

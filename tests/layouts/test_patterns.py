@@ -78,3 +78,23 @@ def test_patterns_that_nothing_fits_are_counted(tmp_path: Path) -> None:
 def test_patterns_that_cannot_be_used_are_refused(files: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         FilesConfig.model_validate(files)
+
+
+def test_brackets_in_a_pattern_are_letters(tmp_path: Path) -> None:
+    touch(tmp_path, "scan[1]/a.nii", "scan1/b.nii")
+    found = read(tmp_path, FilesConfig(images=("scan[1]/{case}.nii",)))
+    assert [path.parent.name for path in found.unmasked] == ["scan[1]"]
+
+
+def test_the_voxels_of_a_scan_in_two_files_are_no_second_one(tmp_path: Path) -> None:
+    found = read(touch(tmp_path, "a.mhd", "a.raw", "b.hdr", "b.img"), FilesConfig(images=("{case}.*",)))
+    assert [path.name for path in found.unmasked] == ["a.mhd", "b.hdr"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("/data/{case}.nii", "a pattern starts below root"), ("**/{case}.nii", "letters of one name, not for folders")],
+)
+def test_patterns_that_lead_elsewhere_are_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FilesConfig(images=(pattern,))

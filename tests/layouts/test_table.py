@@ -52,7 +52,7 @@ def test_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
         (["case,scan", "a,b.nii"], "rows under the columns image and mask in .*; found the columns case, scan"),
         (["image,mask"], "found no rows"),
         (["case,image", "a,x.nii", "a,y.nii"], "one row a case in .*; found several for a"),
-        (["case,image", "a,"], "an image in every row of .*; found none in line 2"),
+        (["case,image", "a,"], "every image of a row in .*; found 0 of 1 in line 2"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, lines: list[str], problem: str) -> None:
@@ -63,3 +63,16 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, lines: list[str]
 def test_the_tables_that_other_commands_write_are_no_data_sets(tmp_path: Path) -> None:
     assert not table.recognises(listed(tmp_path, "case,input,status,action,reason,seconds", "a,b,ok,done,,1"))
     assert not table.recognises(tmp_path / "nowhere")
+
+
+def test_a_table_with_other_separators_is_recognised_and_says_so(tmp_path: Path) -> None:
+    listed(tmp_path, "case;image;mask", "a;a.nii;m.nii")
+    assert table.recognises(tmp_path)
+    with pytest.raises(DatasetError, match=r"found the columns case;image;mask\. Separate the columns by commas"):
+        table.read(tmp_path)
+
+
+def test_a_row_without_one_of_its_channels_is_refused(tmp_path: Path) -> None:
+    listed(touch(tmp_path, "a.nii"), "image_0,image_1", "a.nii,")
+    with pytest.raises(DatasetError, match=r"every image of a row in .*; found 1 of 2 in line 2"):
+        table.read(tmp_path)

@@ -4,7 +4,7 @@ import torch
 from monai.metrics.meandice import compute_dice
 from monai.metrics.meaniou import compute_iou
 
-from pipeline.metrics.overlap import Overlap, volume_error_ml, volume_ml
+from pipeline.metrics.overlap import Overlap, volume_ml
 
 PREDICTED = np.array([[1, 1, 0], [0, 1, 0]], dtype=bool)
 REFERENCE = np.array([[0, 1, 1], [0, 1, 1]], dtype=bool)
@@ -46,10 +46,6 @@ def test_two_empty_masks_have_no_score() -> None:
 
 def test_five_hundred_voxels_of_2_mm3_are_a_millilitre() -> None:
     assert volume_ml(500, AFFINE_2_MM3) == pytest.approx(1.0)
-
-
-def test_the_volume_error_is_below_zero_where_too_little_was_predicted() -> None:
-    assert volume_error_ml(Overlap(common=0, predicted=3, reference=4), AFFINE_2_MM3) == pytest.approx(-0.002)
 
 
 @pytest.mark.parametrize("seed", range(3))

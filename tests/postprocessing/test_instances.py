@@ -130,24 +130,6 @@ def test_an_image_is_a_volume_of_one_slice() -> None:
         np.testing.assert_array_equal(instances[:, :, 0], divided(TWO_DISCS))
 
 
-def test_instances_meet_where_the_probability_is_low() -> None:
-    probability = np.where(TWO_DISCS, 0.9, 0.1)
-    probability[:, 18] = 0.6  # three pixels left of where the mask is narrowest
-    found = watershed_instances(TWO_DISCS, settings(), spacing=PIXELS, per_slice=False, probability=probability)
-    assert found.max() == 2
-    assert set(found[:, :18][TWO_DISCS[:, :18]].tolist()) == {1}
-    assert set(found[:, 19:][TWO_DISCS[:, 19:]].tolist()) == {2}
-
-
-def test_each_image_of_a_stack_has_its_own_probability() -> None:
-    probability = np.where(TWO_DISCS, 0.9, 0.1)
-    probability[:, 18] = 0.6
-    stack, both = np.stack([TWO_DISCS, TWO_DISCS], axis=2), np.stack([probability, probability[:, ::-1]], axis=2)
-    found = watershed_instances(stack, settings(), spacing=VOXELS, per_slice=True, probability=both)
-    assert (found[15, 20, 0], found[15, 22, 0]) == (2, 2)
-    assert (found[15, 20, 1], found[15, 22, 1]) == (3, 3)
-
-
 @pytest.mark.parametrize("full", [False, True])
 def test_a_mask_of_nothing_or_of_everything_has_nothing_to_divide(full: bool) -> None:
     mask = np.full((4, 5, 2), full)

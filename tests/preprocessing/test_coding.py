@@ -77,3 +77,39 @@ def test_a_file_a_label_becomes_one_mask_unless_a_voxel_is_claimed_twice() -> No
     assert [int(value) for value in merged.array.ravel()] == [5, 3, 0]
     with pytest.raises(ScanError, match=r"one label a voxel; found 1 voxel in mask\.png that another label has too"):
         coding.merge([image(0, 255, 0), image(0, 1, 0)])
+
+
+@pytest.mark.parametrize("pixels", [(0, 1), (0, 100), (128, 255)])
+def test_two_values_on_one_side_of_a_threshold_are_no_mask_that_it_divides(pixels: tuple[int, int]) -> None:
+    with pytest.raises(ScanError, match=r"a grey mask that 127 divides .*; found the two values \d+ and \d+"):
+        decoded(image(*pixels), {}, threshold=127)
+
+
+@pytest.mark.parametrize("pixels", [(0, 0), (255, 255), (0, 3, 7), (0, 255)])
+def test_masks_of_nothing_of_everything_and_with_noise_are_divided(pixels: tuple[int, ...]) -> None:
+    assert decoded(image(*pixels), {}, threshold=127) == [int(pixel > 127) for pixel in pixels]
+
+
+def test_colours_name_the_labels_of_one_file() -> None:
+    with pytest.raises(ValueError, match=r"mask\.colours names the labels of one file"):
+        DataConfig.model_validate(
+            {
+                "root": ".",
+                "labels": {"a": 1, "b": 2},
+                "mask": {"colours": {"a": RED, "b": GREEN}},
+                "files": {"images": ["{case}.png"], "masks": ["{case}_g.png", "{case}_r.png"]},
+            }
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"marked": "below"}, "marked says which side of a threshold"),
+        ({"colours": {"a": (300000, 0, 0)}}, "colours are levels from 0 to 255"),
+        ({"colours": {"a": (-1, 0, 0)}}, "colours are levels from 0 to 255"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MaskConfig.model_validate(settings)

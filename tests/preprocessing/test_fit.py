@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.preprocessing.fit import FOREGROUND_SAMPLES, Fingerprint, fingerprint, fit, target_spacing_mm
-from pipeline.preprocessing.fitted import ClipNormalisation, ScanNormalisation
+from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, ScanNormalisation
 from pipeline.scan import Scan
 
 THICK: list[tuple[float, ...]] = [(0.7, 0.7, 5.0), (0.8, 0.8, 4.0), (0.9, 0.9, 6.0)]
@@ -177,3 +178,28 @@ def test_the_unit_is_the_one_of_the_cases_and_they_have_to_agree() -> None:
 def test_a_fingerprint_knows_whether_there_is_a_spacing() -> None:
     scan = Scan(np.ones((1, 2, 2, 1)), np.diag([-1.0, -1, 1, 1]), Path("scan.png"), "px")
     assert fingerprint(scan, np.ones((2, 2, 1), np.uint8)).unit == "px"
+
+
+@pytest.mark.parametrize(
+    ("slice_axis", "ras_axes", "expected"),
+    [
+        (None, (0, 1, 2), (0, 1, 2)),
+        (2, (0, 1), (0, 1)),
+        (2, (0, 1, 2), (0, 1)),
+        (0, (1,), (0,)),  # across left and right, a slice has back-front first, then foot-head
+        (0, (0, 2), (1,)),
+        (1, (0, 2), (0, 1)),
+    ],
+)
+def test_axes_of_slices_are_those_that_are_left(
+    slice_axis: Literal[0, 1, 2] | None, ras_axes: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    fitted = FittedPreprocessing(
+        spacing_mm=None,
+        crop="none",
+        channels=(ScanNormalisation(),),
+        resampling_order=1,
+        anisotropy_ratio=3,
+        slice_axis=slice_axis,
+    )
+    assert fitted.prepared_axes(ras_axes) == expected

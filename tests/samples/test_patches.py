@@ -143,7 +143,7 @@ def test_a_case_without_structures_is_drawn_from_anywhere(tmp_path: Path, case: 
 
 def test_weights_of_voxels_are_cut_with_them_and_are_1_outside(case: StoredCase, tmp_path: Path) -> None:
     assert cut(case, (3, 5, 2), (4, 3, 2))[2] is None
-    weights = np.full(SHAPE, 2.0, np.float16)
+    weights = np.full(SHAPE, 2.0, np.float32)
     weights[0, 9, 2] = 5.0
     prepared = PreparedCase("weighted", case.image(), case.labels(), case.foreground, case.trail, weights)
     stored = CaseCache(CacheConfig(folder=tmp_path)).get("weighted", partial(copy, prepared))

@@ -69,7 +69,7 @@ def test_what_lies_between_two_parts_of_a_structure_can_be_made_to_count_for_mor
     assert prepare_case(case, Recipe(stacked, (1,))).weights is None
     weights = prepare_case(case, Recipe(stacked, (1,), BorderConfig(weight=10, sigma_voxels=2))).weights
     assert weights is not None
-    assert weights.dtype == np.float16
+    assert weights.dtype == np.float32
     assert weights[4, 4, 0] > 5 * weights[0, 0, 0]
     assert np.unique(weights[..., 1]).size == 1
 
@@ -86,3 +86,16 @@ def test_what_lies_outside_the_field_of_view_counts_in_no_loss_or_as_background(
     assert np.unique(prepare_case(case, recipe).labels[0]).tolist() == [expected]
     assert np.unique(prepare_case(case, recipe).labels[1:]).tolist() == [1]
     assert case_key(case, recipe) != case_key(case, Recipe(FITTED, (1,), outside=OTHER[outside]))
+
+
+def test_a_single_pixel_in_a_large_image_has_a_weight_that_can_be_computed_with(
+    tmp_path: Path, write_volume: WriteVolume
+) -> None:
+    mask = np.zeros((512, 512, 1), np.uint8)
+    mask[100, 100] = 1
+    case = Case("a", (write_volume(tmp_path / "a.nii", mask),), write_volume(tmp_path / "m.nii", mask), "a")
+    stacked = FITTED.model_copy(update={"slice_axis": 2, "crop": "none"})
+    weights = prepare_case(case, Recipe(stacked, (1,), BorderConfig(weight=10, sigma_voxels=5))).weights
+    assert weights is not None
+    assert np.isfinite(weights).all()
+    assert weights[100, 100, 0] == pytest.approx(512 * 512 / 2)
