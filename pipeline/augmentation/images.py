@@ -32,15 +32,13 @@ from numpy.typing import NDArray
 from pipeline.augmentation.intensities import intensities, seeded
 from pipeline.augmentation.sample import MAX_SEED, Sample, label_tensor
 from pipeline.augmentation.source import PLANE
-from pipeline.config.augmentation import AugmentationConfig
-from pipeline.errors import ConfigError
+from pipeline.config.augmentation import COLOURS, AugmentationConfig, check_channels
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for a newer version where this is not set
 
 import albumentations as al
 from albumentations.augmentations.geometric.functional import generate_displacement_fields
 
-COLOURS = 3
 LEVELS = 255
 """Of the eight bits that JPEG knows, above 0."""
 
@@ -76,7 +74,7 @@ class ImageAugmentation:
         Raises:
             ConfigError: colours are to be changed, and the image has none.
         """
-        _check_channels(len(image), self.config)
+        check_channels(len(image), self.config)
         with _one_thread():
             move = self._draw_movement(rng, image.shape[1:])
             sample = {
@@ -239,15 +237,6 @@ def _with_generators(transform: Any, rng: np.random.Generator) -> Any:
     """The transform, whose next random numbers of both kinds follow from those of ``rng``."""
     transform.set_random_state(rng, random.Random(int(rng.integers(MAX_SEED))))
     return transform
-
-
-def _check_channels(channels: int, config: AugmentationConfig) -> None:
-    if config.colour > 0 and channels != COLOURS:
-        raise ConfigError(
-            "images of three channels (red, green, blue) where augmentation.colour is not 0",
-            f"an image of {channels}",
-            "Set augmentation.colour=0.",
-        )
 
 
 @contextmanager

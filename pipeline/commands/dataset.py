@@ -17,7 +17,7 @@ from pipeline.checks import (
 from pipeline.commands.progress import ProgressLine
 from pipeline.commands.reading import read_all
 from pipeline.commands.run_folder import RunFolder
-from pipeline.config.augmentation import AugmentationConfig
+from pipeline.config.augmentation import AugmentationConfig, check_channels
 from pipeline.config.data import SplitConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import Config
@@ -83,12 +83,12 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
     """
     dataset = discover(config.data)
     if dataset.declared:
-        _check_settings(dataset.labels, config)  # before the minutes that reading takes
+        _check_settings(dataset, config)  # before the minutes that reading takes
     facts = read_facts(inspections(dataset, deep=True), config.inference, progress)
     dataset = name_labels(dataset, facts)
     findings = dataset_findings(dataset, facts)
     refuse_errors(findings, dataset, folder.checks)
-    _check_settings(dataset.labels, config)
+    _check_settings(dataset, config)
     split_config = config.data.split
     if folder.split.exists():
         split_config = split_config.model_copy(update={"file": folder.split})
@@ -98,7 +98,9 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
     return CheckedDataset(dataset, split, config.data.split, hashes, findings)
 
 
-def _check_settings(labels: dict[str, int], config: Config) -> None:
+def _check_settings(dataset: Dataset, config: Config) -> None:
+    labels = dataset.labels
+    check_channels(len(dataset.modalities), config.augmentation)
     check_mirroring(labels, config.augmentation)
     check_keep_largest(config.inference.keep_largest, labels)
     check_watershed(config.inference, labels)

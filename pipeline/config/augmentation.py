@@ -3,7 +3,10 @@
 from pydantic import Field
 
 from pipeline.config.base import PositiveRange, Probability, QualityRange, Range, Section
+from pipeline.errors import ConfigError
 
+COLOURS = 3
+"""Channels of an image in colour."""
 IMAGES_ALONE = ("grid_distortion", "colour", "compression")
 """Probabilities of the transforms that volumes do not have."""
 
@@ -74,3 +77,17 @@ class AugmentationConfig(Section):
     """Add the artefacts of JPEG; images alone."""
     compression_quality_range: QualityRange = (50, 95)
     """Range of JPEG's quality."""
+
+
+def check_channels(channels: int, config: AugmentationConfig) -> None:
+    """Refuse to change colours of scans that have none.
+
+    Raises:
+        ConfigError: says how many channels there are.
+    """
+    if config.colour > 0 and channels != COLOURS:
+        raise ConfigError(
+            "images of three channels (red, green, blue) where augmentation.colour is not 0",
+            f"an image of {channels}",
+            "Set augmentation.colour=0.",
+        )

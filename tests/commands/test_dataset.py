@@ -111,3 +111,9 @@ def test_content_that_was_trained_on_counts_as_such_whatever_else_it_is() -> Non
     dataset = Dataset("set", Path(), {"front": 1}, ("MR",), ())
     known = CheckedDataset(dataset, parts, SplitConfig(), hashes, [])
     assert known.parts_by_hash() == {"1": "train", "2": "validation", "3": "test"}
+
+
+def test_colours_are_changed_in_no_scan_that_has_none(root: Path) -> None:
+    images = ["network.dimensions=2", "network.kernels=null", "network.strides=null", "training.patch_size=[16,16]"]
+    with pytest.raises(ConfigError, match=r"images of three channels .* found an image of 1"):
+        checked(root, *images, "augmentation.colour=0.5")
