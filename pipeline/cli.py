@@ -94,7 +94,7 @@ def check(
     ] = None,
 ) -> None:
     """Say what a data set or a folder of scans holds, what is wrong with it, and what to do about it."""
-    from pipeline.checks import format_findings
+    from pipeline.checks.findings import format_findings
     from pipeline.commands.check import check as run_check
 
     manifest = None

@@ -37,7 +37,7 @@ def test_help_imports_nothing_slow() -> None:
 @pytest.mark.parametrize("path", [SAMPLES, SAMPLES / "imagesTs"])
 def test_neither_check_nor_its_reader_process_imports_anything_slow(path: Path, options: list[str]) -> None:
     imported = imports_of("check", str(path), *options)
-    assert imported.count("pipeline.checks") == 2  # once in each process
+    assert imported.count("pipeline.checks.case") == 2  # once in each process
     assert not (SLOW | OTHER_FORMATS | {DRAWING}) & set(imported)
 
 

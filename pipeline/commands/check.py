@@ -5,7 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.checks import CaseFacts, Finding, Inspection, dataset_findings, inspections, name_labels
+from pipeline.checks.case import CaseFacts, Inspection
+from pipeline.checks.dataset import dataset_findings, inspections, name_labels
+from pipeline.checks.findings import Finding
 from pipeline.commands.dataset import read_facts
 from pipeline.commands.overview import show_overview, show_scans
 from pipeline.commands.progress import progress_line

@@ -4,16 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.checks import (
-    CaseFacts,
-    Finding,
-    Inspection,
-    dataset_findings,
-    format_findings,
-    inspect_case,
-    inspections,
-    name_labels,
-)
+from pipeline.checks.case import CaseFacts, Inspection, inspect_case
+from pipeline.checks.dataset import dataset_findings, inspections, name_labels
+from pipeline.checks.findings import Finding, format_findings
 from pipeline.commands.progress import ProgressLine
 from pipeline.commands.reading import read_all
 from pipeline.commands.run_folder import RunFolder

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.checks import CaseFacts
+from pipeline.checks.case import CaseFacts
 from pipeline.inference.batch import InputFile
 from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.scan_files import case_name

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pipeline.checks import Finding
+from pipeline.checks.findings import Finding
 from pipeline.cli import app
 from pipeline.commands.check import check
 from pipeline.errors import DatasetError

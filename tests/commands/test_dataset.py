@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.checks import CaseFacts, Inspection, inspect_case
+from pipeline.checks.case import CaseFacts, Inspection, inspect_case
 from pipeline.commands import dataset as preliminaries
 from pipeline.commands.dataset import CheckedDataset, check_for_training, check_mirroring, read_facts
 from pipeline.commands.progress import progress_line

@@ -1,109 +1,26 @@
-"""Preflight: everything that is wrong with a data set, before hours are spent on it, and what to do about each thing.
-
-Headers are read in seconds; a deep check reads the voxels as well. `inspect_case` looks at one case, in another process
-where a damaged file can do no harm; the rest puts together what it found.
-"""
+"""What is wrong with a data set as a whole, from what looking at each of its cases gave."""
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ScanError, UserError
+from pipeline.checks.case import CaseFacts, Inspection
+from pipeline.checks.findings import Finding, Severity
 from pipeline.formats import registry
-from pipeline.geometry import misplaced_mask, ras_spacing_mm
-from pipeline.layouts.case_files import read_field_of_view, read_header, read_image, read_labels
-from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.scan_files import case_name
-from pipeline.preprocessing.labels import MAX_LABELS, unknown_labels
-from pipeline.scan import ScanHeader, Unit
-from pipeline.wording import count_of, enumerate_names, printable
+from pipeline.preprocessing.labels import MAX_LABELS
+from pipeline.wording import enumerate_names
 
-Severity = Literal["error", "warning"]
-Problem = tuple[Severity, str, str, str]
-"""What findings of several cases have in common: severity, expected, found, remedy."""
-T = TypeVar("T")
 ODD_SPACING = 5.0
 """Factor from the usual spacing along an axis, above which it is worth a look."""
 SHARED_NAMES = 0.2
 """Groups of cases with like names, a case: with fewer, names number the cases of a study, not those of patients."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong.
-
-    Attributes:
-        severity: an error stands in the way of training; a warning is worth a look.
-        case: the case's name; empty where the data set as a whole is meant.
-        expected: what the case should have, as a noun phrase.
-        found: what it has instead.
-        remedy: what to do about it, as an instruction.
-        file: the file that it is about, where there is one; apart from ``found``, so that what many cases have in
-            common reads as one finding.
-    """
-
-    severity: Severity
-    case: str
-    expected: str
-    found: str
-    remedy: str
-    file: str = ""
-
-    @classmethod
-    def of(cls, case: str, error: UserError, file: str = "") -> Self:
-        """An error that something raised, as a finding."""
-        return cls("error", case, error.expected, error.found, error.remedy, file)
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """One case to look at; small enough to be sent to another process.
-
-    Attributes:
-        case: the case; without a mask, only its image is looked at.
-        deep: whether to read the voxels.
-        labels: the mask values that are declared; None where any will do.
-        channels: how many channels its image should have; None where any number will do.
-    """
-
-    case: Case
-    deep: bool
-    labels: frozenset[int] | None = None
-    channels: int | None = None
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """What looking at a case gave.
-
-    Attributes:
-        case: the case's name.
-        findings: everything that is wrong with it alone.
-        content_hash: of the image's values; None where they were not read.
-        labels: mask values above 0; None where the mask was not read.
-        channels: of the image; None where its header cannot be read.
-        spacing_mm: of the image in RAS order; None as above, and where it has none.
-        shape: of the image in voxels, in the file's own order; None as above.
-        voxels: how many each label has, by its value; None where the mask was not read.
-        unit: of the image; None where its header cannot be read.
-    """
-
-    case: str
-    findings: tuple[Finding, ...] = ()
-    content_hash: str | None = None
-    labels: frozenset[int] | None = None
-    channels: int | None = None
-    spacing_mm: tuple[float, ...] | None = None
-    shape: tuple[int, ...] | None = None
-    voxels: dict[int, int] | None = None
-    unit: Unit | None = None
 
 
 def inspections(dataset: Dataset, *, deep: bool) -> list[Inspection]:
@@ -148,120 +65,6 @@ def _case_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding
         for each in facts
         for finding in each.findings
     ]
-
-
-def inspect_case(job: Inspection) -> CaseFacts:
-    """Look at one case; all that can be said about it is said, not the first thing alone."""
-    name, findings = job.case.name, list[Finding]()
-    attempt = partial(_attempt, case=name, findings=findings)
-    image = attempt(lambda: read_header(job.case.images), job.case.image)
-    mask = attempt(partial(registry.read_header, job.case.mask), job.case.mask) if job.case.mask else None
-    if image is not None:
-        findings += _channel_findings(name, image, job.channels)
-    if mask is not None:
-        findings += _mask_header_findings(job.case, mask, image)
-    content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
-    voxels = _label_voxels(job, findings) if job.deep and mask is not None and _has_labels(job.case, mask) else None
-    labels = None if voxels is None else frozenset(voxels)
-    facts = CaseFacts(name, tuple(findings), content_hash, labels, voxels=voxels)
-    if image is None:
-        return facts
-    spacing_mm = ras_spacing_mm(image.affine) if image.unit == "mm" else None
-    return replace(facts, channels=image.channels, spacing_mm=spacing_mm, shape=image.shape, unit=image.unit)
-
-
-def format_findings(findings: Iterable[Finding], shown: int | None = None) -> str:
-    """A report to read: errors first, cases with the same finding together.
-
-    Args:
-        findings: in any order.
-        shown: paragraphs after which only the number of the others is given; None shows all.
-    """
-    grouped: dict[Problem, list[str]] = defaultdict(list)
-    for finding in findings:
-        grouped[finding.severity, finding.expected, finding.found, finding.remedy].append(_place(finding))
-    if not grouped:
-        return "No problems found."
-    ordered = sorted(grouped.items(), key=lambda item: item[0][0])
-    paragraphs = [_paragraph(problem, places) for problem, places in ordered[:shown]]
-    hidden = len(ordered) - len(paragraphs)
-    rest = [f"and {count_of(hidden, 'other problem')}"] if hidden else []
-    return printable("\n\n".join([_summary(grouped), *paragraphs, *rest]))
-
-
-def _place(finding: Finding) -> str:
-    return f"{finding.case} ({finding.file})" if finding.file else finding.case
-
-
-def _attempt(read: Callable[[], T], path: Path, *, case: str, findings: list[Finding]) -> T | None:
-    """What a file holds, or None and a finding."""
-    try:
-        return read()
-    except ScanError as error:
-        findings.append(Finding.of(case, error, f"{path.parent.name}/{path.name}"))
-        return None
-
-
-def _channel_findings(case: str, image: ScanHeader, channels: int | None) -> list[Finding]:
-    if channels is None or image.channels == channels:
-        return []
-    return [
-        Finding(
-            "error",
-            case,
-            f"an image of {count_of(channels, 'channel')}, one a modality",
-            str(image.channels),
-            "Correct data.modalities, or export the image with the channels of the others.",
-        )
-    ]
-
-
-def _mask_header_findings(case: Case, mask: ScanHeader, image: ScanHeader | None) -> list[Finding]:
-    findings = []
-    if not _has_labels(case, mask):
-        found = count_of(mask.channels, "channel")
-        remedy = (
-            "Merge them into one label map; where they are colours, name these in data.mask.colours, and where they "
-            "are greys, give data.mask.threshold."
-        )
-        findings.append(Finding("error", case.name, "a mask with one label a voxel", found, remedy))
-    problem = None if image is None else misplaced_mask(image, mask)
-    if problem is not None:
-        findings.append(Finding.of(case.name, problem))
-    return findings
-
-
-def _has_labels(case: Case, mask: ScanHeader) -> bool:
-    """Whether a label can be read for each voxel: from the one channel, or as the case's coding says."""
-    return mask.channels == 1 or not case.coding.is_plain
-
-
-def _content_hash(case: Case, findings: list[Finding]) -> str | None:
-    scan = _attempt(lambda: read_image(case.images), case.image, case=case.name, findings=findings)
-    return None if scan is None else scan.content_hash()
-
-
-def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | None:
-    """How many voxels each label has; None where the mask cannot be read."""
-    assert job.case.mask is not None
-    mask = _attempt(lambda: read_labels(job.case), job.case.mask, case=job.case.name, findings=findings)
-    if mask is None:
-        return None
-    view = job.case.field_of_view
-    if view is not None:
-        _attempt(lambda: read_field_of_view(job.case, mask), view, case=job.case.name, findings=findings)
-    values, counts = np.unique(mask.array, return_counts=True)
-    voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True) if value > 0}
-    findings += _value_findings(job.case.name, frozenset(voxels), job.labels)
-    return voxels
-
-
-def _value_findings(case: str, labels: frozenset[int], declared: frozenset[int] | None) -> list[Finding]:
-    if not labels:
-        remedy = "Leave it if the scan shows none of the structures; otherwise export the mask again."
-        return [Finding("warning", case, "a mask that marks something", "zeros alone", remedy)]
-    problem = None if declared is None else unknown_labels(labels, declared)
-    return [] if problem is None else [Finding.of(case, problem)]
 
 
 def _file_findings(dataset: Dataset) -> list[Finding]:
@@ -415,18 +218,3 @@ def _shared_names(dataset: Dataset) -> list[Finding]:
         "tested on the same one. Leave it where they are not of one patient."
     )
     return [Finding("warning", "", "the patient of each case", found, remedy)]
-
-
-def _summary(grouped: Mapping[Problem, list[str]]) -> str:
-    counts: dict[Severity, int] = {"error": 0, "warning": 0}
-    for key, cases in grouped.items():
-        counts[key[0]] += len(cases)
-    return ", ".join(count_of(count, severity) for severity, count in counts.items() if count)
-
-
-def _paragraph(problem: Problem, places: list[str]) -> str:
-    severity, expected, found, remedy = problem
-    named = [place for place in places if place]
-    where = [f"  cases     {enumerate_names(named)}"] if named else []
-    lines = [f"{severity.upper()}: expected {expected}", f"  found     {found}", *where, f"  remedy    {remedy}"]
-    return "\n".join(lines)
