@@ -148,7 +148,7 @@ def _record_predictions(run: TrackedRun, place: Place, rows: list[dict[str, Any]
     used = [hashes[row["case"]] for row in rows if row["case"] in hashes]
     digest = content_digest(used)
     run.log_datasets([UsedDataset(name="scans", digest=digest, source="", context="prediction", cases=len(used))])
-    volumes = sorted({name for row in rows for name in row if name.endswith(("_ml", "_px"))})
+    volumes = sorted({name for row in rows for name in row if name.endswith(("_ml", "_px", "_instances"))})
     columns = ["input_sha256", "status", "action", "seconds", *volumes]
     data = [[hashes.get(row["case"], ""), *(row.get(name) for name in columns[1:])] for row in rows]
     table = place.outbox / CASES

@@ -25,8 +25,7 @@ def show_overview(dataset: Dataset, facts: Sequence[CaseFacts], console: Console
         facts: of its cases.
         console: where it is printed.
     """
-    for name, text in overview_lines(dataset, facts):
-        console.print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
+    _print(overview_lines(dataset, facts), console)
     if any(each.voxels is not None for each in facts):
         console.print(_label_table(dataset, facts))
 
@@ -36,18 +35,14 @@ def overview_lines(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[tuple[s
     patients = len({case.patient for case in dataset.cases})
     with_masks = f"{count_of(len(dataset.cases), 'case')} with a mask, of {count_of(patients, 'patient')}"
     views = sum(case.field_of_view is not None for case in dataset.cases)
-    shapes = [each.shape for each in facts if each.shape is not None]
-    spacings = [each.spacing_mm for each in facts if each.spacing_mm is not None]
-    lines = [
+    return [
         ("layout", dataset.layout),
         ("cases", f"{with_masks}; {len(dataset.unlabelled)} without"),
         ("counted", f"inside the fields of view of {count_of(views, 'case')}" if views else ""),
         ("channels", f"{len(dataset.modalities)}: {enumerate_names(dataset.modalities)}"),
-        ("size", _range([tuple(map(float, shape)) for shape in shapes], "voxels")),
-        ("spacing", _range(spacings, "mm")),
+        *_size_lines(facts),
         ("labels", enumerate_names(f"{name}={value}" for name, value in dataset.labels.items())),
     ]
-    return [(name, text) for name, text in lines if text]
 
 
 def show_scans(inputs: Sequence[InputFile], facts: Sequence[CaseFacts], console: Console) -> None:
@@ -58,23 +53,32 @@ def show_scans(inputs: Sequence[InputFile], facts: Sequence[CaseFacts], console:
         facts: of the scans that were read.
         console: where it is printed.
     """
-    for name, text in scan_lines(inputs, facts):
-        console.print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
+    _print(scan_lines(inputs, facts), console)
 
 
 def scan_lines(inputs: Sequence[InputFile], facts: Sequence[CaseFacts]) -> list[tuple[str, str]]:
     """Name and text of each line."""
     scans = [entry for entry in inputs if entry.is_scan]
     folders = len({entry.path.parent for entry in scans})
-    shapes = [tuple(map(float, each.shape)) for each in facts if each.shape is not None]
-    lines = [
+    return [
         ("layout", "none: scans, and no masks that can be told from them by name or folder"),
         ("scans", f"{len(scans)} in {count_of(folders, 'folder')}; {len(inputs) - len(scans)} other files"),
-        ("size", _range(shapes, "voxels")),
-        ("spacing", _range([each.spacing_mm for each in facts if each.spacing_mm is not None], "mm")),
+        *_size_lines(facts),
         ("to train", f"say in a configuration which files are scans and which are masks: {_files_setting(scans)}"),
     ]
-    return [(name, text) for name, text in lines if text]
+
+
+def _size_lines(facts: Sequence[CaseFacts]) -> list[tuple[str, str]]:
+    shapes = [tuple(map(float, each.shape)) for each in facts if each.shape is not None]
+    spacings = [each.spacing_mm for each in facts if each.spacing_mm is not None]
+    return [("size", _range(shapes, "voxels")), ("spacing", _range(spacings, "mm"))]
+
+
+def _print(lines: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print names and texts; a line without a text is left out."""
+    for name, text in lines:
+        if text:
+            console.print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _files_setting(scans: Sequence[InputFile]) -> str:
