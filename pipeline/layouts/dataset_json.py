@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr, ValidationInfo
 
 from pipeline.config.load import validate
 from pipeline.errors import ConfigError, DatasetError
+from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.json_file import read_json
 
 FILE_NAME = "dataset.json"
@@ -97,6 +98,21 @@ def read_description(root: Path) -> Description:
             f"{path} with {error.found.strip()}",
             "Correct these keys, or remove the file and name the labels in data.labels.",
         ) from error
+
+
+def described(root: Path, description: Description) -> Dataset:
+    """A data set without cases yet, of which a description says all else that is known."""
+    labels = description.labels or {}
+    return Dataset(
+        name=description.name or root.resolve().name,
+        root=root,
+        labels=labels,
+        modalities=description.modalities,
+        cases=(),
+        declared=bool(labels),
+        own_labels=labels,
+        own_modalities=description.modalities,
+    )
 
 
 def _by_name(given: dict[str, object]) -> dict[str, object]:

@@ -13,7 +13,7 @@ from pipeline.config.data import CASE, FilesConfig
 from pipeline.errors import DatasetError
 from pipeline.layouts import pairs, patterns
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.dataset_json import FILE_NAME, Description, read_description
+from pipeline.layouts.dataset_json import FILE_NAME, Description, described, read_description
 from pipeline.layouts.pairs import Matching, match
 from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
 
@@ -45,16 +45,10 @@ def read(root: Path) -> Dataset:
     tests, missing_tests, unlisted_tests = _test_scans(root, folders[2], description)
     matched = _existing(listed, description) if listed else rest.pairs
     _index_images([*(image for image, _ in matched.values()), *tests.values()], description)  # names differ across both
-    return Dataset(
-        name=description.name or root.resolve().name,
-        root=root,
-        labels=description.labels or {},
-        modalities=description.modalities,
+    return replace(
+        described(root, description),
         cases=tuple(Case(name, (image,), mask, name) for name, (image, mask) in sorted(matched.items())),
         unlabelled=tuple(Case(name, (image,), None, name) for name, image in sorted(tests.items())),
-        declared=bool(description.labels),
-        own_labels=description.labels or {},
-        own_modalities=description.modalities,
         unmasked=rest.images,
         orphan_masks=rest.masks,
         missing=_missing(files),

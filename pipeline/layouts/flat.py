@@ -1,11 +1,12 @@
 """Images and masks side by side in one folder, told apart by their names: ``brain1_image`` and ``brain1_label``."""
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.dataset_json import read_description
+from pipeline.layouts.dataset_json import described, read_description
 from pipeline.layouts.scan_files import case_name, index, list_scans
 
 IMAGE_ENDINGS = ("_image", "_img", "_scan", "-image", "")
@@ -27,15 +28,9 @@ def read(root: Path) -> Dataset:
     pairs = {stem: _only_pair(stem, found) for stem, found in _pairs(index(listing.scans)).items()}
     used = {path for pair in pairs.values() for path in pair}
     rest = [path for path in listing.scans if path not in used]
-    return Dataset(
-        name=description.name or root.resolve().name,
-        root=root,
-        labels=description.labels or {},
-        modalities=description.modalities,
+    return replace(
+        described(root, description),
         cases=tuple(Case(name, (image,), mask, name) for name, (image, mask) in sorted(pairs.items())),
-        declared=bool(description.labels),
-        own_labels=description.labels or {},
-        own_modalities=description.modalities,
         unmasked=tuple(path for path in rest if not _is_mask(path)),
         orphan_masks=tuple(path for path in rest if _is_mask(path)),
         ignored=listing.ignored,

@@ -5,13 +5,13 @@ without what the files of a folder have in common: ``21_training`` and ``21_manu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
 from pipeline.layouts.affixes import without_affixes
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.dataset_json import read_description
+from pipeline.layouts.dataset_json import described, read_description
 from pipeline.layouts.scan_files import index, list_scans
 from pipeline.wording import enumerate_names
 
@@ -53,17 +53,11 @@ def read(root: Path) -> Dataset:
     images, masks = list_scans(root / IMAGE_FOLDER), list_scans(_mask_folder(root))
     matching = match_folders(index(images.scans), index(masks.scans))
     views = _views(root, matching)
-    return Dataset(
-        name=description.name or root.resolve().name,
-        root=root,
-        labels=description.labels or {},
-        modalities=description.modalities,
+    return replace(
+        described(root, description),
         cases=tuple(
             Case(name, (image,), mask, name, views.get(name)) for name, (image, mask) in sorted(matching.pairs.items())
         ),
-        declared=bool(description.labels),
-        own_labels=description.labels or {},
-        own_modalities=description.modalities,
         unmasked=matching.images,
         orphan_masks=matching.masks,
         ignored=images.ignored + masks.ignored,

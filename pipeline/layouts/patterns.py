@@ -10,13 +10,14 @@ A ``*`` stands for any letters of a name. Paths start from the data set's folder
 import glob
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.data import CASE, FilesConfig
 from pipeline.errors import DatasetError
 from pipeline.formats import registry
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.dataset_json import read_description
+from pipeline.layouts.dataset_json import described, read_description
 from pipeline.layouts.scan_files import case_name
 from pipeline.wording import enumerate_names
 
@@ -36,11 +37,8 @@ def read(root: Path, files: FilesConfig) -> Dataset:
         raise _nothing(root, files)
     masked = [name for name in whole if masks and all(name in each for each in masks)]
     description = read_description(root)
-    return Dataset(
-        name=description.name or root.resolve().name,
-        root=root,
-        labels=description.labels or {},
-        modalities=description.modalities,
+    return replace(
+        described(root, description),
         cases=tuple(
             Case(
                 name,
@@ -54,9 +52,6 @@ def read(root: Path, files: FilesConfig) -> Dataset:
             if files.field_of_view is None or name in views
         ),
         channel_files=tuple(map(below_input, files.images)) if len(files.images) > 1 else (),
-        declared=bool(description.labels),
-        own_labels=description.labels or {},
-        own_modalities=description.modalities,
         unmasked=tuple(channels[0][name] for name in whole if name not in masked),
         orphan_masks=tuple(
             each[name] for each in masks for name in each if not any(name in channel for channel in channels)

@@ -7,11 +7,12 @@ folder.
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.dataset_json import read_description
+from pipeline.layouts.dataset_json import described, read_description
 from pipeline.layouts.scan_files import case_name
 from pipeline.wording import enumerate_names
 
@@ -44,16 +45,10 @@ def read(root: Path) -> Dataset:
         raise DatasetError(f"one row a case in {root / FILE_NAME}", found, "Name them in a column `case`, each once.")
     missing = [case for case in cases if _missing(case)]
     whole = [case for case in cases if not _missing(case)]
-    return Dataset(
-        name=description.name or root.resolve().name,
-        root=root,
-        labels=description.labels or {},
-        modalities=description.modalities,
+    return replace(
+        described(root, description),
         cases=tuple(case for case in whole if case.mask is not None),
         unlabelled=tuple(case for case in whole if case.mask is None),
-        declared=bool(description.labels),
-        own_labels=description.labels or {},
-        own_modalities=description.modalities,
         incomplete=tuple(path for case in missing for path in _missing(case)),
     )
 
