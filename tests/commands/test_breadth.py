@@ -20,6 +20,7 @@ from pipeline.metrics.overlap import Overlap
 from pipeline.model import Model, load_model
 from pipeline.serving import PyfuncModel
 from tests.commands.conftest import SAMPLES, settings
+from tests.conftest import RealData
 
 pytestmark = pytest.mark.usefixtures("tracked_here")
 QUIET = Console(quiet=True)
@@ -113,3 +114,27 @@ def test_voxels_outside_the_field_of_view_count_in_no_score(tmp_path: Path) -> N
         files = Path("masks") / f"{row['case']}__Flair" / "mask.nii.gz", root / row["case"] / "seg.nii.gz"
         mask, truth = (voxels(path)[: len(voxels(path)) // 2] == 1 for path in files)
         assert float(row["dice"]) == pytest.approx(Overlap.of(mask, truth).dice)
+
+
+def test_real_scans_of_two_files_are_trained_on_and_predicted_and_a_missing_channel_is_named(
+    real_data: RealData, tmp_path: Path
+) -> None:
+    root = real_data("brats")
+    images = 'images: ["{case}/Flair_subtrMeanDivStd.nii.gz", "{case}/T1c_subtrMeanDivStd.nii.gz"]'
+    labels = "data.labels={necrosis: 1, oedema: 2, solid: 3, enhancing: 4}"
+    files = f'data.files={{{images}, masks: ["{{case}}/OTMultiClass.nii.gz"]}}'
+    halves = ["data.split.validation=0.5", "data.split.test=0", "augmentation.mirror_axes=[0]"]
+    _, model = trained(root, files, labels, "data.modalities=[FLAIR, T1c]", *halves, "training.patch_size=[48,48,48]")
+    (whole, lacking) = sorted(path for path in root.iterdir() if path.is_dir())
+    for folder in (whole, lacking):
+        (tmp_path / "scans" / folder.name).mkdir(parents=True)
+        for path in folder.glob("*_subtrMeanDivStd.nii.gz"):
+            (tmp_path / "scans" / folder.name / path.name).symlink_to(path)
+    (tmp_path / "scans" / lacking.name / "T1c_subtrMeanDivStd.nii.gz").unlink()
+    predict(model, tmp_path / "scans", Path("masks"), config=model.manifest.inference, overwrite=False, console=QUIET)
+    found = rows(Path("masks"))
+    assert (found[whole.name]["status"], found[lacking.name]["status"]) == ("ok", "failed")
+    assert "none for T1c" in found[lacking.name]["reason"]
+    mask, scan = read(Path("masks") / whole.name / "mask.nii.gz"), read(next(whole.glob("Flair*")))
+    assert mask.shape == scan.shape
+    np.testing.assert_allclose(mask.affine, scan.affine)
