@@ -18,10 +18,10 @@ from pipeline.wording import count_of, enumerate_names
 HIGHER_IS_BETTER = {
     "dice": True,
     "iou": True,
-    "hd95_mm": False,
-    "asd_mm": False,
+    "hd95": False,
+    "asd": False,
     "nsd": True,
-    "absolute_volume_error_ml": False,
+    "absolute_volume_error": False,
     "rand_f": True,
     "vi_split": False,
     "vi_merge": False,
@@ -153,9 +153,9 @@ def check_comparable(baseline: EvaluationFiles, other: EvaluationFiles) -> None:
 def metric_value(evaluation: EvaluationFiles, case: str, label: str, *, metric: str) -> float | None:
     """A compared metric's value; None where it is undefined or the case was not scored."""
     row = evaluation.scores.get((case, label), {})
-    if metric != "absolute_volume_error_ml":
+    if metric != "absolute_volume_error":
         return row.get(metric)
-    error = row.get("volume_error_ml")
+    error = row.get("volume_error")
     return None if error is None else abs(error)
 
 

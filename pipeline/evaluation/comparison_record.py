@@ -21,7 +21,7 @@ from pipeline.metrics.paired import MIN_DIFFERING, PairedDifference
 from pipeline.report.html import METRIC_TITLES, Plot, comparison_report
 
 CONTENT, TABLE = "comparison.json", "comparison.csv"
-DRAWN = ("dice", "hd95_mm", "nsd", "rand_f", "instance_f1", "cl_dice")
+DRAWN = ("dice", "hd95", "nsd", "rand_f", "instance_f1", "cl_dice")
 """Metrics whose differences are drawn, those of `OPTIONAL_METRICS` where they are compared."""
 RULE = (
     "Differences are other minus baseline, over the cases where both have a value. The verdict rests on each case's "

@@ -3,8 +3,10 @@
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.scan import Unit
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "asd_mm", "nsd", "volume_error_ml")
+METRICS = ("dice", "iou", "precision", "recall", "hd95", "asd", "nsd", "volume_error")
 """The metrics of every evaluation."""
+SIZES = ("reference_size", "predicted_size")
+"""What a score says besides: of a scan a volume, of a picture a number of pixels."""
 INSTANCE_METRICS = (
     "rand_f",
     "rand_precision",
@@ -20,16 +22,16 @@ INSTANCE_METRICS = (
 CENTRELINE_METRICS = ("cl_dice",)
 """Those of `evaluation.centreline`."""
 OPTIONAL_METRICS = (*INSTANCE_METRICS, *CENTRELINE_METRICS)
-IN_PIXELS = {
-    "hd95_mm": "hd95_px",
-    "asd_mm": "asd_px",
-    "nsd_tolerance_mm": "nsd_tolerance_px",
-    "volume_error_ml": "volume_error_px",
-    "absolute_volume_error_ml": "absolute_volume_error_px",
-    "reference_ml": "reference_px",
-    "predicted_ml": "predicted_px",
+IN_FILES: dict[str, dict[Unit, str]] = {
+    "hd95": {"mm": "hd95_mm", "px": "hd95_px"},
+    "asd": {"mm": "asd_mm", "px": "asd_px"},
+    "nsd_tolerance": {"mm": "nsd_tolerance_mm", "px": "nsd_tolerance_px"},
+    "volume_error": {"mm": "volume_error_ml", "px": "volume_error_px"},
+    "absolute_volume_error": {"mm": "absolute_volume_error_ml", "px": "absolute_volume_error_px"},
+    "reference_size": {"mm": "reference_ml", "px": "reference_px"},
+    "predicted_size": {"mm": "predicted_ml", "px": "predicted_px"},
 }
-"""What measures are called in files where they are in pixels, because the scale of pictures is unknown."""
+"""What measures are called in files, which name the unit: mm and ml, or pixels of pictures, whose scale is unknown."""
 
 
 def metrics_of(config: EvaluationConfig) -> tuple[str, ...]:
@@ -42,7 +44,7 @@ def name_in(unit: Unit, metric: str) -> str:
     """What a metric or measure is called in files.
 
     Example:
-        >>> name_in("px", "hd95_mm"), name_in("mm", "hd95_mm"), name_in("px", "dice")
+        >>> name_in("px", "hd95"), name_in("mm", "hd95"), name_in("px", "dice")
         ('hd95_px', 'hd95_mm', 'dice')
     """
-    return IN_PIXELS.get(metric, metric) if unit == "px" else metric
+    return IN_FILES[metric][unit] if metric in IN_FILES else metric

@@ -14,11 +14,11 @@ from pipeline.scan import UNITS, Unit
 METRICS_FILE, TABLE, REPORT, FIGURES = "metrics.json", "cases.csv", "report.html", "figures"
 FORMATS = ("svg", "pdf")
 """Of each figure beside the report."""
-DRAWN = ("dice", "hd95_mm", "nsd", "asd_mm", "volume_error_ml", "iou", "precision", "recall", *OPTIONAL_METRICS)
+DRAWN = ("dice", "hd95", "nsd", "asd", "volume_error", "iou", "precision", "recall", *OPTIONAL_METRICS)
 """The metrics, those that are reported most often first."""
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     **dict.fromkeys(("dice", "iou", "precision", "recall", "nsd"), (0.0, 1.0)),
-    **dict.fromkeys(("hd95_mm", "asd_mm", "hd95_px", "asd_px"), (0.0, None)),
+    **dict.fromkeys(("hd95", "asd"), (0.0, None)),
     **dict.fromkeys(("rand_f", "rand_precision", "rand_recall", "instance_f1", "cl_dice"), (0.0, 1.0)),
     **dict.fromkeys(("vi_split", "vi_merge"), (0.0, None)),
     **dict.fromkeys(("instances_matched", "instances_missed", "instances_extra"), (0.0, None)),
@@ -54,7 +54,7 @@ def write_evaluation(
     remove_earlier(out, REPORT, METRICS_FILE, TABLE, *figures)
     write_csv(out / TABLE, [*columns, "status", "reason"], rows)
     write_json(out / METRICS_FILE, {**summary, "provenance": provenance})
-    plots = _write_figures(out / FIGURES, rows, list(summary["labels"]), metrics=_drawn(metrics, unit))
+    plots = _write_figures(out / FIGURES, rows, list(summary["labels"]), metrics=metrics, unit=unit)
     write_text(out / REPORT, evaluation_report(summary, rows, provenance, plots=plots, overlays=list(overlays)))
 
 
@@ -88,32 +88,28 @@ def _metrics(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*METRICS, *(metric for metric in OPTIONAL_METRICS if metric in known))
 
 
-def _drawn(metrics: Sequence[str], unit: Unit) -> list[str]:
-    """The names in files of the metrics that are drawn."""
-    return [name_in(unit, metric) for metric in DRAWN if metric in metrics]
-
-
 def _row(score: CaseScore, columns: Sequence[str]) -> dict[str, Any]:
     values = {name_in(score.unit, name): value for name, value in asdict(score).items()}
     return {**{name: values[name] for name in columns}, "status": "ok", "reason": ""}
 
 
 def _write_figures(
-    folder: Path, rows: Sequence[Mapping[str, Any]], labels: list[str], *, metrics: Sequence[str]
+    folder: Path, rows: Sequence[Mapping[str, Any]], labels: list[str], *, metrics: Sequence[str], unit: Unit
 ) -> list[Plot]:
     """The distribution of each metric."""
     from pipeline.report.plots import distribution
 
     plots = []
-    for metric in metrics:
+    for metric in (metric for metric in DRAWN if metric in metrics):
+        name = name_in(unit, metric)
         values = {
-            label: [row[metric] for row in rows if row["label"] == label and row.get(metric) is not None]
+            label: [row[name] for row in rows if row["label"] == label and row.get(name) is not None]
             for label in labels
         }
-        title = METRIC_TITLES[metric]
+        title = METRIC_TITLES[name]
         figure = distribution(values, title, bounds=BOUNDS.get(metric, (None, None)))
         description = "A row a label: a box from quartile to quartile with a line at the median, and a point a case."
-        plots.append(write_figure(folder, metric, figure, title=f"{title} by label", description=description))
+        plots.append(write_figure(folder, name, figure, title=f"{title} by label", description=description))
     return plots
 
 

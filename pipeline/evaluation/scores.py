@@ -55,12 +55,12 @@ class CaseScore:
         iou: intersection over union, from 0 to 1.
         precision: share of the prediction that is right.
         recall: share of the reference that was found.
-        hd95_mm: 95th percentile of the Hausdorff distance.
-        asd_mm: symmetric average surface distance.
+        hd95: 95th percentile of the Hausdorff distance.
+        asd: symmetric average surface distance.
         nsd: normalised surface Dice, from 0 to 1, at the tolerance of the settings.
-        volume_error_ml: predicted minus reference volume.
-        reference_ml: volume of the reference.
-        predicted_ml: volume of the prediction.
+        volume_error: predicted minus reference volume.
+        reference_size: volume of the reference.
+        predicted_size: volume of the prediction.
         rand_f: Rand F-score of instances, from 0 to 1; this and what follows is None where it is not asked for, too.
         rand_precision: share of the pairs of voxels in one predicted instance that are in one of the reference.
         rand_recall: share of the pairs of voxels in one instance of the reference that are in one predicted.
@@ -71,7 +71,7 @@ class CaseScore:
         instances_missed: how many instances of the reference were not.
         instances_extra: how many predicted instances are none of the reference's.
         cl_dice: Dice of the centre lines, from 0 to 1.
-        unit: "px" where distances and volumes are in pixels; `name_in` gives their names in files.
+        unit: of distances and volumes: mm and ml, or "px" of pictures; names in files have it (`name_in`).
     """
 
     case: str
@@ -80,12 +80,12 @@ class CaseScore:
     iou: float | None
     precision: float | None
     recall: float | None
-    hd95_mm: float | None
-    asd_mm: float | None
+    hd95: float | None
+    asd: float | None
     nsd: float | None
-    volume_error_ml: float | None
-    reference_ml: float
-    predicted_ml: float
+    volume_error: float | None
+    reference_size: float
+    predicted_size: float
     rand_f: float | None = None
     rand_precision: float | None = None
     rand_recall: float | None = None
@@ -101,12 +101,12 @@ class CaseScore:
     @property
     def both_empty(self) -> bool:
         """Whether the label is absent from the prediction and from the reference."""
-        return self.reference_ml == 0 and self.predicted_ml == 0
+        return self.reference_size == 0 and self.predicted_size == 0
 
     @property
     def one_empty(self) -> bool:
         """Whether the label is absent from just one of them."""
-        return (self.reference_ml == 0) != (self.predicted_ml == 0)
+        return (self.reference_size == 0) != (self.predicted_size == 0)
 
 
 @dataclass(frozen=True)
@@ -243,12 +243,12 @@ def _score_label(case: str, label: str, masks: Masks, *, reference: Scan, config
         iou=overlap.iou,
         precision=overlap.precision,
         recall=overlap.recall,
-        hd95_mm=surface.hd95_mm(distances),
-        asd_mm=surface.asd_mm(distances),
+        hd95=surface.hd95_mm(distances),
+        asd=surface.asd_mm(distances),
         nsd=surface.nsd(distances, config.nsd_tolerance_mm),
-        volume_error_ml=None if both_empty else sizes[0] - sizes[1],
-        reference_ml=sizes[1],
-        predicted_ml=sizes[0],
+        volume_error=None if both_empty else sizes[0] - sizes[1],
+        reference_size=sizes[1],
+        predicted_size=sizes[0],
         unit=reference.unit,
     )
 

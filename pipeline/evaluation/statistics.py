@@ -69,7 +69,7 @@ def summarise(
             "both_empty": {label: sum(row.both_empty for row in rows) for label, rows in by_label.items()},
             "one_empty": {label: sum(row.one_empty for row in rows) for label, rows in by_label.items()},
         },
-        name_in(unit, "nsd_tolerance_mm"): config.nsd_tolerance_mm,
+        name_in(unit, "nsd_tolerance"): config.nsd_tolerance_mm,
         **({"per_slice": config.per_slice} if asked_for else {}),
         **({"walls": list(config.walls)} if config.walls else {}),
         "failed_cases": [asdict(failure) for failure in failed],

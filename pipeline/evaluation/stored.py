@@ -14,7 +14,7 @@ from pipeline.evaluation.metric_names import METRICS, OPTIONAL_METRICS, name_in
 from pipeline.evaluation.record import METRICS_FILE, TABLE
 from pipeline.scan import Unit
 
-VOLUME, TOLERANCE = "reference_ml", "nsd_tolerance_mm"
+VOLUME, TOLERANCE = "reference_size", "nsd_tolerance"
 NUMBERS = (*METRICS, VOLUME)
 """Columns that every evaluation has."""
 REMEDY = (
@@ -30,7 +30,7 @@ class EvaluationFiles:
         name: what it is called in messages and tables.
         summary: metrics.json.
         scores: by case and label: every metric that the evaluation has (None where it is undefined) and
-            ``reference_ml``, under their names in mm whatever the unit is.
+            ``reference_size``, under their names without a unit.
     """
 
     name: str

@@ -44,7 +44,7 @@ def scores_of(
 
 def scored(case: str, label: str = "heart", **values: float | None) -> CaseScore:
     """A score; what is not given is undefined, and the volumes are those of two masks that are not empty."""
-    metrics: dict[str, Any] = {**dict.fromkeys(METRICS), "reference_ml": 1.0, "predicted_ml": 1.0, **values}
+    metrics: dict[str, Any] = {**dict.fromkeys(METRICS), "reference_size": 1.0, "predicted_size": 1.0, **values}
     return CaseScore(case=case, label=label, **metrics)
 
 

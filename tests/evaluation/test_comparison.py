@@ -31,7 +31,7 @@ def evaluation(
     scores: dict[tuple[str, str], Values] = {}
     for label, values in dice.items():
         for case, value in zip(CASES, values, strict=False):
-            scores[case, label] = {**dict.fromkeys(METRICS), "reference_ml": 1.0, **(others or {}), "dice": value}
+            scores[case, label] = {**dict.fromkeys(METRICS), "reference_size": 1.0, **(others or {}), "dice": value}
     summary: dict[str, Any] = {
         "labels": dict.fromkeys(dice),
         "nsd_tolerance_mm": tolerance,
@@ -94,8 +94,8 @@ def test_equal_scores_are_called_equal() -> None:
 
 
 def test_an_equal_dice_with_other_distances_is_not_called_equal() -> None:
-    other = evaluation("new", {"heart": STEADY}, others={"hd95_mm": 3.0})
-    pair = compared(evaluation("old", {"heart": STEADY}, others={"hd95_mm": 2.0}), other)
+    other = evaluation("new", {"heart": STEADY}, others={"hd95": 3.0})
+    pair = compared(evaluation("old", {"heart": STEADY}, others={"hd95": 2.0}), other)
     assert verdict_of(pair) == "undecided"
     assert "their mean Dice is the same in every case, though other scores differ" in sentences_of(pair, 1)[0]
 
@@ -161,11 +161,11 @@ def test_the_p_values_of_labels_are_corrected_for_their_number() -> None:
 
 
 def test_less_is_better_for_distances_and_for_the_size_of_a_volume_error() -> None:
-    baseline = evaluation("old", {"heart": STEADY}, others={"hd95_mm": 3.0, "volume_error_ml": -0.5})
-    other = evaluation("new", {"heart": STEADY}, others={"hd95_mm": 2.0, "volume_error_ml": 0.25})
+    baseline = evaluation("old", {"heart": STEADY}, others={"hd95": 3.0, "volume_error": -0.5})
+    other = evaluation("new", {"heart": STEADY}, others={"hd95": 2.0, "volume_error": 0.25})
     metrics = compared(baseline, other).labels["heart"]
-    assert (metrics["hd95_mm"].mean_difference, metrics["hd95_mm"].wins) == (-1.0, 8)
-    error = metrics["absolute_volume_error_ml"]
+    assert (metrics["hd95"].mean_difference, metrics["hd95"].wins) == (-1.0, 8)
+    error = metrics["absolute_volume_error"]
     assert (error.baseline_mean, error.other_mean, error.mean_difference, error.wins) == (0.5, 0.25, -0.25, 8)
 
 
@@ -220,7 +220,7 @@ def test_the_same_cases_against_other_references_are_refused() -> None:
 
 
 def test_references_of_other_volumes_are_refused_where_no_digest_tells() -> None:
-    other = evaluation("new", {"heart": STEADY}, digest=None, others={"reference_ml": 1.1})
+    other = evaluation("new", {"heart": STEADY}, digest=None, others={"reference_size": 1.1})
     with pytest.raises(DatasetError, match=r"found references of another volume in 8 cases \(a, b, .* in new"):
         compared(BASELINE, other)
 

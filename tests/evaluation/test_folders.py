@@ -29,7 +29,7 @@ def test_spacing_is_taken_from_the_masks(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a.nii.gz", row_of(1, 0, 0), np.diag([1.0, 1.0, 4.0, 1.0]))
     save(tmp_path / "r" / "a.nii.gz", row_of(0, 0, 1), np.diag([1.0, 1.0, 4.0, 1.0]))
     scores = score_folders(tmp_path / "p", tmp_path / "r", labels={"heart": 1}, config=CONFIG).scores
-    assert scores[0].hd95_mm == pytest.approx(8.0)
+    assert scores[0].hd95 == pytest.approx(8.0)
 
 
 def test_labels_are_found_in_references_and_in_their_predictions(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import WatershedConfig
 from pipeline.evaluation.comparison import Comparison, compare_evaluations
 from pipeline.evaluation.comparison_record import comparison_content, write_comparison
-from pipeline.evaluation.metric_names import CENTRELINE_METRICS, INSTANCE_METRICS, METRICS, OPTIONAL_METRICS, metrics_of
+from pipeline.evaluation.metric_names import (
+    CENTRELINE_METRICS,
+    INSTANCE_METRICS,
+    METRICS,
+    OPTIONAL_METRICS,
+    metrics_of,
+    name_in,
+)
 from pipeline.evaluation.record import write_evaluation
 from pipeline.evaluation.scores import CaseScore, score_case
 from pipeline.evaluation.statistics import summarise
@@ -31,6 +38,7 @@ from pipeline.metrics.instances import (
 from pipeline.scan import Scan
 from tests.evaluation.masks import row_of
 
+IN_MM = [name_in("mm", metric) for metric in METRICS]
 OFF = EvaluationConfig(bootstrap_samples=100)
 ALL = EvaluationConfig(bootstrap_samples=100, instances=True, centreline=True)
 CELLS = {"cells": 1}
@@ -201,10 +209,10 @@ def header(path: Path) -> list[str]:
 
 def test_where_they_are_off_no_file_knows_of_them(tmp_path: Path) -> None:
     write(tmp_path, OFF, MERGED, REFERENCE)
-    columns = ["case", "label", *METRICS, "reference_ml", "predicted_ml", "status", "reason"]
+    columns = ["case", "label", *IN_MM, "reference_ml", "predicted_ml", "status", "reason"]
     assert header(tmp_path / "cases.csv") == columns
     content = json.loads((tmp_path / "metrics.json").read_text())
-    assert list(content["labels"]["cells"]) == list(METRICS)
+    assert list(content["labels"]["cells"]) == IN_MM
     assert "per_slice" not in content
     assert "clDice" not in content["empty_masks"]["rule"]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -214,10 +222,10 @@ def test_where_they_are_off_no_file_knows_of_them(tmp_path: Path) -> None:
 
 def test_where_they_are_on_every_file_has_them(tmp_path: Path) -> None:
     write(tmp_path, ALL, MERGED, REFERENCE)
-    columns = ["case", "label", *METRICS, "reference_ml", "predicted_ml", *OPTIONAL_METRICS, "status", "reason"]
+    columns = ["case", "label", *IN_MM, "reference_ml", "predicted_ml", *OPTIONAL_METRICS, "status", "reason"]
     assert header(tmp_path / "cases.csv") == columns
     content = json.loads((tmp_path / "metrics.json").read_text())
-    assert list(content["labels"]["cells"]) == [*METRICS, *OPTIONAL_METRICS]
+    assert list(content["labels"]["cells"]) == [*IN_MM, *OPTIONAL_METRICS]
     assert content["labels"]["cells"]["rand_f"]["mean"] == 0.5
     assert content["labels"]["cells"]["instances_missed"]["mean"] == 2
     assert content["per_slice"] is False
@@ -227,7 +235,7 @@ def test_where_they_are_on_every_file_has_them(tmp_path: Path) -> None:
         assert f"{title} by label" in page
         assert f">{title}</th>" in page
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {f"{metric}.{ending}" for metric in (*METRICS, *OPTIONAL_METRICS) for ending in ("svg", "pdf")}
+    assert names == {f"{metric}.{ending}" for metric in (*IN_MM, *OPTIONAL_METRICS) for ending in ("svg", "pdf")}
 
 
 def test_figures_of_an_earlier_evaluation_that_had_them_go(tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ def written(folder: Path, scores: list[CaseScore]) -> Path:
 
 def test_sizes_are_numbers_of_pixels_and_distances_too() -> None:
     found = score()
-    assert (found.unit, found.reference_ml, found.predicted_ml, found.volume_error_ml) == ("px", 16, 25, 9)
-    assert found.hd95_mm == pytest.approx(score(unit="mm").hd95_mm)
-    assert score(unit="mm").reference_ml == pytest.approx(0.016)
+    assert (found.unit, found.reference_size, found.predicted_size, found.volume_error) == ("px", 16, 25, 9)
+    assert found.hd95 == pytest.approx(score(unit="mm").hd95)
+    assert score(unit="mm").reference_size == pytest.approx(0.016)
 
 
 def test_files_and_report_name_the_unit(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_two_evaluations_of_pictures_are_compared_in_pixels(tmp_path: Path) -> N
     write_comparison(tmp_path / "out", pairs, content)
     assert content["comparisons"][0]["labels"]["cell"]["absolute_volume_error_px"]["mean_difference"] == -9.0
     (row,) = csv.DictReader((tmp_path / "out" / "comparison.csv").read_text().splitlines())
-    assert float(row["hd95_px_difference"]) == pytest.approx(-(score().hd95_mm or 0.0))
+    assert float(row["hd95_px_difference"]) == pytest.approx(-(score().hd95 or 0.0))
     page = (tmp_path / "out" / "report.html").read_text()
     assert "HD95 (px)" in page
     assert "(mm)" not in page

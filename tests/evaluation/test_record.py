@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.metric_names import METRICS
+from pipeline.evaluation.metric_names import METRICS, name_in
 from pipeline.evaluation.record import write_evaluation
 from pipeline.evaluation.scores import FailedCase
 from pipeline.report.html import Overlay
@@ -47,7 +47,7 @@ def test_report_html_shows_the_cases(tmp_path: Path) -> None:
 def test_each_metric_is_drawn_in_the_report_and_as_svg_and_pdf_beside_it(tmp_path: Path) -> None:
     scores = scores_of("a", row_of(1, 0), row_of(1, 1), LABELS)
     write_evaluation(tmp_path, scores, summary=summary_of(scores, ("heart", "lung")), provenance={})
-    expected = sorted(f"{metric}.{ending}" for metric in METRICS for ending in ("svg", "pdf"))
+    expected = sorted(f"{name_in('mm', metric)}.{ending}" for metric in METRICS for ending in ("svg", "pdf"))
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == expected
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg role") == len(METRICS)

@@ -20,13 +20,13 @@ def test_a_case_is_scored_label_by_label() -> None:
     assert (heart.case, heart.label, lung.label) == ("a", "heart", "lung")
     assert (heart.dice, heart.iou) == pytest.approx((4 / 7, 2 / 5))
     assert (heart.precision, heart.recall) == pytest.approx((2 / 3, 2 / 4))
-    assert (heart.predicted_ml, heart.reference_ml) == pytest.approx((0.006, 0.008))
-    assert heart.volume_error_ml == pytest.approx(-0.002)
+    assert (heart.predicted_size, heart.reference_size) == pytest.approx((0.006, 0.008))
+    assert heart.volume_error == pytest.approx(-0.002)
     # Distances of the heart: prediction 1, 0, 0; reference 0, 0, 1, 2, whose 95th percentile is 1 + 0.85.
-    assert heart.hd95_mm == pytest.approx(1.85)
-    assert heart.asd_mm == pytest.approx(4 / 7)
+    assert heart.hd95 == pytest.approx(1.85)
+    assert heart.asd == pytest.approx(4 / 7)
     assert heart.nsd == pytest.approx(6 / 7)
-    assert (lung.dice, lung.hd95_mm, lung.asd_mm, lung.nsd) == (0, 1, 1, 1)
+    assert (lung.dice, lung.hd95, lung.asd, lung.nsd) == (0, 1, 1, 1)
 
 
 def test_voxels_outside_the_field_of_view_do_not_count() -> None:
@@ -35,7 +35,7 @@ def test_voxels_outside_the_field_of_view_do_not_count() -> None:
     view[..., 2:] = False
     truth = Scan(reference[None], np.eye(4), Path("reference.nii"))
     (score,) = score_case("a", *within(view, prediction, truth), labels={"heart": 1}, config=CONFIG)
-    assert (score.dice, score.predicted_ml, score.reference_ml) == pytest.approx((2 / 3, 0.002, 0.001))
+    assert (score.dice, score.predicted_size, score.reference_size) == pytest.approx((2 / 3, 0.002, 0.001))
 
 
 def test_looking_at_the_region_of_a_label_alone_changes_nothing() -> None:
@@ -46,8 +46,8 @@ def test_looking_at_the_region_of_a_label_alone_changes_nothing() -> None:
         ours, theirs = (array == {"x": 1, "y": 3}[score.label] for array in (prediction, reference))
         distances = surface.surface_distances(ours, theirs, (2.0, 1.0, 1.0))
         assert score.dice == Overlap.of(ours, theirs).dice
-        assert score.asd_mm == pytest.approx(surface.asd_mm(distances), rel=1e-12)
-        assert score.hd95_mm == pytest.approx(surface.hd95_mm(distances), rel=1e-12)
+        assert score.asd == pytest.approx(surface.asd_mm(distances), rel=1e-12)
+        assert score.hd95 == pytest.approx(surface.hd95_mm(distances), rel=1e-12)
         assert score.nsd == surface.nsd(distances, 1.0)
 
 
@@ -57,29 +57,29 @@ def test_a_structure_in_one_slice_of_a_volume_is_all_surface(index: int) -> None
     prediction[1:4, 1:4, index], reference[2, 2, index] = 1, 1
     (score,) = scores_of("a", prediction, reference, {"heart": 1}, affine=np.eye(4))
     # The centre of the 3 x 3 square is surface as well: 0, four times 1, four times sqrt(2), and 0 for the reference.
-    assert score.asd_mm == pytest.approx((4 + 4 * np.sqrt(2)) / 10)
+    assert score.asd == pytest.approx((4 + 4 * np.sqrt(2)) / 10)
 
 
 def test_a_label_absent_from_both_masks_has_no_score() -> None:
     (score,) = scores_of("a", row_of(0, 2), row_of(0, 2), {"heart": 1})
     assert [getattr(score, metric) for metric in METRICS] == [None] * len(METRICS)
-    assert (score.reference_ml, score.predicted_ml) == (0, 0)
+    assert (score.reference_size, score.predicted_size) == (0, 0)
     assert (score.both_empty, score.one_empty) == (True, False)
 
 
 def test_a_label_that_is_only_predicted_scores_zero_and_has_no_distances() -> None:
     (score,) = scores_of("a", row_of(1, 1), row_of(0, 0), {"heart": 1})
     assert (score.dice, score.iou, score.nsd, score.precision) == (0, 0, 0, 0)
-    assert (score.recall, score.hd95_mm, score.asd_mm) == (None, None, None)
-    assert score.volume_error_ml == pytest.approx(0.004)
+    assert (score.recall, score.hd95, score.asd) == (None, None, None)
+    assert score.volume_error == pytest.approx(0.004)
     assert (score.both_empty, score.one_empty) == (False, True)
 
 
 def test_a_label_that_was_missed_scores_zero_and_has_no_distances() -> None:
     (score,) = scores_of("a", row_of(0, 0), row_of(1, 1), {"heart": 1})
     assert (score.dice, score.iou, score.nsd, score.recall) == (0, 0, 0, 0)
-    assert (score.precision, score.hd95_mm, score.asd_mm) == (None, None, None)
-    assert score.volume_error_ml == pytest.approx(-0.004)
+    assert (score.precision, score.hd95, score.asd) == (None, None, None)
+    assert score.volume_error == pytest.approx(-0.004)
     assert (score.both_empty, score.one_empty) == (False, True)
 
 

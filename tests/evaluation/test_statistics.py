@@ -17,7 +17,7 @@ def test_statistics_of_a_metric_over_three_cases() -> None:
 
 
 def test_undefined_scores_are_left_out_and_n_says_so() -> None:
-    statistics = summary_of([scored("a", hd95_mm=3.0), scored("b", hd95_mm=None)])["labels"]["heart"]["hd95_mm"]
+    statistics = summary_of([scored("a", hd95=3.0), scored("b", hd95=None)])["labels"]["heart"]["hd95_mm"]
     assert statistics == {"mean": 3.0, "std": None, "median": 3.0, "ci95": None, "n": 1}
 
 
@@ -44,11 +44,11 @@ def test_the_summary_counts_cases_and_what_was_left_out() -> None:
 
 def test_the_summary_counts_empty_masks_by_label_and_states_the_rule() -> None:
     scores = [
-        scored("a", reference_ml=0.0, predicted_ml=0.0),
-        scored("b", reference_ml=0.0),
-        scored("c", predicted_ml=0.0),
+        scored("a", reference_size=0.0, predicted_size=0.0),
+        scored("b", reference_size=0.0),
+        scored("c", predicted_size=0.0),
         scored("d"),
-        scored("a", "lung", reference_ml=0.0, predicted_ml=0.0),
+        scored("a", "lung", reference_size=0.0, predicted_size=0.0),
     ]
     empty = summary_of(scores, ("heart", "lung"))["empty_masks"]
     assert empty["both_empty"] == {"heart": 1, "lung": 1}

@@ -26,7 +26,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert (read.nsd_tolerance, read.cases_digest) == (1.0, "abc")
     # one of two voxels found; the voxel is 2 mm3
     assert read.scores["a", "heart"]["dice"] == pytest.approx(2 / 3)
-    assert (read.scores["a", "heart"]["volume_error_ml"], read.scores["a", "heart"]["reference_ml"]) == (-0.002, 0.004)
+    assert (read.scores["a", "heart"]["volume_error"], read.scores["a", "heart"]["reference_size"]) == (-0.002, 0.004)
     assert read.scores["a", "lung"]["dice"] is None
 
 
