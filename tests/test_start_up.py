@@ -50,7 +50,7 @@ def test_neither_score_nor_compare_imports_anything_slow(tmp_path: Path) -> None
     assert "pipeline.evaluation" in imported
     assert imported.count("pipeline.evaluation.folders") > 1  # in the processes that read masks too
     assert imported.count(DRAWING) == 1  # in the main process, for the report
-    assert not SLOW & set(imported)
+    assert not (SLOW | {"skimage.morphology._skeletonize", "skimage.segmentation._watershed"}) & set(imported)
     imported = imports_of("compare", folders[2], folders[2])
     assert "pipeline.evaluation.comparison" in imported
     assert not (SLOW | {DRAWING}) & set(imported)

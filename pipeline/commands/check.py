@@ -72,9 +72,7 @@ def _data_config(path: Path, manifest: Manifest | None) -> DataConfig | None:
     is_set = is_config or (path.is_dir() and bool(recognise(path)))
     if manifest is not None and (is_set or has_files_of(path, manifest)):
         data = data_of(path, manifest)
-        labels = (
-            data.labels if data.mask.colours else None
-        )  # what the data set itself declares is held against the model
+        labels = data.labels if data.mask.colours else None  # what the set itself declares is held against the model
         return data.model_copy(update={"labels": labels, "modalities": None})
     if is_config:
         return load_config(path, []).data

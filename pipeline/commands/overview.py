@@ -62,7 +62,7 @@ def scan_lines(inputs: Sequence[InputFile], facts: Sequence[CaseFacts]) -> list[
     folders = len({entry.path.parent for entry in scans})
     return [
         ("layout", "none: scans, and no masks that can be told from them by name or folder"),
-        ("scans", f"{len(scans)} in {count_of(folders, 'folder')}; {len(inputs) - len(scans)} other files"),
+        ("scans", f"{len(scans)} in {count_of(folders, 'folder')}; {count_of(len(inputs) - len(scans), 'other file')}"),
         *_size_lines(facts),
         ("to train", f"say in a configuration which files are scans and which are masks: {_files_setting(scans)}"),
     ]

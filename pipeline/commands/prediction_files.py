@@ -16,7 +16,7 @@ from pipeline.files import write_json
 from pipeline.formats import registry
 from pipeline.inference.predictor import Segmentation
 from pipeline.manifest import Manifest
-from pipeline.metrics.instances import predicted_instances
+from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
@@ -96,10 +96,9 @@ def _instances(
 ) -> NDArray[np.unsignedinteger]:
     """The instances of a label, or where it is a wall, those of what lies between."""
     value, is_wall = manifest.labels[label], label in manifest.evaluation.walls
-    divided = config.watershed is not None and label in config.watershed.labels and not is_wall
     numbers = predicted_instances(
         mask != value if is_wall else mask == value,
-        config.watershed if divided else None,
+        dividing(config.watershed, label, manifest.evaluation.walls),
         affine=scan.affine,
         per_slice=manifest.evaluation.per_slice,
     )

@@ -5,8 +5,6 @@ from pipeline.scan import Unit
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "asd", "nsd", "volume_error")
 """The metrics of every evaluation."""
-SIZES = ("reference_size", "predicted_size")
-"""What a score says besides: of a scan a volume, of a picture a number of pixels."""
 INSTANCE_METRICS = (
     "rand_f",
     "rand_precision",

@@ -31,6 +31,7 @@ from pipeline.metrics.instances import (
     InstanceMatches,
     RandPairs,
     VariationOfInformation,
+    dividing,
     instances_of,
     predicted_instances,
 )
@@ -196,7 +197,7 @@ def score_case(
         score = _score_label(case, label, masks, reference=reference, config=config)
         if not score.both_empty and config.instances:
             is_wall = label in config.walls  # what lies between walls reaches out of the region
-            divided = None if is_wall or watershed is None or label not in watershed.labels else watershed
+            divided = dividing(watershed, label, config.walls)
             parts = _between(prediction, truth, value) if is_wall else masks
             score = replace(score, **_instance_scores(parts, divided, affine=reference.affine, config=config))
         if not score.both_empty and config.centreline:

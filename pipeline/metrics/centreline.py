@@ -6,7 +6,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.morphology import skeletonize
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,8 @@ def centreline(mask: NDArray[np.bool_], *, per_slice: bool) -> NDArray[np.bool_]
     if mask.ndim == 3 and per_slice:
         lines = [centreline(mask[:, :, index], per_slice=False) for index in range(mask.shape[2])]
         return np.stack(lines, axis=2) if lines else mask.copy()
+    from skimage.morphology import skeletonize  # takes a third of a second, and few evaluations score centre lines
+
     flat = [axis for axis, size in enumerate(mask.shape) if size == 1][: mask.ndim - 2]
     plane = mask.squeeze(tuple(flat))
     return _with_lost_parts(skeletonize(plane), plane).reshape(mask.shape)

@@ -7,6 +7,7 @@ is; ``per_slice`` says which of the two it is. Once they are numbered, all of an
 A quotient whose denominator is 0 is undefined and None, as in `pipeline.metrics.overlap`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,6 +18,7 @@ from skimage import metrics
 
 from pipeline import geometry
 from pipeline.config.inference import WatershedConfig
+from pipeline.metrics.overlap import quotient
 from pipeline.postprocessing.components import face_neighbours
 from pipeline.postprocessing.instances import watershed_instances
 
@@ -46,6 +48,11 @@ def instances_of(mask: NDArray[np.bool_], *, per_slice: bool) -> NDArray[np.int3
     """
     numbers, _ = ndimage.label(mask, face_neighbours(mask.ndim, per_slice=per_slice), output=np.int32)
     return np.asarray(numbers)
+
+
+def dividing(watershed: WatershedConfig | None, label: str, walls: Collection[str]) -> WatershedConfig | None:
+    """The watershed for the instances of a label: none where it does not name the label, and none between walls."""
+    return watershed if watershed is not None and label in watershed.labels and label not in walls else None
 
 
 def predicted_instances(
@@ -116,17 +123,17 @@ class RandPairs:
 
         0 where nothing is predicted, as Dice is; None where the reference has no instance, whatever is predicted.
         """
-        return _quotient(2 * self.common, self.predicted + self.reference)
+        return quotient(2 * self.common, self.predicted + self.reference)
 
     @property
     def precision(self) -> float | None:
         """The share of the prediction's pairs that are right, low where it merges; None where it has no pair."""
-        return _quotient(self.common, self.predicted)
+        return quotient(self.common, self.predicted)
 
     @property
     def recall(self) -> float | None:
         """The share of the reference's pairs that were found, low where they are split; None where it has no pair."""
-        return _quotient(self.common, self.reference)
+        return quotient(self.common, self.reference)
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,7 @@ class InstanceMatches:
     @property
     def f1(self) -> float | None:
         """2 matched / (2 matched + missed + extra): 0 where one has no instance, None where neither has one."""
-        return _quotient(2 * self.matched, 2 * self.matched + self.missed + self.extra)
+        return quotient(2 * self.matched, 2 * self.matched + self.missed + self.extra)
 
 
 def _foreground(
@@ -219,7 +226,3 @@ def _pairs(sizes: NDArray[np.number]) -> int:
     """How many pairs of two different voxels groups of these sizes hold: n (n - 1) / 2 each."""
     counts = sizes.astype(np.int64)
     return int((counts * (counts - 1)).sum()) // 2
-
-
-def _quotient(numerator: int, denominator: int) -> float | None:
-    return numerator / denominator if denominator else None

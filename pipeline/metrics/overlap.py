@@ -43,22 +43,22 @@ class Overlap:
     @property
     def dice(self) -> float | None:
         """2 |P n R| / (|P| + |R|) (Dice 1945): 0 where one mask is empty, None where both are."""
-        return _quotient(2 * self.common, self.predicted + self.reference)
+        return quotient(2 * self.common, self.predicted + self.reference)
 
     @property
     def iou(self) -> float | None:
         """|P n R| / |P u R| (Jaccard 1912): 0 where one mask is empty, None where both are."""
-        return _quotient(self.common, self.predicted + self.reference - self.common)
+        return quotient(self.common, self.predicted + self.reference - self.common)
 
     @property
     def precision(self) -> float | None:
         """|P n R| / |P|, the share of the prediction that is right: None where the prediction is empty."""
-        return _quotient(self.common, self.predicted)
+        return quotient(self.common, self.predicted)
 
     @property
     def recall(self) -> float | None:
         """|P n R| / |R|, the share of the reference that was found: None where the reference is empty."""
-        return _quotient(self.common, self.reference)
+        return quotient(self.common, self.reference)
 
 
 def volume_ml(voxels: int, affine: geometry.Affine) -> float:
@@ -66,5 +66,6 @@ def volume_ml(voxels: int, affine: geometry.Affine) -> float:
     return voxels * geometry.voxel_volume_ml(affine)
 
 
-def _quotient(numerator: int, denominator: int) -> float | None:
+def quotient(numerator: int, denominator: int) -> float | None:
+    """A share; None where it would be one of nothing."""
     return numerator / denominator if denominator else None

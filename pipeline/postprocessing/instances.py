@@ -5,8 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import watershed
 
 from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.postprocessing.components import check_names, face_neighbours
@@ -52,6 +50,8 @@ def watershed_instances(
         return _slice_by_slice(mask, config, spacing=spacing)
     if mask.all() or not mask.any():  # nothing outside, so there is no distance to it; or nothing to divide
         return mask.astype(np.int32)
+    from skimage.segmentation import watershed  # takes a third of a second, and few models divide instances
+
     distance = ndimage.distance_transform_edt(mask, sampling=spacing)
     markers = _markers(mask, distance, config, spacing=spacing)
     neighbours = face_neighbours(mask.ndim, per_slice=False)
@@ -110,6 +110,8 @@ def _peaks(heights: NDArray[np.float64], depth: float) -> list[Index]:
     """
     if heights.max() - heights[heights > 0].min() <= depth:  # no way is that much lower: so it is with most specks
         return [tuple(ndimage.maximum_position(heights))]
+    from skimage.morphology import local_maxima, reconstruction
+
     touching = np.ones((3,) * heights.ndim, dtype=bool)  # a slanted ridge is connected by corners
     ground = np.pad(heights, 1)  # with a plain around it even a plateau that fills the array is a peak
     cut = reconstruction(np.maximum(ground - depth, 0), ground, method="dilation", footprint=touching)

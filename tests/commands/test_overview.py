@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_data_set_says_what_it_holds_and_how_it_could_be_one
     lines = shown(tmp_path / "set")
     assert lines[:4] == [
         "layout       none: scans, and no masks that can be told from them by name or folder",
-        "scans        6 in 2 folders; 1 other files",
+        "scans        6 in 2 folders; 1 other file",
         "size         5 x 6 x 7 voxels",
         "spacing      1 x 1 x 1 mm",
     ]
