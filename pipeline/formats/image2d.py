@@ -18,8 +18,10 @@ from pipeline.wording import count_of
 
 MAX_PIXELS = 178_956_970
 """Of a page, some 13,000 x 13,000, which is what Pillow allows: a small file can claim any size."""
+ORIENTATION = 0x0112
+"""The tag of EXIF and of TIFF that says how stored pixels are turned before they are shown."""
 UPRIGHT = 1
-"""The value of EXIF's Orientation for pixels that are stored as they are shown."""
+"""Its value for pixels that are stored as they are shown."""
 
 
 def picture_affine() -> geometry.Affine:

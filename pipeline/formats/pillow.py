@@ -27,7 +27,6 @@ CHANNELS = {"1": 1, "L": 1, "RGB": 3, "LA": 1, "RGBA": 3}
 """By Pillow's name of how pixels are stored, without alpha."""
 BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """Sizes of the header behind the first 14 bytes of a BMP."""
-ORIENTATION = 0x0112
 
 
 def recognises_jpeg(head: bytes) -> bool:
@@ -103,7 +102,7 @@ def _header(image: "ImageFile") -> ScanHeader:
     if image.mode != PALETTE and image.mode not in CHANNELS:
         found = f"other colours ({image.mode})"
         raise ScanError("grey values, or red, green and blue", found, "Convert it to RGB on purpose.")
-    image2d.check_orientation(int(image.getexif().get(ORIENTATION, 0)))
+    image2d.check_orientation(int(image.getexif().get(image2d.ORIENTATION, 0)))
     _check_frame(image)
     channels = image2d.palette_channels(_palette(image)) if image.mode == PALETTE else CHANNELS[image.mode]
     return image2d.picture_header(*image.size, channels=channels)

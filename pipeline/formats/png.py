@@ -28,8 +28,6 @@ TRUSTED = {b"IHDR", b"PLTE", b"tRNS", b"acTL", b"eXIf"}
 """Chunks besides the pixels that something depends on."""
 WHOLE = "a whole PNG file"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
-ORIENTATION = 0x0112
-"""The tag of EXIF."""
 CHANNELS = {GREY: 1, RGB: 3, GREY_ALPHA: 1, RGB_ALPHA: 3}
 """By the type of colour (PNG specification, section 11.2.2), without alpha."""
 
@@ -198,7 +196,7 @@ def _orientation(exif: bytes) -> int:
 
     tags = Image.Exif()
     tags.load(exif)
-    return int(tags.get(ORIENTATION, 0))
+    return int(tags.get(image2d.ORIENTATION, 0))
 
 
 FORMAT = Format(

@@ -28,7 +28,6 @@ NAME = "TIFF"
 WHOLE = "a whole TIFF file"
 REDUCED, TRANSPARENCY = 1, 4
 """Bits of NewSubfileType: a page is a smaller copy of another, or the mask of one."""
-ORIENTATION = 274
 PAGES, SAMPLES = "ZIQ", "SC"
 """Letters of tifffile for axes that may be pages, and those that may be channels; T is time."""
 COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3, "YCBCR": 3}
@@ -179,7 +178,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _header(stack: "TiffPageSeries") -> ScanHeader:
     page = stack.keyframe
-    orientation = page.tags.get(ORIENTATION)
+    orientation = page.tags.get(image2d.ORIENTATION)
     image2d.check_orientation(0 if orientation is None else int(orientation.value))
     sizes = dict(zip(stack.axes, stack.shape, strict=True))
     pages = next((size for letter, size in sizes.items() if letter in PAGES), 1)
