@@ -22,7 +22,8 @@ COLOURS = (
     (220, 180, 40),
 )
 """One a label, told apart by most colour-blind readers; they repeat after the last."""
-PANEL_PIXELS = 320
+PANEL_PIXELS, LONE_PANEL_PIXELS = 320, 640
+"""Of the longest side, where there are three planes and where there is one."""
 CAPTION_PIXELS = 22
 CAPTION_FONT = 12
 THUMBNAIL_PIXELS = 160
@@ -57,7 +58,8 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
     planes = _planes(scan)
     names = ["" if scan.unit == "px" else PLANES[axis] for axis in planes]
     panels = _panels(scan, mask, planes)
-    scale = PANEL_PIXELS / max(max(panel.height_mm, panel.width_mm) for panel in panels)
+    pixels = PANEL_PIXELS if len(panels) > 1 else LONE_PANEL_PIXELS
+    scale = pixels / max(max(panel.height_mm, panel.width_mm) for panel in panels)
     pictures = [_draw(panel, scale, labels) for panel in panels]
     with atomic_path(target) as path:
         _compose(list(zip(names, pictures, strict=True)), labels).save(path)

@@ -111,7 +111,7 @@ def test_the_preview_of_a_picture_is_the_picture_as_it_stands_in_its_file(tmp_pa
     scan = Scan(array, np.diag([-1.0, -1, 1, 1]), Path("scan.png"), "px")
     write_preview(tmp_path / "preview.png", scan, np.zeros((40, 20, 1), np.uint8), labels={})
     with Image.open(tmp_path / "preview.png") as preview:
-        drawn = np.asarray(preview.convert("L"), dtype=float)[22 : 22 + 160, :320]  # below the caption, 8 for a pixel
-    assert preview.height == 160 + 2 * 22
-    assert drawn[:30, 250:].min() > 200
-    assert drawn[50:, :].max() == drawn[:, :230].max() == 0
+        drawn = np.asarray(preview.convert("L"), dtype=float)[22 : 22 + 320, :640]  # below the caption, 16 for a pixel
+    assert preview.height == 320 + 2 * 22
+    assert drawn[:60, 500:].min() > 200
+    assert drawn[100:, :].max() == drawn[:, :460].max() == 0
