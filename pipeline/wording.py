@@ -26,6 +26,16 @@ def printable(text: str) -> str:
     return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found.group()) - 0xDC00:02X}", text)
 
 
+def times(values: Iterable[float]) -> str:
+    """Sizes along axes.
+
+    Example:
+        >>> times([0.5, 1.25, 30])
+        '0.5 x 1.25 x 30'
+    """
+    return " x ".join(f"{value:.4g}" if value < 10_000 else f"{value:.0f}" for value in values)
+
+
 def count_of(count: int, noun: str) -> str:
     """A number and its noun, "1 case" or "2 cases"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -98,9 +98,10 @@ def planted(real_data: RealData, tmp_path: Path) -> Planted:
 def write_volume() -> WriteVolume:
     """Writes a NIfTI file of an array (I, J, K) or (I, J, K, C) with square voxels, and returns its path."""
 
-    def write(path: Path, array: ArrayLike, spacing_mm: float = 1.0) -> Path:
+    def write(path: Path, array: ArrayLike, spacing_mm: float = 1.0, *, affine: ArrayLike | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = nibabel.Nifti1Image(np.asarray(array), np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
+        square = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+        image = nibabel.Nifti1Image(np.asarray(array), square if affine is None else np.asarray(affine))
         image.to_filename(path)
         return path
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.checks.findings import Finding
 from pipeline.errors import ScanError
 from pipeline.formats import registry
-from pipeline.geometry import misplaced_mask, ras_spacing_mm
+from pipeline.geometry import misplaced_mask, ras_spacing_mm, to_ras
 from pipeline.layouts.case_files import read_field_of_view, read_header, read_image, read_labels
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.labels import unknown_labels
@@ -19,6 +20,8 @@ from pipeline.scan import ScanHeader, Unit
 from pipeline.wording import count_of
 
 T = TypeVar("T")
+OUTSIDE = 0.1
+"""Share of the structures' voxels outside the field of view, above which it is worth a look."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,26 @@ class CaseFacts:
         case: the case's name.
         findings: everything that is wrong with it alone.
         content_hash: of the image's values; None where they were not read.
-        labels: mask values above 0; None where the mask was not read.
         channels: of the image; None where its header cannot be read.
         spacing_mm: of the image in RAS order; None as above, and where it has none.
-        shape: of the image in voxels, in the file's own order; None as above.
-        voxels: how many each label has, by its value; None where the mask was not read.
+        shape: of the image in voxels, in RAS order; None as above.
+        voxels: how many each value of the mask has, inside the field of view; None where the mask was not read.
         unit: of the image; None where its header cannot be read.
     """
 
     case: str
     findings: tuple[Finding, ...] = ()
     content_hash: str | None = None
-    labels: frozenset[int] | None = None
     channels: int | None = None
     spacing_mm: tuple[float, ...] | None = None
     shape: tuple[int, ...] | None = None
     voxels: dict[int, int] | None = None
     unit: Unit | None = None
+
+    @property
+    def labels(self) -> frozenset[int] | None:
+        """Mask values above 0; None where the mask was not read."""
+        return None if self.voxels is None else frozenset(value for value in self.voxels if value > 0)
 
 
 def inspect_case(job: Inspection) -> CaseFacts:
@@ -70,19 +76,23 @@ def inspect_case(job: Inspection) -> CaseFacts:
     name, findings = job.case.name, list[Finding]()
     attempt = partial(_attempt, case=name, findings=findings)
     image = attempt(lambda: read_header(job.case.images), job.case.image)
-    mask = attempt(partial(registry.read_header, job.case.mask), job.case.mask) if job.case.mask else None
+    read_mask = registry.read_mask_header if job.case.coding.is_plain else registry.read_header
+    masks = [(path, attempt(partial(read_mask, path), path)) for path in job.case.masks]
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
-    if mask is not None:
-        findings += _mask_header_findings(job.case, mask, image)
+    for path, mask in masks:
+        findings += [] if mask is None else _mask_header_findings(job.case, path, mask, image=image)
     content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
-    voxels = _label_voxels(job, findings) if job.deep and mask is not None and _has_labels(job.case, mask) else None
-    labels = None if voxels is None else frozenset(voxels)
-    facts = CaseFacts(name, tuple(findings), content_hash, labels, voxels=voxels)
-    if image is None:
-        return facts
+    has_labels = all(mask is not None and _has_labels(job.case, mask) for _, mask in masks)
+    voxels = _label_voxels(job, findings) if job.deep and masks and has_labels else None
+    facts = CaseFacts(name, tuple(findings), content_hash, voxels=voxels)
+    return facts if image is None else _with_geometry(facts, image)
+
+
+def _with_geometry(facts: CaseFacts, image: ScanHeader) -> CaseFacts:
     spacing_mm = ras_spacing_mm(image.affine) if image.unit == "mm" else None
-    return replace(facts, channels=image.channels, spacing_mm=spacing_mm, shape=image.shape, unit=image.unit)
+    shape = tuple(image.shape[axis] for axis in to_ras(image.affine).source_axis)
+    return replace(facts, channels=image.channels, spacing_mm=spacing_mm, shape=shape, unit=image.unit)
 
 
 def _attempt(read: Callable[[], T], path: Path, *, case: str, findings: list[Finding]) -> T | None:
@@ -108,18 +118,18 @@ def _channel_findings(case: str, image: ScanHeader, channels: int | None) -> lis
     ]
 
 
-def _mask_header_findings(case: Case, mask: ScanHeader, image: ScanHeader | None) -> list[Finding]:
-    findings = []
+def _mask_header_findings(case: Case, path: Path, mask: ScanHeader, *, image: ScanHeader | None) -> list[Finding]:
+    findings, where = list[Finding](), "" if len(case.masks) == 1 else f"{path.parent.name}/{path.name}"
     if not _has_labels(case, mask):
         found = count_of(mask.channels, "channel")
         remedy = (
             "Merge them into one label map; where they are colours, name these in data.mask.colours, and where they "
             "are greys, give data.mask.threshold."
         )
-        findings.append(Finding("error", case.name, "a mask with one label a voxel", found, remedy))
+        findings.append(Finding("error", case.name, "a mask with one label a voxel", found, remedy, where))
     problem = None if image is None else misplaced_mask(image, mask)
     if problem is not None:
-        findings.append(Finding.of(case.name, problem))
+        findings.append(Finding.of(case.name, problem, where))
     return findings
 
 
@@ -134,18 +144,32 @@ def _content_hash(case: Case, findings: list[Finding]) -> str | None:
 
 
 def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | None:
-    """How many voxels each label has; None where the mask cannot be read."""
+    """How many voxels each value has, inside the field of view; None where the mask cannot be read."""
     assert job.case.mask is not None
     mask = _attempt(lambda: read_labels(job.case), job.case.mask, case=job.case.name, findings=findings)
     if mask is None:
         return None
-    view = job.case.field_of_view
-    if view is not None:
-        _attempt(lambda: read_field_of_view(job.case, mask), view, case=job.case.name, findings=findings)
-    values, counts = np.unique(mask.array, return_counts=True)
-    voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True) if value > 0}
-    findings += _value_findings(job.case.name, frozenset(voxels), job.labels)
-    return voxels
+    labels = mask.array[0]
+    findings += _value_findings(job.case.name, frozenset(np.unique(labels[labels > 0]).tolist()), job.labels)
+    path = job.case.field_of_view
+    if path is not None:
+        view = _attempt(lambda: read_field_of_view(job.case, mask), path, case=job.case.name, findings=findings)
+        if view is not None:
+            findings += _outside_findings(job.case.name, labels, view)
+            labels = labels[view]
+    values, counts = np.unique(labels, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _outside_findings(case: str, labels: NDArray, view: NDArray[np.bool_]) -> list[Finding]:
+    """A field of view that leaves out much of the mask may be another mask."""
+    marked = labels > 0
+    outside = float((~view)[marked].mean()) if marked.any() else 0.0
+    if outside <= OUTSIDE:
+        return []
+    expected, found = "structures inside the field of view", f"{outside:.0%} of their voxels outside it"
+    remedy = "Look whether it is a field of view at all: what lies outside it is not learnt from, and not scored."
+    return [Finding("warning", case, expected, found, remedy)]
 
 
 def _value_findings(case: str, labels: frozenset[int], declared: frozenset[int] | None) -> list[Finding]:

@@ -7,15 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.checks.case import CaseFacts, Inspection
 from pipeline.checks.findings import Finding, Severity
 from pipeline.formats import registry
 from pipeline.layouts.dataset import Dataset
-from pipeline.layouts.scan_files import case_name
 from pipeline.preprocessing.labels import MAX_LABELS
-from pipeline.wording import enumerate_names
+from pipeline.wording import enumerate_names, times
 
 ODD_SPACING = 5.0
 """Factor from the usual spacing along an axis, above which it is worth a look."""
@@ -23,10 +21,16 @@ SHARED_NAMES = 0.2
 """Groups of cases with like names, a case: with fewer, names number the cases of a study, not those of patients."""
 
 
-def inspections(dataset: Dataset, *, deep: bool) -> list[Inspection]:
-    """The cases of a data set to look at, with and without a mask."""
-    labels = frozenset(dataset.labels.values()) if dataset.declared else None
-    channels = len(dataset.modalities)
+def inspections(dataset: Dataset, *, deep: bool, declared: bool = True) -> list[Inspection]:
+    """The cases of a data set to look at, with and without a mask.
+
+    Args:
+        dataset: the data set.
+        deep: whether to read the voxels.
+        declared: whether masks and channels are held against what the data set is said to have.
+    """
+    labels = frozenset(dataset.labels.values()) if dataset.declared and declared else None
+    channels = len(dataset.modalities) if declared else None
     return [Inspection(case, deep, labels, channels) for case in (*dataset.cases, *dataset.unlabelled)]
 
 
@@ -46,6 +50,7 @@ def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findi
     """
     findings = [
         *_file_findings(dataset),
+        *_name_findings(dataset),
         *_label_findings(dataset, facts),
         *_case_findings(dataset, facts),
         *_duplicates(dataset, facts),
@@ -83,11 +88,26 @@ def _file_findings(dataset: Dataset) -> list[Finding]:
         ("warning", dataset.unlisted, "only files that dataset.json lists", "others", "List it, or remove it."),
     ]
     strays = [
-        Finding(severity, case_name(path), expected, found, remedy, _shown(path, dataset.root))
+        Finding(severity, dataset.case_of(path), expected, found, remedy, _shown(path, dataset.root))
         for severity, paths, expected, found, remedy in kinds
         for path in paths
     ]
     return strays + _ignored(dataset)
+
+
+def _name_findings(dataset: Dataset) -> list[Finding]:
+    """Names of files from which more was taken, or can be taken less, than a user may think."""
+    findings = []
+    if dataset.loose_match:
+        found = f"other names, matched by what tells them apart, such as {dataset.loose_match}"
+        remedy = "Look whether these belong together; data.files says it without a guess."
+        findings.append(Finding("warning", "", "masks that are called after their images", found, remedy))
+    several = [case for case in dataset.cases if len(case.images) > 1]
+    if several and not dataset.channel_files:
+        found = f"others, such as {' and '.join(path.name for path in several[0].images)} of {several[0].name}"
+        remedy = "Give them such names before training: by these, predict finds the channels of new scans."
+        findings.append(Finding("warning", "", "files of channels with the name of their case", found, remedy))
+    return findings
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -134,7 +154,7 @@ def _unused_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding
             "",
             f"the label {name} (value {value}) in some mask",
             f"it in none of the {read} that were read",
-            "Correct its value, or take it off the labels: it cannot be learnt.",
+            "Correct its value, or take it off the labels: nothing can be learnt of it, and no score given.",
         )
         for name, value in dataset.labels.items()
         if read and value not in held
@@ -168,10 +188,10 @@ def _odd_spacings(facts: Sequence[CaseFacts]) -> list[Finding]:
     if not known:
         return []
     usual = np.median(list(known.values()), axis=0)
-    expected = f"a spacing near the usual one of {_times(usual)} mm"
+    expected = f"a spacing near the usual one of {times(usual)} mm"
     remedy = "Compare its header with the original scan."
     return [
-        Finding("warning", case, expected, f"{_times(spacing)} mm", remedy)
+        Finding("warning", case, expected, f"{times(spacing)} mm", remedy)
         for case, spacing in known.items()
         if np.maximum(spacing / usual, usual / spacing).max() > ODD_SPACING
     ]
@@ -185,10 +205,6 @@ def _mixed_units(facts: Sequence[CaseFacts]) -> list[Finding]:
     expected = "scans that all have a spacing, or pictures alone (PNG, TIFF, JPEG ...)"
     remedy = "Keep one kind in the data set."
     return [Finding("error", case, expected, "a picture among scans", remedy) for case in pictures]
-
-
-def _times(spacing_mm: NDArray[np.float64]) -> str:
-    return " x ".join(f"{mm:.3g}" for mm in spacing_mm)
 
 
 def _assumed_modalities(dataset: Dataset) -> list[Finding]:

@@ -11,7 +11,7 @@ from pipeline.checks.findings import Finding
 from pipeline.commands.dataset import read_facts
 from pipeline.commands.overview import show_overview, show_scans
 from pipeline.commands.progress import progress_line
-from pipeline.commands.selection import CONFIGURATIONS, check_declaration, data_of, has_files_of
+from pipeline.commands.selection import CONFIGURATIONS, check_declaration, data_of, is_arranged_as
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import load_config
@@ -56,7 +56,7 @@ def check(
     _check_sheet(sheet, path, data)
     if data is not None:
         dataset = discover(data)
-        facts = _read(inspections(dataset, deep=deep), console)
+        facts = _read(inspections(dataset, deep=deep, declared=manifest is None), console)  # or held against the model
         dataset = name_labels(dataset, facts)
         if shown is not None:
             show_overview(dataset, facts, shown)
@@ -70,10 +70,8 @@ def _data_config(path: Path, manifest: Manifest | None) -> DataConfig | None:
     """The data set that is meant; None where it is a scan or a folder of scans."""
     is_config = path.suffix.lower() in CONFIGURATIONS
     is_set = is_config or (path.is_dir() and bool(recognise(path)))
-    if manifest is not None and (is_set or has_files_of(path, manifest)):
-        data = data_of(path, manifest)
-        labels = data.labels if data.mask.colours else None  # what the set itself declares is held against the model
-        return data.model_copy(update={"labels": labels, "modalities": None})
+    if manifest is not None and (is_set or is_arranged_as(path, manifest)):
+        return data_of(path, manifest)
     if is_config:
         return load_config(path, []).data
     return DataConfig(root=path) if is_set else None
@@ -92,6 +90,9 @@ def _draw(dataset: Dataset, sheet: Path, shown: Console | None, *, console: Cons
     """Draw the cases; where none can be, that is one more finding."""
     from pipeline.commands.contact_sheet import draw_contact_sheet  # Pillow: not before there is something to draw
 
+    if sheet.resolve() in {path.resolve() for case in dataset.cases for path in (*case.images, *case.masks)}:
+        found = f"a file of the data set: {sheet}"
+        return [Finding("error", "", "a new file for the pictures", found, "Give another path to --sheet.")]
     try:
         count = draw_contact_sheet(dataset, sheet, console)
     except DatasetError as error:

@@ -1,6 +1,6 @@
 """``medseg evaluate``: how good a model's masks are."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from pipeline.inference.reading import read_case, read_hash
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.discover import discover
-from pipeline.layouts.scan_files import case_name
 from pipeline.manifest import Manifest
 from pipeline.model import Model
 from pipeline.provenance import made_by
@@ -107,21 +106,26 @@ def _provenance(dataset: Dataset, predictor: Predictor, part: SplitName) -> dict
 
 def _incomplete(dataset: Dataset) -> list[FailedCase]:
     """Scans without a mask, masks without a scan, files that are listed but do not exist, and cases that lack one."""
+    lacking = "Expected every file of the case; found no {}. Add it, or correct its name."
     halves = (
         (dataset.unmasked, "Expected a mask for every scan; found none. Add it, or correct its name."),
         (dataset.orphan_masks, "Expected a scan for every mask; found none. Add it, or correct its name."),
         (dataset.missing, f"Expected the file, which {FILE_NAME} lists; found none. Copy it there."),
-        (dataset.incomplete, "Expected every file of the case; found all but this. Add it, or correct its name."),
+        *(((path,), lacking.format(printable(path.name))) for path in dataset.incomplete),
     )
-    names = Counter(case_name(path) for paths, _ in halves for path in paths)
-    return [FailedCase(_name_of(path, dataset.root, names), reason) for paths, reason in halves for path in paths]
+    reasons: dict[str, list[str]] = defaultdict(list)
+    names = Counter(dataset.case_of(path) for paths, _ in halves for path in paths)
+    for paths, reason in halves:
+        for path in paths:
+            reasons[_name_of(path, dataset, names)].append(reason)
+    return [FailedCase(name, " ".join(found)) for name, found in reasons.items()]
 
 
-def _name_of(path: Path, root: Path, names: Counter[str]) -> str:
+def _name_of(path: Path, dataset: Dataset, names: Counter[str]) -> str:
     """What the case of a lonely file is called: after the file, with its folders where others are called the same."""
-    name = case_name(path)
-    folders = path.parent.relative_to(root).parts if names[name] > 1 and path.is_relative_to(root) else ()
-    return printable("__".join((*folders, name)))
+    name = dataset.case_of(path)
+    is_known = path in dataset.stray_cases or names[name] == 1 or not path.is_relative_to(dataset.root)
+    return printable("__".join((*(() if is_known else path.parent.relative_to(dataset.root).parts), name)))
 
 
 def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> dict[str, str | FailedCase]:

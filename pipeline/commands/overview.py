@@ -12,7 +12,7 @@ from pipeline.checks.case import CaseFacts
 from pipeline.inference.batch import InputFile
 from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.scan_files import case_name
-from pipeline.wording import count_of, enumerate_names
+from pipeline.wording import count_of, enumerate_names, times
 
 MASK_WORDS = ("mask", "seg", "label", "truth", "annot", "class")
 
@@ -88,7 +88,8 @@ def _files_setting(scans: Sequence[InputFile]) -> str:
         names[entry.path.parent].add(entry.path.name)
     same = sorted(set[str].intersection(*names.values()), key=_looks_like_a_mask) if len(names) > 1 else []
     if len(same) > 1:
-        example = f'data.files={{images: ["{{case}}/{same[0]}"], masks: ["{{case}}/{same[-1]}"]}}'
+        mask = same[-1] if _looks_like_a_mask(same[-1])[0] else "MASK"
+        example = f'data.files={{images: ["{{case}}/{same[0]}"], masks: ["{{case}}/{mask}"]}}'
         return f"{example}, where each folder has {enumerate_names(sorted(same))}"
     name = scans[0].path.name
     ending = name.removeprefix(case_name(scans[0].path))
@@ -104,24 +105,16 @@ def _range(rows: Sequence[tuple[float, ...]], unit: str) -> str:
     """Median and range along each axis, or the one value that all have."""
     if not rows:
         return ""
-    low, middle, high = (_times(values) for values in np.percentile(rows, [0, 50, 100], axis=0))
+    low, middle, high = (times(values) for values in np.percentile(rows, [0, 50, 100], axis=0))
     return f"{middle} {unit}" if low == high else f"{middle} {unit} (median), from {low} to {high}"
-
-
-def _times(values: Iterable[float]) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)
 
 
 def _label_table(dataset: Dataset, facts: Sequence[CaseFacts]) -> Table:
     """In how many masks each label is, and how much of the voxels it has there, at the median."""
     table = Table("label", "value", "in masks", "share of their voxels")
-    read = [each for each in facts if each.voxels is not None and each.shape is not None]
+    read = [each.voxels for each in facts if each.voxels is not None]
     for name, value in dataset.labels.items():
-        shares = [
-            each.voxels[value] / float(np.prod(each.shape))
-            for each in read
-            if each.voxels is not None and each.shape is not None and value in each.voxels
-        ]
+        shares = [voxels[value] / sum(voxels.values()) for voxels in read if value in voxels]
         median = f"{np.median(shares):.2%}" if shares else "-"
         table.add_row(name, str(value), f"{len(shares)} of {len(read)}", median)
     return table

@@ -64,13 +64,16 @@ def data_of(path: Path, manifest: Manifest) -> DataConfig:
             raise DatasetError(f"the labels of the model ({_pairs(manifest.labels)})", found, REMEDY)
         return data.model_copy(update={"labels": manifest.labels, "modalities": manifest.modalities})
     base = DataConfig(root=path, labels=manifest.labels, modalities=manifest.modalities, mask=manifest.mask)
-    return base.model_copy(update={"files": manifest.files}) if has_files_of(path, manifest) else base
+    return base.model_copy(update={"files": manifest.files}) if _has_files(path, manifest.files.images) else base
 
 
-def has_files_of(root: Path, manifest: Manifest) -> bool:
-    """Whether a folder has files of the names that the model's own data set had, where a setting gave these."""
-    images = manifest.files.images
-    return bool(images) and root.is_dir() and all(patterns.find(root, pattern) for pattern in images)
+def is_arranged_as(root: Path, manifest: Manifest) -> bool:
+    """Whether a folder has images and masks of the names of the model's own data set, where a setting gave these."""
+    return _has_files(root, (*manifest.files.images, *manifest.files.masks))
+
+
+def _has_files(root: Path, wanted: tuple[str, ...]) -> bool:
+    return bool(wanted) and root.is_dir() and all(patterns.find(root, pattern) for pattern in wanted)
 
 
 def check_declaration(dataset: Dataset, manifest: Manifest) -> None:

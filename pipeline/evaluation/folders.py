@@ -15,7 +15,7 @@ from pipeline.evaluation.examples import CaseMasks
 from pipeline.evaluation.scores import CaseScore, FailedCase, ScoredCases, score_case
 from pipeline.formats import registry
 from pipeline.inference.readers import run_isolated
-from pipeline.layouts.pairs import MASK_SUFFIXES
+from pipeline.layouts.scan_files import MASK_ENDINGS
 from pipeline.preprocessing.labels import values_in
 from pipeline.scan import Scan, Unit
 from pipeline.wording import count_of, enumerate_names
@@ -152,10 +152,10 @@ def _flat_masks(folder: Path) -> dict[str, list[Path]]:
 
 
 def _references(folder: Path, predicted: Collection[str]) -> dict[str, list[Path]]:
-    """As `_flat_masks`; a reference may be called after its case with one of MASK_SUFFIXES, as in a data set."""
+    """As `_flat_masks`; a reference may be called after its case with one of MASK_ENDINGS, as in a data set."""
     references: dict[str, list[Path]] = defaultdict(list)
     for name, paths in _flat_masks(folder).items():
-        plain = next((name.removesuffix(suffix) for suffix in MASK_SUFFIXES if name.endswith(suffix)), name)
+        plain = next((name.removesuffix(suffix) for suffix in MASK_ENDINGS if name.endswith(suffix)), name)
         references[plain if name not in predicted and plain in predicted else name] += paths
     return dict(references)
 

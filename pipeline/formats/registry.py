@@ -107,6 +107,19 @@ def read_header(path: Path) -> ScanHeader:
     return header
 
 
+def read_mask_header(path: Path) -> ScanHeader:
+    """As `read_header`, of a mask: one channel where colours of a palette stand for labels.
+
+    Raises:
+        ScanError: as `read_header`.
+    """
+    header, (_, how) = read_header(path), _first_file(path)
+    if how.read_labels is None or header.channels == 1:
+        return header
+    with decoding(f"a whole {how.name} file"):
+        return replace(header, channels=how.read_labels(path).channels)
+
+
 def read_scan(path: Path) -> Scan:
     """Read a scan (C, I, J, K); the channels are its colours, its times, or volumes that share its grid.
 

@@ -20,6 +20,7 @@ from pipeline.formats import image2d
 from pipeline.formats.content import damaged, decoding, reading
 from pipeline.formats.format import Format, Mask, without_names
 from pipeline.scan import Scan, ScanHeader
+from pipeline.wording import times
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -162,7 +163,7 @@ def _stack(file: "TiffFile") -> "TiffPageSeries":
     """
     found = [series for series in file.series if not series.keyframe.subfiletype & REDUCED]
     if len(found) != 1 or found[0].is_multifile or found[0].keyframe.subfiletype & TRANSPARENCY:
-        kinds = ", ".join(f"{len(series.pages)} of {_times(series.keyframe.shape)}" for series in found)
+        kinds = ", ".join(f"{len(series.pages)} of {times(series.keyframe.shape)}" for series in found)
         raise ScanError("pages of one size and kind, in one file", kinds or "none", "Save the picture that is meant.")
     others = [letter for letter in found[0].axes if letter not in "YX"]
     pages, samples = (sum(letter in group for letter in others) for group in (PAGES, SAMPLES))
@@ -170,10 +171,6 @@ def _stack(file: "TiffFile") -> "TiffPageSeries":
         axes = ", ".join(f"{letter} {size}" for letter, size in zip(found[0].axes, found[0].shape, strict=True))
         raise ScanError("a picture or a stack of them, in grey or RGB", f"the axes {axes}", "Save one volume a file.")
     return found[0]
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)
 
 
 def _header(stack: "TiffPageSeries") -> ScanHeader:

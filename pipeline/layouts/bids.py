@@ -7,7 +7,7 @@ whose entities it shares (``sub-01_dseg``). What is left of its name is its kind
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
@@ -47,11 +47,13 @@ def read(root: Path) -> Dataset:
             have one name, or tables of labels cannot be read or disagree.
     """
     images = index(_scans(root.glob("sub-*/**/*")))
-    masks = _by_kind(images, _scans((root / DERIVATIVES).glob("**/sub-*")))
+    files = _scans((root / DERIVATIVES).glob("**/sub-*"))
+    masks = _by_kind(images, files)
     if len(masks) > 1:
         raise _several(root, masks, images)
     if not masks:
-        return _unlabelled(root, images)
+        orphans = tuple(path for path in files if _suffix(case_name(path)) in SEGMENTATIONS)
+        return replace(_unlabelled(root, images), orphan_masks=orphans)
     ((kind, drawn),) = masks.items()
     own = {name: path for name, path in images.items() if _suffix(name) == kind.suffix}
     labels = _labels(root, drawn.values())
@@ -65,6 +67,7 @@ def read(root: Path) -> Dataset:
         modalities_declared=False,
         own_labels=labels,
         unlabelled=tuple(Case(name, (path,), None, _subject(name)) for name, path in own.items() if name not in drawn),
+        orphan_masks=_orphans(files, kind, drawn),
     )
 
 
@@ -105,6 +108,12 @@ def _images_of(mask: str, images: dict[str, Path]) -> Iterator[tuple[str, str]]:
             own = image.split("_")[:-1]
             if set(own) <= set(parts):
                 yield image, "_".join(part for part in parts if part not in own)
+
+
+def _orphans(files: Iterable[Path], kind: Kind, drawn: dict[str, Path]) -> tuple[Path, ...]:
+    """Masks that by their names are of the kind, and drawn on no image that there is."""
+    known = set(drawn.values())
+    return tuple(path for path in files if path not in known and case_name(path).endswith(f"_{kind.rest}"))
 
 
 def _suffix(name: str) -> str:

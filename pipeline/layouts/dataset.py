@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.layouts.scan_files import case_name
 from pipeline.preprocessing.coding import PLAIN, MaskCoding
 
 
@@ -59,6 +60,7 @@ class Dataset:
         modalities_declared: whether the configuration or dataset.json names the modalities; otherwise they are assumed.
         own_labels: the labels that dataset.json names, whatever the configuration says; empty where it names none.
         own_modalities: the modalities that dataset.json names, in the same way.
+        loose_match: an image and its mask, for example, where names were matched by what tells them apart; else empty.
         unmasked: images among the labelled ones that have no mask.
         orphan_masks: masks that have no image.
         missing: files that dataset.json lists for training and that do not exist.
@@ -66,6 +68,7 @@ class Dataset:
         missing_unlabelled: files that dataset.json lists for testing and that do not exist.
         unlisted: images (for training, those with a mask) that exist and that dataset.json does not list.
         ignored: files beside the scans whose format is not read.
+        stray_cases: the cases of such files, where these are not called after their case.
         layout: how the folder is arranged, and by which sign that was seen.
     """
 
@@ -80,6 +83,7 @@ class Dataset:
     modalities_declared: bool = True
     own_labels: dict[str, int] = field(default_factory=dict)
     own_modalities: tuple[str, ...] = ()
+    loose_match: str = ""
     unmasked: tuple[Path, ...] = ()
     orphan_masks: tuple[Path, ...] = ()
     missing: tuple[Path, ...] = ()
@@ -87,4 +91,9 @@ class Dataset:
     missing_unlabelled: tuple[Path, ...] = ()
     unlisted: tuple[Path, ...] = ()
     ignored: tuple[Path, ...] = ()
+    stray_cases: dict[Path, str] = field(default_factory=dict)
     layout: str = ""
+
+    def case_of(self, path: Path) -> str:
+        """The name of the case that a file belongs to which does not add up."""
+        return self.stray_cases.get(path) or case_name(path)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pipeline.config.data import CASE, FilesConfig
 from pipeline.errors import DatasetError
-from pipeline.layouts import pairs, patterns
+from pipeline.layouts import patterns
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.dataset_json import FILE_NAME, Description, described, read_description
+from pipeline.layouts.dataset_json import Description, described, read_description
 from pipeline.layouts.pairs import Matching, match
 from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
+from pipeline.wording import enumerate_names
 
 IMAGES, MASKS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 CHANNEL_SUFFIX, SECOND_CHANNEL = "_0000", "_0001"
@@ -23,8 +24,8 @@ CHANNEL_SUFFIX, SECOND_CHANNEL = "_0000", "_0001"
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this layout; a dataset.json alone may describe another one."""
-    return (root / IMAGES).is_dir() or ((root / FILE_NAME).is_file() and not pairs.recognises(root))
+    """Whether a folder looks like this layout; a dataset.json may describe any other one as well."""
+    return (root / IMAGES).is_dir()
 
 
 def read(root: Path) -> Dataset:
@@ -78,7 +79,12 @@ def _read_channels(root: Path, description: Description) -> Dataset:
         for pattern, channel in zip(names, tests, strict=True)
         if name not in channel
     ]
-    return replace(patterns.read(root, files), unlabelled=unlabelled, missing_unlabelled=tuple(lacking))
+    dataset = patterns.read(root, files)
+    twice = sorted({case.name for case in dataset.cases} & set(whole))
+    if twice:
+        found = f"{enumerate_names(twice)} in both"
+        raise DatasetError(f"other names in {TEST_IMAGES} than in {IMAGES}", found, "Rename one of them.")
+    return replace(dataset, unlabelled=unlabelled, missing_unlabelled=tuple(lacking))
 
 
 def _match_rest(folders: list[Listing], listed: set[Path], description: Description) -> Matching:

@@ -10,6 +10,7 @@ from pipeline.formats import registry
 from pipeline.layouts import bids, decathlon, flat, pairs, patterns, table
 from pipeline.layouts.case_files import read_header
 from pipeline.layouts.dataset import Dataset
+from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.patients import find_patients
 from pipeline.layouts.scan_files import entries
 from pipeline.preprocessing.coding import MaskCoding
@@ -62,7 +63,8 @@ def discover(config: DataConfig) -> Dataset:
 
 def recognise(root: Path) -> list[str]:
     """The names of the layouts that a folder could have; empty where it is arranged as no data set."""
-    return [name for name, layout in LAYOUTS.items() if layout.recognises(root)]
+    found = [name for name, layout in LAYOUTS.items() if layout.recognises(root)]
+    return found or (["decathlon"] if (root / FILE_NAME).is_file() else [])  # any layout may have a dataset.json
 
 
 def _check_root(root: Path) -> None:
@@ -108,7 +110,8 @@ def _no_layout(root: Path) -> DatasetError:
 
 
 def _check_not_empty(dataset: Dataset) -> None:
-    if dataset.cases or dataset.unlabelled or dataset.unmasked or dataset.orphan_masks or dataset.missing:
+    strays = (dataset.unmasked, dataset.orphan_masks, dataset.missing, dataset.incomplete)
+    if dataset.cases or dataset.unlabelled or any(strays):
         return
     endings = sorted({path.suffix or path.name for path in dataset.ignored})
     found = f"only files that are none ({enumerate_names(endings)})" if endings else "none"

@@ -7,10 +7,10 @@ from pathlib import Path
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import described, read_description
-from pipeline.layouts.scan_files import case_name, index, list_scans
+from pipeline.layouts.scan_files import MASK_ENDINGS, case_name, index, list_scans
+from pipeline.wording import enumerate_names
 
 IMAGE_ENDINGS = ("_image", "_img", "_scan", "-image", "")
-MASK_ENDINGS = ("_label", "_labels", "_mask", "_seg", "_segmentation", "-label", "-mask", "-seg")
 
 
 def recognises(root: Path) -> bool:
@@ -26,6 +26,10 @@ def read(root: Path) -> Dataset:
     """
     description, listing = read_description(root), list_scans(root)
     pairs = {stem: _only_pair(stem, found) for stem, found in _pairs(index(listing.scans)).items()}
+    both = sorted({image.name for image, _ in pairs.values()} & {mask.name for _, mask in pairs.values()})
+    if both:
+        found = f"{enumerate_names(both)} as a mask and as a scan"
+        raise DatasetError("one role a file", found, "Move one of the masks, or say which is which in data.files.")
     used = {path for pair in pairs.values() for path in pair}
     rest = [path for path in listing.scans if path not in used]
     return replace(

@@ -12,14 +12,15 @@ from pipeline.errors import DatasetError
 from pipeline.layouts.affixes import without_affixes
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import described, read_description
-from pipeline.layouts.scan_files import index, list_scans
+from pipeline.layouts.scan_files import MASK_ENDINGS, index, list_scans
 from pipeline.wording import enumerate_names
 
 IMAGE_FOLDER = "images"
 MASK_FOLDERS = ("masks", "labels", "1st_manual", "manual", "segmentations", "annotations")
-VIEW_FOLDERS = ("field_of_view", "fov", "mask")
-"""Where a mask means anything. DRIVE calls it ``mask``, which alone is no name for a folder of labels."""
-MASK_SUFFIXES = ("_mask", "_seg", "_label")
+VIEW_FOLDERS = ("field_of_view", "fov")
+"""Where a mask means anything."""
+DRIVE_MASKS, DRIVE_VIEWS = "1st_manual", "mask"
+"""DRIVE calls its fields of view ``mask``; beside other folders of masks, one of that name may be an annotation."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Matching:
         pairs: case name -> image and mask.
         images: images that no mask matches.
         masks: masks that match no image.
+        loose: whether names were matched by what tells them apart.
     """
 
     pairs: dict[str, tuple[Path, Path]]
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
+    loose: bool = False
 
 
 def recognises(root: Path) -> bool:
@@ -52,12 +55,13 @@ def read(root: Path) -> Dataset:
     description = read_description(root)
     images, masks = list_scans(root / IMAGE_FOLDER), list_scans(_mask_folder(root))
     matching = match_folders(index(images.scans), index(masks.scans))
-    views = _views(root, matching)
+    views = _views(root, matching, masks=_mask_folder(root).name)
     return replace(
         described(root, description),
         cases=tuple(
             Case(name, (image,), mask, name, views.get(name)) for name, (image, mask) in sorted(matching.pairs.items())
         ),
+        loose_match=_example(matching) if matching.loose else "",
         unmasked=matching.images,
         orphan_masks=matching.masks,
         ignored=images.ignored + masks.ignored,
@@ -74,16 +78,22 @@ def match_folders(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Matc
     if plain.pairs or not images or not masks:
         return plain
     bare = match(without_affixes(images), without_affixes(masks))
-    return bare if bare.pairs else plain
+    return replace(bare, loose=True) if bare.pairs else plain
 
 
-def _views(root: Path, matching: Matching) -> dict[str, Path]:
+def _example(matching: Matching) -> str:
+    image, mask = matching.pairs[min(matching.pairs)]
+    return f"{image.name} with {mask.name}"
+
+
+def _views(root: Path, matching: Matching, *, masks: str) -> dict[str, Path]:
     """The field of view of each case that has one.
 
     Raises:
         DatasetError: a folder of them is there, and lacks some.
     """
-    folder = next((root / name for name in VIEW_FOLDERS if (root / name).is_dir()), None)
+    known = (*VIEW_FOLDERS, DRIVE_VIEWS) if masks == DRIVE_MASKS else VIEW_FOLDERS
+    folder = next((root / name for name in known if (root / name).is_dir()), None)
     if folder is None:
         return {}
     images = {name: image for name, (image, _) in matching.pairs.items()}
@@ -97,7 +107,7 @@ def _views(root: Path, matching: Matching) -> dict[str, Path]:
 
 
 def match(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Matching:
-    """Give each image the mask of its name, or of its name followed by one of MASK_SUFFIXES.
+    """Give each image the mask of its name, or of its name followed by one of MASK_ENDINGS.
 
     A mask that has the very name of an image belongs to that image, whatever its suffix.
 
@@ -119,7 +129,7 @@ def match(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Matching:
 
 
 def _candidates(name: str, images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[str]:
-    suffixed = (name + suffix for suffix in MASK_SUFFIXES)
+    suffixed = (name + suffix for suffix in MASK_ENDINGS)
     return [mask for mask in (name, *(each for each in suffixed if each not in images)) if mask in masks]
 
 

@@ -10,7 +10,7 @@ A ``*`` stands for any letters of a name. Paths start from the data set's folder
 import glob
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config.data import CASE, FilesConfig
@@ -18,64 +18,92 @@ from pipeline.errors import DatasetError
 from pipeline.formats import registry
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import described, read_description
-from pipeline.layouts.scan_files import case_name
+from pipeline.layouts.scan_files import case_name, is_scan
 from pipeline.wording import enumerate_names
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Files by the name of their case: of each pattern of images and of masks, and the fields of view."""
+
+    images: tuple[dict[str, Path], ...]
+    masks: tuple[dict[str, Path], ...]
+    views: dict[str, Path] | None
+
+    def lacks(self, name: str) -> bool:
+        """Whether a file of a case is missing."""
+        parts = (*self.images, *self.masks, *([] if self.views is None else [self.views]))
+        return not self.masks or not all(name in part for part in parts)
+
+    def case(self, name: str) -> Case:
+        """A case that has every file."""
+        mask, *further = (part[name] for part in self.masks)
+        view = None if self.views is None else self.views[name]
+        images = tuple(part[name] for part in self.images)
+        return Case(name, images, mask, name, view, further_masks=tuple(further))
 
 
 def read(root: Path, files: FilesConfig) -> Dataset:
     """Find the files of each case; each case is a patient for now.
 
+    A file that fits several patterns belongs to the one with the most letters of its own, ``a_mask.nii`` to
+    ``{case}_mask.nii`` and not to ``{case}.nii``.
+
     Raises:
         DatasetError: no file fits, or two files fit the same place of a case.
     """
-    channels = [find(root, pattern) for pattern in files.images]
-    masks = [find(root, pattern) for pattern in files.masks]
-    views = find(root, files.field_of_view) if files.field_of_view is not None else {}
-    names = sorted(set[str]().union(*channels, *masks))
-    whole = [name for name in names if all(name in channel for channel in channels)]
+    found = _find_all(root, files)
+    names = sorted(set[str]().union(*found.images, *found.masks))
+    scanned = [name for name in names if any(name in part for part in found.images)]
+    whole = [name for name in scanned if all(name in part for part in found.images)]
     if not whole:
         raise _nothing(root, files)
-    masked = [name for name in whole if masks and all(name in each for each in masks)]
+    masked = set[str]().union(*found.masks)
+    unmasked = {found.images[0][name]: name for name in whole if name not in masked}
+    orphans = {part[name]: name for part in found.masks for name in part if name not in scanned}
+    incomplete = {path: name for name in scanned for path in _missing(root, files, found, name=name)}
     description = read_description(root)
     return replace(
         described(root, description),
-        cases=tuple(
-            Case(
-                name,
-                tuple(channel[name] for channel in channels),
-                masks[0][name],
-                name,
-                views.get(name),
-                further_masks=tuple(each[name] for each in masks[1:]),
-            )
-            for name in masked
-            if files.field_of_view is None or name in views
-        ),
+        cases=tuple(found.case(name) for name in names if not found.lacks(name)),
         channel_files=tuple(map(below_input, files.images)) if len(files.images) > 1 else (),
-        unmasked=tuple(channels[0][name] for name in whole if name not in masked),
-        orphan_masks=tuple(
-            each[name] for each in masks for name in each if not any(name in channel for channel in channels)
-        ),
-        incomplete=tuple(_missing(root, files, channels, views=views, names=names)),
+        unmasked=tuple(unmasked),
+        orphan_masks=tuple(orphans),
+        incomplete=tuple(incomplete),
+        stray_cases=unmasked | orphans | incomplete,
     )
 
 
-def _missing(
-    root: Path,
-    files: FilesConfig,
-    channels: list[dict[str, Path]],
-    *,
-    views: dict[str, Path],
-    names: Iterable[str],
-) -> Iterable[Path]:
-    """The files that a case lacks while it has others: a channel, or the field of view."""
-    for name in names:
-        if any(name in channel for channel in channels):
-            for pattern, channel in zip(files.images, channels, strict=True):
-                if name not in channel:
-                    yield root / pattern.replace(CASE, name)
-            if files.field_of_view is not None and name not in views:
-                yield root / files.field_of_view.replace(CASE, name)
+def _find_all(root: Path, files: FilesConfig) -> _Found:
+    view = files.field_of_view
+    patterns = (*files.images, *files.masks, *([] if view is None else [view]))
+    found = {pattern: find(root, pattern) for pattern in patterns}
+    own = dict[Path, int]()
+    for pattern, fitting in found.items():
+        for path in fitting.values():
+            own[path] = max(own.get(path, 0), _own_letters(pattern))
+    found = {
+        pattern: {name: path for name, path in fitting.items() if own[path] == _own_letters(pattern)}
+        for pattern, fitting in found.items()
+    }
+    images, masks = (tuple(found[pattern] for pattern in each) for each in (files.images, files.masks))
+    return _Found(images, masks, None if view is None else found[view])
+
+
+def _own_letters(pattern: str) -> int:
+    return len(pattern.replace(CASE, "").replace("*", ""))
+
+
+def _missing(root: Path, files: FilesConfig, found: _Found, *, name: str) -> Iterable[Path]:
+    """The files that a case lacks while it has others: a channel, a label's file, or the field of view."""
+    parts = [*zip(files.images, found.images, strict=True)]
+    if any(name in part for part in found.masks):
+        parts += zip(files.masks, found.masks, strict=True)
+    if files.field_of_view is not None and found.views is not None:
+        parts.append((files.field_of_view, found.views))
+    for pattern, part in parts:
+        if name not in part:
+            yield root / pattern.replace(CASE, name)
 
 
 def find(root: Path, pattern: str) -> dict[str, Path]:
@@ -87,7 +115,7 @@ def find(root: Path, pattern: str) -> dict[str, Path]:
     expression, found = expression_of(pattern), dict[str, Path]()
     for path in sorted(root.glob(_glob(pattern))):
         fits = expression.fullmatch(path.relative_to(root).as_posix())
-        if fits is None or not path.is_file() or path.name.startswith(".") or registry.belongs_to(path) is not None:
+        if fits is None or not path.is_file() or path.name.startswith(".") or not _is_meant(path, pattern):
             continue
         other = found.setdefault(fits["case"], path)
         if other is not path:
@@ -97,6 +125,11 @@ def find(root: Path, pattern: str) -> dict[str, Path]:
                 "Make the pattern more precise, or move one of them elsewhere.",
             )
     return found
+
+
+def _is_meant(path: Path, pattern: str) -> bool:
+    """Whether a file that fits can be: a scan, where a pattern leaves its ending open, and the first of two files."""
+    return is_scan(path) if pattern.endswith(".*") else registry.belongs_to(path) is None
 
 
 def _glob(pattern: str) -> str:

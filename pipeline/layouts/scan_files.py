@@ -7,6 +7,9 @@ from pathlib import Path
 from pipeline.errors import DatasetError
 from pipeline.formats import registry
 
+MASK_ENDINGS = ("_label", "_labels", "_mask", "_seg", "_segmentation", "-label", "-labels", "-mask", "-seg")
+"""Behind the name of a case, in the names of its mask."""
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -7,12 +7,15 @@ folder.
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.config.data import CASE
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import described, read_description
+from pipeline.layouts.patterns import below_input
 from pipeline.layouts.scan_files import case_name
 from pipeline.wording import enumerate_names
 
@@ -49,7 +52,9 @@ def read(root: Path) -> Dataset:
         described(root, description),
         cases=tuple(case for case in whole if case.mask is not None),
         unlabelled=tuple(case for case in whole if case.mask is None),
+        channel_files=_channel_files(root, cases),
         incomplete=tuple(path for case in missing for path in _missing(case)),
+        stray_cases={path: case.name for case in missing for path in _missing(case)},
     )
 
 
@@ -60,7 +65,7 @@ def _rows(path: Path) -> list[Row]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError("a table of cases as CSV", f"{path}: {error}", "Save it as CSV in UTF-8.") from error
     columns = [str(name) for name in rows[0]] if rows else []
-    if not _image_columns(columns):
+    if not _image_columns(columns) or "mask" not in columns:
         found = f"the columns {', '.join(columns)}" if columns else "no rows"
         raise DatasetError(f"rows under the columns image and mask in {path}", found, "Separate the columns by commas.")
     return rows
@@ -74,8 +79,23 @@ def _case(root: Path, row: Row, line: int) -> Case:
         raise DatasetError(f"every image of a row in {root / FILE_NAME}", found, "Add what is missing.")
     mask, view = (row.get(column, "").strip() for column in ("mask", "field_of_view"))
     name = row.get("case", "").strip() or case_name(images[0])
-    patient = row.get("patient", "").strip() or name
+    patient = row.get("patient", name).strip()
+    if not patient:
+        expected, found = f"a patient in every row of {root / FILE_NAME}", f"none in line {line}"
+        raise DatasetError(expected, found, "Add it; where nobody knows it, leave out the column.")
     return Case(name, images, root / mask if mask else None, patient, root / view if view else None)
+
+
+def _channel_files(root: Path, cases: Sequence[Case]) -> tuple[str, ...]:
+    """How channels are called after their case, by which `predict` finds those of others; empty without a rule."""
+    rules = {tuple(_rule(path, root, case.name) for path in case.images) for case in cases if len(case.images) > 1}
+    (rule,) = rules if len(rules) == 1 else ((),)
+    return tuple(map(below_input, rule)) if all(CASE in each for each in rule) else ()
+
+
+def _rule(path: Path, root: Path, case: str) -> str:
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(case)}(?![A-Za-z0-9])", CASE, name)
 
 
 def _image_columns(columns: list[str]) -> list[str]:

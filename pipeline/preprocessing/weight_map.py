@@ -17,6 +17,7 @@ def weight_map(
     w0: float = 10.0,
     sigma: float = 5.0,
     spacing: tuple[float, ...] | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Weight of each pixel in the loss: more for the rarer of background and cells, and for what lies between cells.
 
@@ -42,6 +43,7 @@ def weight_map(
         w0: the greatest weight that a place between cells is given.
         sigma: how fast it falls with d1 + d2, in units of the spacing.
         spacing: distance between pixel centres along each axis; by default 1, as in the paper.
+        counted: the pixels whose loss counts, by which shares are taken; by default all.
 
     Returns:
         Weights of the same shape.
@@ -54,20 +56,23 @@ def weight_map(
     if instances.ndim == 3 and per_slice:
         weights = np.empty(instances.shape, np.float32)
         for index in range(instances.shape[2]):
-            plane = instances[:, :, index]
-            weights[:, :, index] = weight_map(plane, per_slice=False, w0=w0, sigma=sigma, spacing=steps[:2])
+            plane, within = instances[:, :, index], None if counted is None else counted[:, :, index]
+            weights[:, :, index] = weight_map(
+                plane, per_slice=False, w0=w0, sigma=sigma, spacing=steps[:2], counted=within
+            )
         return weights
     nearest, second = _two_nearest(instances, steps, reach=REACH * sigma)
     between = w0 * np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
-    return (_class_weights(instances > 0) + between).astype(np.float32)
+    return (_class_weights(instances > 0, counted) + between).astype(np.float32)
 
 
-def _class_weights(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _class_weights(cells: NDArray[np.bool_], counted: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """1 / (classes * share of the pixel's class), (I, J) or (I, J, K); 1 where there is one class alone."""
-    inside = np.count_nonzero(cells)
-    counts = np.array([cells.size - inside, inside])
+    within = cells if counted is None else cells[counted]
+    inside = np.count_nonzero(within)
+    counts = np.array([within.size - inside, inside])
     classes = max(np.count_nonzero(counts), 1)
-    return (cells.size / (classes * np.maximum(counts, 1)))[cells.astype(np.intp)]
+    return (within.size / (classes * np.maximum(counts, 1)))[cells.astype(np.intp)]
 
 
 def _two_nearest(

@@ -106,9 +106,9 @@ def border_weights(labels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.floa
     Each connected part of the foreground is taken as one cell: masks have no numbers of cells.
     """
     stacked = recipe.fitted.slice_axis is not None
-    cells = instances_of((labels > 0) & (labels != IGNORED), per_slice=stacked)
-    border = recipe.border
-    return weight_map(cells, per_slice=stacked, w0=border.weight, sigma=border.sigma_voxels)
+    counted, border = labels != IGNORED, recipe.border
+    cells = instances_of((labels > 0) & counted, per_slice=stacked)
+    return weight_map(cells, per_slice=stacked, w0=border.weight, sigma=border.sigma_voxels, counted=counted)
 
 
 def foreground(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], ...]:

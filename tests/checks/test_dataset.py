@@ -133,10 +133,10 @@ def test_labels_that_nothing_names_are_a_warning(unnamed: Dataset, deep: bool, n
 
 def test_labels_that_nothing_names_are_called_after_the_values_of_the_masks_that_were_read(unnamed: Dataset) -> None:
     facts = [
-        CaseFacts("a", labels=frozenset({500, 2})),
-        CaseFacts("b", labels=frozenset({2, 7})),
-        CaseFacts("c", labels=None),
-        CaseFacts("d", labels=frozenset()),
+        CaseFacts("a", voxels={0: 9, 500: 1, 2: 1}),
+        CaseFacts("b", voxels={2: 3, 7: 1}),
+        CaseFacts("c", voxels=None),
+        CaseFacts("d", voxels={0: 9}),
     ]
     assert list(name_labels(unnamed, facts).labels.items()) == [("label_2", 2), ("label_7", 7), ("label_500", 500)]
     assert name_labels(replace(unnamed, labels={"front": 1}, declared=True), facts).labels == {"front": 1}
@@ -152,7 +152,7 @@ def test_masks_of_zeros_alone_where_nothing_names_the_labels_are_an_error(
 
 
 def test_more_labels_than_there_are_class_numbers_are_an_error(unnamed: Dataset) -> None:
-    facts = [CaseFacts("a", labels=frozenset(range(1, 256)))]
+    facts = [CaseFacts("a", voxels=dict.fromkeys(range(1, 256), 1))]
     (finding,) = dataset_findings(name_labels(unnamed, facts), facts)
     assert (finding.severity, finding.expected, finding.found) == ("error", "at most 254 labels", "255")
 
@@ -435,3 +435,48 @@ def test_where_patients_are_known_names_say_nothing(dataset: Dataset) -> None:
     cases = tuple(replace(dataset.cases[0], name=name, patient=name.split("_")[0]) for name in names)
     findings = dataset_findings(replace(dataset, cases=cases), [])
     assert not [finding for finding in findings if finding.expected == "the patient of each case"]
+
+
+def test_labels_are_counted_inside_the_field_of_view_and_said_to_lie_outside(
+    dataset: Dataset, write_volume: WriteVolume
+) -> None:
+    view = np.zeros(SHAPE, np.uint8)
+    view.flat[1:61] = 1  # leaves out the one voxel of label 1
+    case = replace(dataset.cases[0], field_of_view=write_volume(dataset.root / "fov" / "a.nii.gz", view))
+    facts = inspect_case(Inspection(case, deep=True))
+    assert facts.voxels == {0: 59, 2: 1}
+    assert [(each.severity, each.found) for each in facts.findings] == [("warning", "50% of their voxels outside it")]
+    whole = replace(case, field_of_view=write_volume(dataset.root / "fov" / "b.nii.gz", np.ones(SHAPE, np.uint8)))
+    assert inspect_case(Inspection(whole, deep=True)).findings == ()
+
+
+def test_a_palette_of_colours_is_one_label_a_pixel(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(tmp_path / "a.png")
+    mask = Image.fromarray(np.eye(4, 5, dtype=np.uint8) * 2, mode="P")
+    mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    mask.save(tmp_path / "a_mask.png")
+    facts = inspect_case(Inspection(Case("a", (tmp_path / "a.png",), tmp_path / "a_mask.png", "a"), deep=True))
+    assert (facts.findings, facts.voxels) == ((), {0: 16, 2: 4})
+    colours = np.zeros((4, 5, 3), np.uint8)
+    Image.fromarray(colours).save(tmp_path / "a_mask.png")
+    facts = inspect_case(Inspection(Case("a", (tmp_path / "a.png",), tmp_path / "a_mask.png", "a"), deep=True))
+    assert [each.expected for each in facts.findings] == ["a mask with one label a voxel"]
+
+
+def test_the_second_file_of_a_mask_is_looked_at_too(dataset: Dataset, write_volume: WriteVolume) -> None:
+    other = write_volume(dataset.root / "masks" / "a_back.nii.gz", np.zeros((4, 5, 7), np.uint8))
+    case = replace(dataset.cases[0], further_masks=(other,))
+    (finding,) = inspect_case(Inspection(case, deep=False)).findings
+    assert (finding.expected, finding.file) == ("a mask on its image's grid", "masks/a_back.nii.gz")
+
+
+def test_names_from_which_more_was_taken_than_they_say_are_warnings(dataset: Dataset) -> None:
+    cases = tuple(replace(case, images=case.images * 2) for case in dataset.cases)
+    guessed = replace(dataset, loose_match="1_a.nii with 1_b.nii", cases=cases)
+    found = [(each.severity, each.expected) for each in check_dataset(guessed, deep=False) if each.case == ""]
+    assert found == [
+        ("warning", "masks that are called after their images"),
+        ("warning", "files of channels with the name of their case"),
+    ]
+    named = replace(guessed, loose_match="", channel_files=("{case}_0", "{case}_1"))
+    assert [each for each in check_dataset(named, deep=False) if each.case == ""] == []

@@ -443,6 +443,6 @@ def test_a_case_that_lacks_a_file_is_failed_and_named(
         (with_views / name / "scan.nii.gz").unlink()
     run(write_model(), arranged(tmp_path, view=True), tmp_path / "out")
     failed = {failure["case"]: failure["reason"] for failure in metrics(tmp_path / "out")["failed_cases"]}
-    assert sorted(failed) == ["c__seg", "d__seg", "view"]
-    assert failed["view"].startswith("Expected every file of the case")
+    assert sorted(failed) == ["b", "c", "d"]
+    assert failed["b"].startswith("Expected every file of the case; found no view.nii.gz.")
     assert scored_cases(tmp_path / "out") == ["a"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,22 @@ def test_a_folder_that_is_no_data_set_says_what_it_holds_and_how_it_could_be_one
     assert lines[4].endswith(f"{example}, where each folder has flair.nii.gz, t1c.nii.gz, truth.nii.gz")
 
 
+def test_a_scan_is_not_proposed_as_a_mask(tmp_path: Path, write_volume: WriteVolume) -> None:
+    for case, name in product(("one", "two"), ("flair", "t1c")):
+        write_volume(tmp_path / case / f"{name}.nii.gz", np.ones((5, 6, 7), np.int16))
+    assert 'images: ["{case}/flair.nii.gz"], masks: ["{case}/MASK"]' in shown(tmp_path)[-2]
+
+
+def test_sizes_and_spacings_are_told_along_the_same_axes(tmp_path: Path, write_volume: WriteVolume) -> None:
+    sagittal = np.array([[0.0, 0, 4, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # stored back-front, up, left-right
+    for name in ("a", "b"):
+        write_volume(tmp_path / f"{name}.nii.gz", np.ones((5, 6, 7), np.int16), affine=sagittal)
+    assert [line for line in shown(tmp_path) if line.startswith(("size", "spacing"))] == [
+        "size         7 x 5 x 6 voxels",
+        "spacing      4 x 1 x 1 mm",
+    ]
+
+
 def test_a_single_scan_is_no_data_set_to_be(tmp_path: Path, write_volume: WriteVolume) -> None:
     assert shown(write_volume(tmp_path / "a.nii.gz", np.ones((5, 6, 7), np.int16))) == ["No problems found."]
 
@@ -143,6 +160,16 @@ def test_a_sheet_of_another_kind_is_refused_before_anything_is_read(dataset: Pat
     done = CliRunner().invoke(app, ["check", str(dataset), "--sheet", str(tmp_path / name)])
     assert "ends in .png" in str(done.exception)
     assert "Call it sheet.png" in str(done.exception)
+
+
+def test_no_file_of_the_data_set_is_drawn_over(dataset: Path) -> None:
+    picture = dataset / "images" / "picture.png"
+    Image.fromarray(np.full((5, 6), 7, np.uint8)).save(picture)
+    Image.fromarray(np.full((5, 6), 1, np.uint8)).save(dataset / "masks" / "picture.png")
+    before = picture.read_bytes()
+    done = CliRunner().invoke(app, ["check", str(dataset), "--sheet", str(picture)])
+    assert "a new file for the pictures" in done.output
+    assert picture.read_bytes() == before
 
 
 def test_of_a_folder_of_scans_no_sheet_is_drawn(tmp_path: Path, write_volume: WriteVolume) -> None:

@@ -39,6 +39,23 @@ def test_scans_without_a_mask_are_not_trained_on(tmp_path: Path) -> None:
     assert [case.name for case in bids.read(tmp_path).unlabelled] == ["sub-2_ct"]
 
 
+def test_masks_of_no_image_are_kept_apart(tmp_path: Path) -> None:
+    folder = "derivatives/labels/{0}/anat/{0}_T1w_seg-manual.nii.gz"
+    touch(tmp_path, "sub-06/anat/sub-06_T1w.nii.gz", "sub-07/anat/sub-07_acq-x_T1w.nii.gz")
+    touch(
+        tmp_path, folder.format("sub-06"), folder.format("sub-07"), "derivatives/fmriprep/sub-07_desc-preproc_T2w.nii"
+    )
+    found = bids.read(tmp_path)
+    assert [case.name for case in found.cases] == ["sub-06_T1w"]
+    assert found.orphan_masks == (tmp_path / folder.format("sub-07"),)
+
+
+def test_where_no_mask_has_an_image_none_is_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-1/anat/sub-1_ses-1_T1w.nii.gz", "derivatives/sub-1_run-2_dseg.nii.gz")
+    found = bids.read(tmp_path)
+    assert (found.cases, found.orphan_masks) == ((), (tmp_path / "derivatives/sub-1_run-2_dseg.nii.gz",))
+
+
 def test_several_kinds_of_masks_are_listed_with_the_settings_that_choose_one(tmp_path: Path) -> None:
     touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_T2w.nii.gz")
     names = ("sub-1_T1w_seg-manual", "sub-1_T1w_lesion-manual", "sub-1_T2w_seg-manual")

@@ -141,6 +141,12 @@ def test_a_test_scan_must_not_have_the_name_of_a_training_case(tmp_path: Path) -
         _make(tmp_path / "set", "imagesTr/a", "labelsTr/a", "imagesTs/a")
 
 
+def test_with_a_file_a_channel_neither(tmp_path: Path) -> None:
+    scans = [f"{folder}/a_000{channel}" for folder in ("imagesTr", "imagesTs") for channel in (0, 1)]
+    with pytest.raises(DatasetError, match="other names in imagesTs than in imagesTr; found a in both"):
+        _make(tmp_path / "set", *scans, "labelsTr/a", channel_names={"0": "FLAIR", "1": "T1w"}, file_ending=".nii.gz")
+
+
 def test_without_imagestr_there_is_no_such_data_set(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text("{}")
     with pytest.raises(DatasetError, match="a folder imagesTr with the scans; found none"):

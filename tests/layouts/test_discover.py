@@ -10,7 +10,8 @@ import tifffile
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Dataset
-from pipeline.layouts.discover import discover
+from pipeline.layouts.discover import discover, recognise
+from tests.trees import touch
 
 WriteVolume = Callable[..., Path]
 RealData = Callable[[str], Path]
@@ -162,6 +163,18 @@ def test_pairs_beside_a_dataset_json_are_pairs_and_take_its_labels(pairs_root: P
     dataset = _discover(pairs_root)
     assert ([case.name for case in dataset.cases], dataset.labels) == (["p1_a", "p1_b", "p2_a"], {"liver": 2})
     assert (dataset.modalities, dataset.modalities_declared) == (("CT",), True)
+
+
+def test_a_dataset_json_beside_another_layout_only_describes_it(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"liver": 1}, "modality": {"0": "CT"}}))
+    assert recognise(tmp_path) == ["decathlon"]
+    touch(tmp_path, "a.nii", "a_mask.nii")
+    assert (recognise(tmp_path), _discover(tmp_path).labels) == (["flat"], {"liver": 1})
+
+
+def test_a_table_of_files_that_do_not_exist_is_found_for_the_checks_to_name_them(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("image,mask\nx/a.nii,x/b.nii\n")
+    assert _discover(tmp_path).incomplete == (tmp_path / "x/a.nii", tmp_path / "x/b.nii")
 
 
 def test_modalities_that_nothing_names_are_assumed_and_known_to_be(pairs_root: Path) -> None:

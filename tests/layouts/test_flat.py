@@ -38,6 +38,6 @@ def test_an_image_with_two_masks_is_refused(tmp_path: Path) -> None:
         flat.read(touch(tmp_path, "a.nii", "a_mask.nii", "a_seg.nii"))
 
 
-def test_a_mask_is_told_by_its_longest_ending(tmp_path: Path) -> None:
-    (case,) = flat.read(touch(tmp_path, "a_image.nii", "a_label.nii")).cases
-    assert (case.name, case.image.name) == ("a", "a_image.nii")
+def test_one_file_is_not_the_mask_of_a_case_and_the_scan_of_another(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"one role a file; found a_mask\.nii"):
+        flat.read(touch(tmp_path, "a.nii", "a_mask.nii", "a_mask_seg.nii"))

@@ -39,7 +39,7 @@ def test_a_mask_with_the_very_name_of_an_image_is_not_lent_to_another_image() ->
 
 def test_two_masks_for_an_image_are_an_error_that_names_every_such_image() -> None:
     with pytest.raises(
-        DatasetError, match=r"one mask an image; found several for a \(a, a_seg\), b \(b_mask, b_label\)"
+        DatasetError, match=r"one mask an image; found several for a \(a, a_seg\), b \(b_label, b_mask\)"
     ):
         match(_named("a", "b"), _named("a", "a_seg", "b_mask", "b_label"))
 
@@ -93,6 +93,20 @@ def test_files_without_a_name_in_common_are_matched_by_what_tells_them_apart(tmp
         (f"{case}", tmp_path / f"1st_manual/{case}_manual1.nii", tmp_path / f"mask/{case}_training_mask.nii")
         for case in (21, 22)
     ]
+
+    assert dataset.loose_match == "21_training.nii with 21_manual1.nii"
+
+
+def test_names_that_fit_are_matched_without_a_word(tmp_path: Path) -> None:
+    _touch(tmp_path, "images/a.nii", "masks/a.nii")
+    assert pairs.read(tmp_path).loose_match == ""
+
+
+@pytest.mark.parametrize("masks", ["labels", "masks"])
+def test_a_folder_mask_beside_other_masks_than_drives_is_no_field_of_view(tmp_path: Path, masks: str) -> None:
+    _touch(tmp_path, "images/a.nii", f"{masks}/a.nii", "mask/a.nii")
+    (case,) = pairs.read(tmp_path).cases
+    assert (case.mask, case.field_of_view) == (tmp_path / masks / "a.nii", None)
 
 
 def test_numbers_that_differ_are_no_match(tmp_path: Path) -> None:

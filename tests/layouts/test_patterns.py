@@ -44,6 +44,16 @@ def test_each_label_may_have_a_file_of_its_own(tmp_path: Path) -> None:
     assert [(case.name, [path.name for path in case.masks]) for case in found.cases] == [
         ("a", ["a_axon.nii", "a_myelin.nii"])
     ]
+    assert (found.unmasked, found.orphan_masks) == ((), ())  # a mask fits {case}.nii too
+    assert found.incomplete == (tmp_path / "b_myelin.nii",)
+    assert found.case_of(tmp_path / "b_myelin.nii") == "b"
+
+
+def test_where_a_pattern_leaves_the_ending_open_only_scans_fit(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/a.json", "images/Thumbs.db", "masks/a.png")
+    found = read(tmp_path, FilesConfig(images=("images/{case}.*",), masks=("masks/{case}.*",)))
+    assert [case.image.name for case in found.cases] == ["a.png"]
+    assert found.unmasked == ()
 
 
 def test_what_a_case_lacks_is_named(tmp_path: Path) -> None:

@@ -40,10 +40,27 @@ def test_without_a_column_for_it_the_case_is_called_after_its_image(tmp_path: Pa
     assert (case.name, case.patient) == ("a", "a")
 
 
+@pytest.mark.parametrize(
+    ("rows", "channels"),
+    [
+        (["p1,p1/flair.nii,p1/p1_t1.nii,", "p2,p2/flair.nii,p2/p2_t1.nii,"], ("{case}/flair", "{case}/{case}_t1")),
+        (["a,x/flair.nii,x/t1.nii,", "b,y/flair.nii,y/t1.nii,"], ()),
+        (["a,a_flair.nii,a_t1.nii,", "b,flair_b.nii,b_t1.nii,"], ()),
+    ],
+)
+def test_channels_that_are_called_after_their_case_are_found_again_by_predict(
+    tmp_path: Path, rows: list[str], channels: tuple[str, ...]
+) -> None:
+    names = [name for row in rows for name in row.split(",")[1:3]]
+    found = table.read(listed(touch(tmp_path, *names), "case,image_0,image_1,mask", *rows))
+    assert found.channel_files == channels
+
+
 def test_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
     listed(touch(tmp_path, "a.nii"), "image,mask", "a.nii,none.nii")
     found = table.read(tmp_path)
     assert (found.cases, found.incomplete) == ((), (tmp_path / "none.nii",))
+    assert found.case_of(tmp_path / "none.nii") == "a"
 
 
 @pytest.mark.parametrize(
@@ -51,8 +68,13 @@ def test_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
     [
         (["case,scan", "a,b.nii"], "rows under the columns image and mask in .*; found the columns case, scan"),
         (["image,mask"], "found no rows"),
-        (["case,image", "a,x.nii", "a,y.nii"], "one row a case in .*; found several for a"),
-        (["case,image", "a,"], "every image of a row in .*; found 0 of 1 in line 2"),
+        (
+            ["case,image,label", "a,x.nii,y.nii"],
+            "the columns image and mask in .*; found the columns case, image, label",
+        ),
+        (["image,mask,patient", "x.nii,,p", "y.nii,,"], "a patient in every row of .*; found none in line 3"),
+        (["case,image,mask", "a,x.nii,", "a,y.nii,"], "one row a case in .*; found several for a"),
+        (["case,image,mask", "a,,"], "every image of a row in .*; found 0 of 1 in line 2"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, lines: list[str], problem: str) -> None:
@@ -73,6 +95,6 @@ def test_a_table_with_other_separators_is_recognised_and_says_so(tmp_path: Path)
 
 
 def test_a_row_without_one_of_its_channels_is_refused(tmp_path: Path) -> None:
-    listed(touch(tmp_path, "a.nii"), "image_0,image_1", "a.nii,")
+    listed(touch(tmp_path, "a.nii"), "image_0,image_1,mask", "a.nii,,")
     with pytest.raises(DatasetError, match=r"every image of a row in .*; found 1 of 2 in line 2"):
         table.read(tmp_path)

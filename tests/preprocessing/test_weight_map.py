@@ -114,3 +114,12 @@ def test_numbers_may_have_gaps_and_a_cell_several_parts() -> None:
     instances = np.array([[4, 0, 4, 0, 0, 900]], np.uint16)
     term = [10 * np.exp(-(distance**2) / 50) for distance in (0 + 5, 1 + 4, 0 + 3, 1 + 2, 2 + 1, 0 + 3)]
     np.testing.assert_allclose(weight_map(instances, per_slice=False), [np.array(term) + 1], rtol=1e-6)
+
+
+def test_what_counts_in_no_loss_has_no_share_in_the_classes() -> None:
+    one, counted = np.zeros((4, 5), np.int32), np.ones((4, 5), bool)
+    one[1, 1:3], counted[2:] = 3, False  # 2 of 10 pixels: 10 / (2 * 2), and 10 / (2 * 8) for the others
+    weights = weight_map(one, per_slice=False, counted=counted)
+    np.testing.assert_allclose(weights[counted], np.where(one > 0, 2.5, 10 / 16)[counted], rtol=1e-6)
+    stacked = weight_map(one[:, :, None], per_slice=True, counted=counted[:, :, None])
+    np.testing.assert_array_equal(stacked[:, :, 0], weights)
