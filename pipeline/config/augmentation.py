@@ -68,11 +68,11 @@ class AugmentationConfig(Section):
     gamma_inverted: Probability = 0.1
     """The same on the negated image."""
     colour: Probability = 0.0
-    """Change hue and saturation; images of three channels alone, which are taken for red, green and blue."""
+    """Change hue and saturation; images of three channels alone, taken as red, green and blue after normalisation."""
     colour_hue_degrees: float = Field(10.0, ge=0, le=180)
     """Largest turn of the circle of hues, either way."""
     colour_saturation_range: Range = (0.75, 1.25)
-    """Range of the factor; 0 is grey."""
+    """Range of the factor; 0 makes the three channels equal."""
     compression: Probability = 0.0
     """Add the artefacts of JPEG; images alone."""
     compression_quality_range: QualityRange = (50, 95)
