@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from pipeline.augmentation.intensities import intensities, seeded
 from pipeline.augmentation.sample import MAX_SEED, Sample, label_tensor
 from pipeline.augmentation.source import PLANE
+from pipeline.augmentation.threads import one_thread
 from pipeline.config.augmentation import COLOURS, AugmentationConfig, check_channels
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for a newer version where this is not set
@@ -75,7 +76,7 @@ class ImageAugmentation:
             ConfigError: colours are to be changed, and the image has none.
         """
         check_channels(len(image), self.config)
-        with _one_thread():
+        with one_thread(), _opencv_alone():
             move = self._draw_movement(rng, image.shape[1:])
             sample = {
                 "image": torch.from_numpy(self._change(move(image, cv2.INTER_LINEAR), rng)),
@@ -240,13 +241,11 @@ def _with_generators(transform: Any, rng: np.random.Generator) -> Any:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums over several threads round differently, and no number of them must show in a sample."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
+def _opencv_alone() -> Iterator[None]:
+    """As `one_thread`, of OpenCV."""
+    before = cv2.getNumThreads()
     cv2.setNumThreads(0)
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+        cv2.setNumThreads(before)

@@ -1,7 +1,6 @@
 """Drawing patches: which case, where in it, and how it is changed, all from (seed, epoch, sample)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.augmentation.choice import make_augmentation
 from pipeline.augmentation.sample import Sample
 from pipeline.augmentation.source import source_size
+from pipeline.augmentation.threads import one_thread
 from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.samples.cache import StoredCase
@@ -89,17 +89,6 @@ class PatchDataset(Dataset[Sample]):
             image, labels, weights = image[..., 0], labels[..., 0], None if weights is None else weights[..., 0]
         with one_thread():
             return self.augment(image, labels[None], rng, weights=None if weights is None else weights[None])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums over several threads round differently, and the number of workers must not show in a sample."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def make_loader(dataset: PatchDataset, plan: BatchPlan, workers: int, *, pin_memory: bool) -> DataLoader[Sample]:

@@ -114,6 +114,8 @@ def test_voxels_outside_the_field_of_view_count_in_no_score(tmp_path: Path) -> N
         files = Path("masks") / f"{row['case']}__Flair" / "mask.nii.gz", root / row["case"] / "seg.nii.gz"
         mask, truth = (voxels(path)[: len(voxels(path)) // 2] == 1 for path in files)
         assert float(row["dice"]) == pytest.approx(Overlap.of(mask, truth).dice)
+        voxel_ml = abs(np.linalg.det(read(files[1]).affine)) / 1000
+        assert float(row["reference_ml"]) < np.count_nonzero(voxels(files[1]) == 1) * voxel_ml
 
 
 def test_real_scans_of_two_files_are_trained_on_and_predicted_and_a_missing_channel_is_named(

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.model import load_model
 
 WriteModel = Callable[..., Path]
+QUIET = Console(quiet=True)
 AFFINE = np.diag([-2.0, 1.0, 3.0, 1.0])
 
 
@@ -46,7 +48,7 @@ def run(model: Path, source: Path, output: Path, **settings: Any) -> dict[str, s
     """The row of the one case."""
     loaded = load_model(model)
     config = loaded.manifest.inference.model_copy(update=settings)
-    predict(loaded, source, output, config=config, overwrite=False, console=Console(quiet=True))
+    predict(loaded, source, output, config=config, overwrite=False, console=QUIET)
     (row,) = csv.DictReader((output / "cases.csv").read_text().splitlines())
     assert row["status"] == "ok", row["reason"]
     return row
@@ -169,7 +171,22 @@ def test_a_file_that_a_person_corrected_is_not_replaced(write_model: WriteModel,
     assert (output / "a" / "instances_1_organ.nii.gz").read_bytes() == b"corrected"
 
 
-def test_labels_that_differ_in_odd_characters_have_files_of_their_own(tmp_path: Path) -> None:
+def test_labels_that_differ_in_odd_characters_have_files_of_their_own(
+    write_model: WriteModel, source: Path, tmp_path: Path
+) -> None:
+    loaded = load_model(write_model())
+    manifest = loaded.manifest.model_copy(update={"labels": {"left/lung": 1, "left lung": 4}})
+    config = manifest.inference.model_copy(update={"label_files": True})
+    output = tmp_path / "out"
+    predict(replace(loaded, manifest=manifest), source, output, config=config, overwrite=False, console=QUIET)
+    files = [path for path in case_files(output / "a") if path.name.startswith("label")]
+    assert [path.name for path in files] == ["label_1_left_lung.nii.gz", "label_4_left_lung.nii.gz"]
+    mask = voxels(output / "a" / "mask.nii.gz")
+    for path, value in zip(files, (1, 4), strict=True):
+        np.testing.assert_array_equal(voxels(path), mask == value)
+
+
+def test_files_of_other_names_are_none_of_a_case(tmp_path: Path) -> None:
     for name in ("label_1_left_lung.nii.gz", "label_2_left_lung.png", "mask.nrrd", "preview.png"):
         (tmp_path / name).touch()
     for name in ("label.nii.gz", "label_1_a.txt", "label_x_y.nii.gz", "mask.txt", "notes.json"):
