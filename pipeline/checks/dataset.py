@@ -103,7 +103,7 @@ def _name_findings(dataset: Dataset) -> list[Finding]:
         remedy = "Look whether these belong together; data.files says it without a guess."
         findings.append(Finding("warning", "", "masks that are called after their images", found, remedy))
     several = [case for case in dataset.cases if len(case.images) > 1]
-    if several and not dataset.channel_files:
+    if several and len(set(dataset.channel_files)) < len(several[0].images):
         found = f"others, such as {' and '.join(path.name for path in several[0].images)} of {several[0].name}"
         remedy = "Give them such names before training: by these, predict finds the channels of new scans."
         findings.append(Finding("warning", "", "files of channels with the name of their case", found, remedy))

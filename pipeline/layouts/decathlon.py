@@ -61,9 +61,8 @@ def read(root: Path) -> Dataset:
 
 def _has_channel_files(root: Path, description: Description) -> bool:
     """Whether the channels of a case are files of their own, by nnU-Net's names."""
-    known, older = len(description.channel_names or ()) > 1, len(description.modalities) > 1
-    sign = CHANNEL_SUFFIX if known else SECOND_CHANNEL  # Decathlon's own scans have all channels in one file
-    return (known or older) and any(case_name(path).endswith(sign) for path in list_scans(root / IMAGES).scans)
+    several = max(len(description.channel_names or ()), len(description.modalities)) > 1
+    return several and any(case_name(path).endswith(SECOND_CHANNEL) for path in list_scans(root / IMAGES).scans)
 
 
 def _read_channels(root: Path, description: Description) -> Dataset:

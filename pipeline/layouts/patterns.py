@@ -9,8 +9,9 @@ A ``*`` stands for any letters of a name. Paths start from the data set's folder
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from pipeline.config.data import CASE, FilesConfig
@@ -66,7 +67,7 @@ def read(root: Path, files: FilesConfig) -> Dataset:
     return replace(
         described(root, description),
         cases=tuple(found.case(name) for name in names if not found.lacks(name)),
-        channel_files=tuple(map(below_input, files.images)) if len(files.images) > 1 else (),
+        channel_files=channel_files(files.images) if len(files.images) > 1 else (),
         unmasked=tuple(unmasked),
         orphan_masks=tuple(orphans),
         incomplete=tuple(incomplete),
@@ -157,7 +158,28 @@ def below_input(pattern: str) -> str:
     """
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if CASE in part)
-    return "/".join((*parts[first:-1], case_name(Path(pattern)).removesuffix(".*")))
+    return "/".join((*parts[first:-1], _without_ending(pattern)))
+
+
+def _without_ending(pattern: str) -> str:
+    return case_name(Path(pattern)).removesuffix(".*")
+
+
+def channel_files(patterns: Sequence[str]) -> tuple[str, ...]:
+    """What tells the channels of scans to predict apart: `below_input`, with folders before the case where these do.
+
+    Example:
+        >>> channel_files(["train/flair/{case}.nii", "train/t1/{case}.nii"])
+        ('flair/{case}', 't1/{case}')
+    """
+    short = tuple(map(below_input, patterns))
+    if len(set(short)) == len(short):
+        return short
+    folders = [Path(pattern).parts[:-1] for pattern in patterns]
+    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False)))
+    return tuple(
+        "/".join((*above[shared:], _without_ending(pattern))) for above, pattern in zip(folders, patterns, strict=True)
+    )
 
 
 def _nothing(root: Path, files: FilesConfig) -> DatasetError:

@@ -15,7 +15,7 @@ from pipeline.config.data import CASE
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import described, read_description
-from pipeline.layouts.patterns import below_input
+from pipeline.layouts.patterns import channel_files
 from pipeline.layouts.scan_files import case_name
 from pipeline.wording import enumerate_names
 
@@ -90,7 +90,7 @@ def _channel_files(root: Path, cases: Sequence[Case]) -> tuple[str, ...]:
     """How channels are called after their case, by which `predict` finds those of others; empty without a rule."""
     rules = {tuple(_rule(path, root, case.name) for path in case.images) for case in cases if len(case.images) > 1}
     (rule,) = rules if len(rules) == 1 else ((),)
-    return tuple(map(below_input, rule)) if all(CASE in each for each in rule) else ()
+    return channel_files(rule) if all(CASE in each for each in rule) else ()
 
 
 def _rule(path: Path, root: Path, case: str) -> str:

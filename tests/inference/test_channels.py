@@ -40,6 +40,14 @@ def test_the_folder_of_one_case_and_one_of_its_files_are_that_case(tmp_path: Pat
     assert [path.name for path in case.paths] == ["Flair.nii.gz", "T1c.nii.gz"]
 
 
+def test_channels_may_be_told_apart_by_their_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "flair/p1.nii.gz", "flair/p2.nii.gz", "t1/p1.nii.gz")
+    whole, lacking = shown(tmp_path, ChannelFiles(("flair/{case}", "t1/{case}"), ("FLAIR", "T1")))
+    assert whole == ("p1", ["flair/p1.nii.gz", "t1/p1.nii.gz"], None)
+    assert lacking[0] == "p2"
+    assert "none for T1" in (lacking[2] or "")
+
+
 def test_a_missing_channel_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "a/Flair.nii.gz", "b/T1c.nii.gz", "b/Flair.nii.gz")
     (a, b) = shown(tmp_path, BRATS)

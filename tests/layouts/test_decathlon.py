@@ -118,6 +118,13 @@ def test_nnunets_one_file_a_channel_is_one_case(tmp_path: Path, ending: dict[str
     assert dataset.channel_files == ("{case}_0000", "{case}_0001")
 
 
+def test_the_colours_of_nnunets_pictures_are_channels_of_one_file(tmp_path: Path) -> None:
+    colours = {"0": "R", "1": "G", "2": "B"}
+    dataset = _make(tmp_path / "set", "imagesTr/a_0000", "labelsTr/a", labels={"organ": 1}, channel_names=colours)
+    assert [(case.name, _names(case.images)) for case in dataset.cases] == [("a", ["imagesTr/a_0000"])]
+    assert dataset.modalities == ("R", "G", "B")
+
+
 def test_a_channel_that_is_missing_is_named(tmp_path: Path) -> None:
     scans = ("imagesTr/a_0000", "imagesTr/b_0000", "imagesTr/b_0001")
     dataset = _make(

@@ -5,7 +5,7 @@ import pytest
 from pipeline.config.data import DataConfig, FilesConfig
 from pipeline.errors import DatasetError
 from pipeline.layouts.discover import discover
-from pipeline.layouts.patterns import read
+from pipeline.layouts.patterns import channel_files, read
 from tests.trees import touch
 
 BRATS = FilesConfig(images=("{case}/Flair*.nii.gz", "{case}/T1c*.nii.gz"), masks=("{case}/OT.nii.gz",))
@@ -54,6 +54,20 @@ def test_where_a_pattern_leaves_the_ending_open_only_scans_fit(tmp_path: Path) -
     found = read(tmp_path, FilesConfig(images=("images/{case}.*",), masks=("masks/{case}.*",)))
     assert [case.image.name for case in found.cases] == ["a.png"]
     assert found.unmasked == ()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "told_apart"),
+    [
+        (("flair/{case}.nii", "t1/{case}.nii"), ("flair/{case}", "t1/{case}")),
+        (("imagesTr/{case}_0.nii", "imagesTr/{case}_1.nii"), ("{case}_0", "{case}_1")),
+        (("a/b/x/{case}/scan.nii", "a/b/y/{case}/scan.nii"), ("x/{case}/scan", "y/{case}/scan")),
+    ],
+)
+def test_channels_are_told_apart_by_their_folder_where_their_names_are_alike(
+    patterns: tuple[str, ...], told_apart: tuple[str, ...]
+) -> None:
+    assert channel_files(patterns) == told_apart
 
 
 def test_what_a_case_lacks_is_named(tmp_path: Path) -> None:
