@@ -13,6 +13,8 @@ SAMPLES = Path(__file__).resolve().parents[1] / "data_samples" / "shapes"
 SLOW = {"albumentations", "mlflow", "monai", "torch"}
 OTHER_FORMATS = {"SimpleITK", "h5py", "imagecodecs", "tifffile", "PIL"}
 """What other formats than NIfTI are read and written with."""
+SKELETONS = "skimage.morphology._skeletonize"
+"""What centre lines are found with, where they are asked for."""
 DRAWING = "matplotlib"
 """Takes less than half a second, which is still too long for help and for each process that reads masks."""
 
@@ -50,7 +52,9 @@ def test_neither_score_nor_compare_imports_anything_slow(tmp_path: Path) -> None
     assert "pipeline.evaluation" in imported
     assert imported.count("pipeline.evaluation.folders") > 1  # in the processes that read masks too
     assert imported.count(DRAWING) == 1  # in the main process, for the report
-    assert not (SLOW | {"skimage.morphology._skeletonize", "skimage.segmentation._watershed"}) & set(imported)
+    assert not (SLOW | {SKELETONS}) & set(imported)
+    asked = imports_of("score", *folders[:2], "-o", folders[2], "--centreline")
+    assert SKELETONS in asked
     imported = imports_of("compare", folders[2], folders[2])
     assert "pipeline.evaluation.comparison" in imported
     assert not (SLOW | {DRAWING}) & set(imported)

@@ -76,7 +76,7 @@ class ImageAugmentation:
             ConfigError: colours are to be changed, and the image has none.
         """
         check_channels(len(image), self.config)
-        with one_thread(), _opencv_alone():
+        with one_thread(), _one_opencv_thread():
             move = self._draw_movement(rng, image.shape[1:])
             sample = {
                 "image": torch.from_numpy(self._change(move(image, cv2.INTER_LINEAR), rng)),
@@ -241,8 +241,8 @@ def _with_generators(transform: Any, rng: np.random.Generator) -> Any:
 
 
 @contextmanager
-def _opencv_alone() -> Iterator[None]:
-    """As `one_thread`, of OpenCV."""
+def _one_opencv_thread() -> Iterator[None]:
+    """OpenCV on the calling thread alone, which it calls 0 threads, for the reason of `threads.one_thread`."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(0)
     try:

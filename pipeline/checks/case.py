@@ -67,7 +67,7 @@ class CaseFacts:
 
     @property
     def labels(self) -> frozenset[int] | None:
-        """Mask values above 0; None where the mask was not read."""
+        """Mask values above 0 inside the field of view; None where the mask was not read."""
         return None if self.voxels is None else frozenset(value for value in self.voxels if value > 0)
 
 
@@ -150,7 +150,9 @@ def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | 
     if mask is None:
         return None
     labels = mask.array[0]
-    findings += _value_findings(job.case.name, frozenset(np.unique(labels[labels > 0]).tolist()), job.labels)
+    if not labels.any():
+        remedy = "Leave it if the scan shows none of the structures; otherwise export the mask again."
+        findings.append(Finding("warning", job.case.name, "a mask that marks something", "zeros alone", remedy))
     path = job.case.field_of_view
     if path is not None:
         view = _attempt(lambda: read_field_of_view(job.case, mask), path, case=job.case.name, findings=findings)
@@ -158,6 +160,8 @@ def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | 
             findings += _outside_findings(job.case.name, labels, view)
             labels = labels[view]
     values, counts = np.unique(labels, return_counts=True)
+    problem = None if job.labels is None else unknown_labels({*values.tolist()} - {0}, job.labels)
+    findings += [] if problem is None else [Finding.of(job.case.name, problem)]
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
@@ -170,11 +174,3 @@ def _outside_findings(case: str, labels: NDArray, view: NDArray[np.bool_]) -> li
     expected, found = "structures inside the field of view", f"{outside:.0%} of their voxels outside it"
     remedy = "Look whether it is a field of view at all: what lies outside it is not learnt from, and not scored."
     return [Finding("warning", case, expected, found, remedy)]
-
-
-def _value_findings(case: str, labels: frozenset[int], declared: frozenset[int] | None) -> list[Finding]:
-    if not labels:
-        remedy = "Leave it if the scan shows none of the structures; otherwise export the mask again."
-        return [Finding("warning", case, "a mask that marks something", "zeros alone", remedy)]
-    problem = None if declared is None else unknown_labels(labels, declared)
-    return [] if problem is None else [Finding.of(case, problem)]

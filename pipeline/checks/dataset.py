@@ -13,10 +13,12 @@ from pipeline.checks.findings import Finding, Severity
 from pipeline.formats import registry
 from pipeline.layouts.dataset import Dataset
 from pipeline.preprocessing.labels import MAX_LABELS
-from pipeline.wording import enumerate_names, times
+from pipeline.wording import count_of, enumerate_names, times
 
 ODD_SPACING = 5.0
 """Factor from the usual spacing along an axis, above which it is worth a look."""
+WHITE = 255
+"""Of grey pictures; as a label, it would be the last that a byte holds."""
 SHARED_NAMES = 0.2
 """Groups of cases with like names, a case: with fewer, names number the cases of a study, not those of patients."""
 
@@ -83,7 +85,6 @@ def _file_findings(dataset: Dataset) -> list[Finding]:
         ("error", dataset.unmasked, "a mask for every image", "none", add_mask),
         ("error", dataset.orphan_masks, "an image for every mask", "none", "Add it, or remove the mask."),
         ("error", dataset.missing, listed, "no such file", copy),
-        ("error", dataset.incomplete, "every file of a case", "no such file", "Add it, or move the case elsewhere."),
         ("warning", dataset.missing_unlabelled, listed, "no such file", copy),
         ("warning", dataset.unlisted, "only files that dataset.json lists", "others", "List it, or remove it."),
     ]
@@ -92,22 +93,41 @@ def _file_findings(dataset: Dataset) -> list[Finding]:
         for severity, paths, expected, found, remedy in kinds
         for path in paths
     ]
-    return strays + _ignored(dataset)
+    lacking = [
+        Finding(
+            "error",
+            case,
+            "every file of a case",
+            "no such file",
+            "Add it, or move the case elsewhere.",
+            _shown(path, dataset.root),
+        )
+        for case, path in dataset.incomplete
+    ]
+    return strays + lacking + _ignored(dataset)
 
 
 def _name_findings(dataset: Dataset) -> list[Finding]:
-    """Names of files from which more was taken, or can be taken less, than a user may think."""
-    findings = []
-    if dataset.loose_match:
-        found = f"other names, matched by what tells them apart, such as {dataset.loose_match}"
-        remedy = "Look whether these belong together; data.files says it without a guess."
-        findings.append(Finding("warning", "", "masks that are called after their images", found, remedy))
+    """Masks that were matched by a guess, and files of channels that `predict` would not find again."""
+    return [*_guessed_masks(dataset), *_unnamed_channels(dataset)]
+
+
+def _guessed_masks(dataset: Dataset) -> list[Finding]:
+    if not dataset.loose_match:
+        return []
+    found = f"other names, matched by what tells them apart, such as {dataset.loose_match}"
+    remedy = "Look whether these belong together; data.files says it without a guess."
+    return [Finding("warning", "", "masks that are called after their images", found, remedy)]
+
+
+def _unnamed_channels(dataset: Dataset) -> list[Finding]:
     several = [case for case in dataset.cases if len(case.images) > 1]
-    if several and len(set(dataset.channel_files)) < len(several[0].images):
-        found = f"others, such as {' and '.join(path.name for path in several[0].images)} of {several[0].name}"
-        remedy = "Give them such names before training: by these, predict finds the channels of new scans."
-        findings.append(Finding("warning", "", "files of channels with the name of their case", found, remedy))
-    return findings
+    if not several or len(set(dataset.channel_files)) == len(several[0].images):
+        return []
+    expected = "files of channels that are called after their case, and otherwise alike in all cases"
+    shown = (f"{' and '.join(path.name for path in case.images)} of {case.name}" for case in (several[0], several[-1]))
+    remedy = "Give them such names before training: by these, predict finds the channels of new scans."
+    return [Finding("warning", "", expected, f"others, such as {', '.join(dict.fromkeys(shown))}", remedy)]
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -128,7 +148,9 @@ def _label_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findin
         remedy = "Check that images and masks have the same names."
         findings.append(Finding("error", "", "an image with a mask, at least one", "none", remedy))
     elif len(dataset.labels) > MAX_LABELS:
-        remedy = "Check that these are the masks, or merge some of the labels."
+        remedy = (
+            "Give data.mask.threshold if they are grey pictures of one structure; else check that these are the masks."
+        )
         findings.append(Finding("error", "", f"at most {MAX_LABELS} labels", str(len(dataset.labels)), remedy))
     elif not dataset.declared:
         findings.append(_unnamed_labels(dataset, facts))
@@ -139,6 +161,12 @@ def _unnamed_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> Finding:
     if not dataset.labels and any(each.labels is not None for each in facts):
         remedy = "Check that these are the masks, and name the labels in data.labels."
         return Finding("error", "", "a label, at least one", "masks of zeros alone", remedy)
+    if WHITE in dataset.labels.values():
+        found = f"{count_of(len(dataset.labels), 'value')}, with {WHITE} among them"
+        remedy = "Give data.mask.threshold, such as 127, in a configuration; data.labels if they are labels after all."
+        return Finding(
+            "warning", "", "masks whose values number the structures, not grey pictures of one", found, remedy
+        )
     names = enumerate_names(dataset.labels) or "label_<value>"
     found = f"none, so that they are called {names} after the values in the masks"
     return Finding("warning", "", "names of the labels", found, "Name them in data.labels of the configuration.")
@@ -162,7 +190,7 @@ def _unused_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding
 
 
 def _held(facts: Sequence[CaseFacts]) -> frozenset[int]:
-    """The values above 0 of all masks that were read."""
+    """The values above 0 of all masks that were read, inside the fields of view."""
     return frozenset[int]().union(*(each.labels for each in facts if each.labels is not None))
 
 

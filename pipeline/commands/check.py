@@ -56,6 +56,7 @@ def check(
     _check_sheet(sheet, path, data)
     if data is not None:
         dataset = discover(data)
+        _spare_files(dataset, sheet)
         facts = _read(inspections(dataset, deep=deep, declared=manifest is None), console)  # or held against the model
         dataset = name_labels(dataset, facts)
         if shown is not None:
@@ -86,13 +87,16 @@ def _check_sheet(sheet: Path | None, path: Path, data: DataConfig | None) -> Non
         raise DatasetError("a data set, of which --sheet draws cases", f"{path}, which is none", "Leave --sheet out.")
 
 
+def _spare_files(dataset: Dataset, sheet: Path | None) -> None:
+    if sheet is not None and sheet.resolve() in {path.resolve() for path in dataset.files()}:
+        found = f"a file of the data set: {sheet}"
+        raise DatasetError("a new file for the pictures", found, "Give another path to --sheet.")
+
+
 def _draw(dataset: Dataset, sheet: Path, shown: Console | None, *, console: Console) -> list[Finding]:
     """Draw the cases; where none can be, that is one more finding."""
     from pipeline.commands.contact_sheet import draw_contact_sheet  # Pillow: not before there is something to draw
 
-    if sheet.resolve() in {path.resolve() for case in dataset.cases for path in (*case.images, *case.masks)}:
-        found = f"a file of the data set: {sheet}"
-        return [Finding("error", "", "a new file for the pictures", found, "Give another path to --sheet.")]
     try:
         count = draw_contact_sheet(dataset, sheet, console)
     except DatasetError as error:

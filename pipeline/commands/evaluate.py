@@ -106,26 +106,28 @@ def _provenance(dataset: Dataset, predictor: Predictor, part: SplitName) -> dict
 
 def _incomplete(dataset: Dataset) -> list[FailedCase]:
     """Scans without a mask, masks without a scan, files that are listed but do not exist, and cases that lack one."""
-    lacking = "Expected every file of the case; found no {}. Add it, or correct its name."
     halves = (
         (dataset.unmasked, "Expected a mask for every scan; found none. Add it, or correct its name."),
         (dataset.orphan_masks, "Expected a scan for every mask; found none. Add it, or correct its name."),
         (dataset.missing, f"Expected the file, which {FILE_NAME} lists; found none. Copy it there."),
-        *(((path,), lacking.format(printable(path.name))) for path in dataset.incomplete),
     )
     reasons: dict[str, list[str]] = defaultdict(list)
     names = Counter(dataset.case_of(path) for paths, _ in halves for path in paths)
     for paths, reason in halves:
         for path in paths:
             reasons[_name_of(path, dataset, names)].append(reason)
+    for case, path in dataset.incomplete:
+        lacking = f"Expected every file of the case; found no {printable(path.name)}. Add it, or correct its name."
+        reasons[printable(case)].append(lacking)
     return [FailedCase(name, " ".join(found)) for name, found in reasons.items()]
 
 
 def _name_of(path: Path, dataset: Dataset, names: Counter[str]) -> str:
     """What the case of a lonely file is called: after the file, with its folders where others are called the same."""
     name = dataset.case_of(path)
-    is_known = path in dataset.stray_cases or names[name] == 1 or not path.is_relative_to(dataset.root)
-    return printable("__".join((*(() if is_known else path.parent.relative_to(dataset.root).parts), name)))
+    if path in dataset.stray_cases or names[name] == 1 or not path.is_relative_to(dataset.root):
+        return printable(name)
+    return printable("__".join((*path.parent.relative_to(dataset.root).parts, name)))
 
 
 def _hashes(dataset: Dataset, config: InferenceConfig, progress: ProgressLine) -> dict[str, str | FailedCase]:

@@ -25,8 +25,10 @@ def show_overview(dataset: Dataset, facts: Sequence[CaseFacts], console: Console
         facts: of its cases.
         console: where it is printed.
     """
-    _print(overview_lines(dataset, facts), console)
-    if any(each.voxels is not None for each in facts):
+    is_deep = any(each.voxels is not None for each in facts)
+    more = [] if is_deep else [("more", "--deep counts the labels' voxels, --sheet FILE.png draws the cases")]
+    _print([*overview_lines(dataset, facts), *more], console)
+    if is_deep:
         console.print(_label_table(dataset, facts))
 
 
@@ -59,12 +61,14 @@ def show_scans(inputs: Sequence[InputFile], facts: Sequence[CaseFacts], console:
 def scan_lines(inputs: Sequence[InputFile], facts: Sequence[CaseFacts]) -> list[tuple[str, str]]:
     """Name and text of each line."""
     scans = [entry for entry in inputs if entry.is_scan]
+    known = {each.case for each in facts if each.shape is not None}
+    readable = [entry for entry in scans if entry.case in known]
     folders = len({entry.path.parent for entry in scans})
     return [
         ("layout", "none: scans, and no masks that can be told from them by name or folder"),
         ("scans", f"{len(scans)} in {count_of(folders, 'folder')}; {count_of(len(inputs) - len(scans), 'other file')}"),
         *_size_lines(facts),
-        ("to train", f"say in a configuration which files are scans and which are masks: {_files_setting(scans)}"),
+        ("to train", _how_to_train(readable)),
     ]
 
 
@@ -81,6 +85,12 @@ def _print(lines: Iterable[tuple[str, str]], console: Console) -> None:
             console.print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _how_to_train(scans: Sequence[InputFile]) -> str:
+    if not scans:
+        return "scans are needed that can be read; none of these can"
+    return f"say in a configuration which files are scans and which are masks: {_files_setting(scans)}"
+
+
 def _files_setting(scans: Sequence[InputFile]) -> str:
     """An example of `data.files`, with the names of a folder where several folders have files of the same names."""
     names: dict[Path, set[str]] = defaultdict(set)
@@ -91,8 +101,7 @@ def _files_setting(scans: Sequence[InputFile]) -> str:
         mask = same[-1] if _looks_like_a_mask(same[-1])[0] else "MASK"
         example = f'data.files={{images: ["{{case}}/{same[0]}"], masks: ["{{case}}/{mask}"]}}'
         return f"{example}, where each folder has {enumerate_names(sorted(same))}"
-    name = scans[0].path.name
-    ending = name.removeprefix(case_name(scans[0].path))
+    ending = scans[0].path.name.removeprefix(case_name(scans[0].path))
     return f'data.files={{images: ["{{case}}{ending}"], masks: ["{{case}}_mask{ending}"]}}'
 
 

@@ -47,7 +47,7 @@ class MaskConfig(Section):
 
     threshold: float | None = None
     """For grey masks of one structure, whose edges may be blurred: what divides the structure (value 1) from the
-    background."""
+    background. Where each label has a file of its own, in each of them."""
     marked: Literal["above", "below"] = "above"
     """Which side of the threshold is the structure."""
     colours: dict[str, tuple[int, int, int]] | None = None
@@ -75,14 +75,19 @@ class FilesConfig(Section):
     """The scan: one file, or a file a channel, e.g. ["{case}/flair.nii.gz", "{case}/t1c.nii.gz"]. Without any,
     data.layout says how the folder is arranged."""
     masks: tuple[str, ...] = ()
-    """The mask: one file, e.g. ["1st_manual/{case}_manual1.gif"], or a file a label, in the order of their values; what
-    is not zero in it belongs to the label."""
+    """The mask: one file, e.g. ["1st_manual/{case}_manual1.gif"], or a file a label, in the order of their values. What
+    is not zero in it belongs to the label; where it holds more than one such value, mask.threshold has to say."""
     field_of_view: str | None = None
     """An image that is not zero where the mask means anything; the other voxels count in no loss and no metric."""
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """All of them: of the images, the masks and the field of view."""
+        return (*self.images, *self.masks, *(() if self.field_of_view is None else (self.field_of_view,)))
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        patterns = [*self.images, *self.masks, *([] if self.field_of_view is None else [self.field_of_view])]
+        patterns = self.patterns
         if not self.images and patterns:
             raise ValueError("images must say where the scans are; without it, leave masks and field_of_view out")
         nameless = [each for each in patterns if CASE not in each]
@@ -139,7 +144,11 @@ class DataConfig(Section):
             problems.append(f"mask.colours must name what labels names, found {sorted(coloured)}")
         if self.mask.colours is not None and files > 1:
             problems.append("mask.colours names the labels of one file; keep it, or a file a label in files.masks")
-        if self.mask.threshold is not None and values not in ([], [1]):
+        if files > 1 and values != sorted(values):
+            problems.append(
+                f"files.masks has the order of the values in labels; list these from the lowest, found {values}"
+            )
+        if self.mask.threshold is not None and files <= 1 and values not in ([], [1]):
             problems.append(f"mask.threshold makes one structure with the value 1, found labels with {values}")
         refuse(problems)
         return self

@@ -39,6 +39,7 @@ class Format:
         read_header: the grid, without the voxels.
         read_scan: everything.
         read_labels: as ``read_scan``, for masks, where values mean labels; None where that is the same.
+        has_palette: whether the numbers of a palette stand for labels in a mask; None where there are no palettes.
         check_mask: refuses files that no mask should be in, however it is coded; None where there are none.
         mask_endings: of the masks that it writes, the usual one first; none where masks are written in another format.
         write_mask: None where there are no such endings.
@@ -55,6 +56,7 @@ class Format:
     read_header: Callable[[Path], ScanHeader]
     read_scan: Callable[[Path], Scan]
     read_labels: Callable[[Path], Scan] | None = None
+    has_palette: Callable[[Path], bool] | None = None
     check_mask: Callable[[Path], None] | None = None
     mask_endings: tuple[str, ...] = ()
     write_mask: WriteMask | None = None

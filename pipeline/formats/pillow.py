@@ -81,6 +81,16 @@ def read_labels(path: Path, name: str) -> Scan:
     return image2d.picture_scan(pixels[None], path, name)
 
 
+def has_palette(path: Path, name: str) -> bool:
+    """Whether pixels are numbers in a palette.
+
+    Raises:
+        ScanError: as `read_header`.
+    """
+    with _opened(path, name) as image:
+        return image.mode == PALETTE
+
+
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator["ImageFile"]:
     from PIL import Image
@@ -140,6 +150,7 @@ def _format(name: str, endings: tuple[str, ...], recognises: Callable[[bytes], b
         read_header=partial(read_header, name=name),
         read_scan=partial(read_scan, name=name),
         read_labels=partial(read_labels, name=name),
+        has_palette=partial(has_palette, name=name),
         unmistakable=unmistakable,
     )
 

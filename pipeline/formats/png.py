@@ -99,6 +99,15 @@ def read_labels(path: Path) -> Scan:
     return _scan(pixels, png, path)
 
 
+def has_palette(path: Path) -> bool:
+    """Whether pixels are numbers in a palette.
+
+    Raises:
+        ScanError: as `read_header`.
+    """
+    return _parse(read_bytes(path, HEADER_BYTES)).colour == PALETTE
+
+
 def write_mask(target: Path, mask: Mask, scan: Scan) -> None:
     """Write a mask (I, J, 1) as grey values of 8 or 16 bits, whole or not at all."""
     import imagecodecs
@@ -206,6 +215,7 @@ FORMAT = Format(
     read_header=read_header,
     read_scan=read_scan,
     read_labels=read_labels,
+    has_palette=has_palette,
     mask_endings=(".png",),
     write_mask=without_names(write_mask),
     unmistakable=True,

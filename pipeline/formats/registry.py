@@ -113,11 +113,11 @@ def read_mask_header(path: Path) -> ScanHeader:
     Raises:
         ScanError: as `read_header`.
     """
-    header, (_, how) = read_header(path), _first_file(path)
-    if how.read_labels is None or header.channels == 1:
+    header, (first, how) = read_header(path), _first_file(path)
+    if how.has_palette is None or header.channels == 1:
         return header
     with decoding(f"a whole {how.name} file"):
-        return replace(header, channels=how.read_labels(path).channels)
+        return replace(header, channels=1) if how.has_palette(first) else header
 
 
 def read_scan(path: Path) -> Scan:

@@ -86,6 +86,16 @@ def read_labels(path: Path) -> Scan:
     return image2d.picture_scan(pages, path, NAME)
 
 
+def has_palette(path: Path) -> bool:
+    """Whether pixels are numbers in a palette.
+
+    Raises:
+        ScanError: as `read_header`.
+    """
+    with _opened(path) as file:
+        return _photometric(_stack(file).keyframe) == "PALETTE"
+
+
 def check_mask(path: Path) -> None:
     """Refuse a mask whose pixels programs do not agree on.
 
@@ -275,6 +285,7 @@ FORMAT = Format(
     read_header=read_header,
     read_scan=read_scan,
     read_labels=read_labels,
+    has_palette=has_palette,
     check_mask=check_mask,
     mask_endings=(".tif",),
     write_mask=without_names(write_mask),

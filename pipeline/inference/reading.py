@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.formats import registry
 from pipeline.geometry import misplaced_mask
-from pipeline.layouts.case_files import read_field_of_view, read_image, read_labels
+from pipeline.layouts.case_files import read_counted_labels, read_image, read_labels
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import Fingerprint, fingerprint
 from pipeline.preprocessing.fitted import FittedPreprocessing
@@ -92,11 +92,10 @@ def read_case(case: Case, fitted: FittedPreprocessing, values: frozenset[int], *
         ScanError: a file cannot be read, the two grids differ, or the mask has labels that the model does not know.
     """
     assert case.mask is not None
-    scan, truth = read_image(case.images), read_labels(case)
+    scan, (truth, view) = read_image(case.images), read_counted_labels(case)
     problem = misplaced_mask(scan, truth) or unknown_labels(values_in(truth.array), values, FOREIGN_LABELS)
     if problem is not None:
         raise problem
-    view = read_field_of_view(case, truth)
     return ReadCase(prepare(scan, fitted), truth, _scored_hash(truth, view), view, scan if keep_scan else None)
 
 

@@ -69,23 +69,39 @@ def read_field_of_view(case: Case, grid: geometry.Grid) -> NDArray[np.bool_] | N
         grid: of the case's mask.
 
     Raises:
-        ScanError: the file cannot be read, or lies on another grid.
+        ScanError: the file cannot be read, lies on another grid, or has more than one value that is not zero.
     """
     if case.field_of_view is None:
         return None
     view = registry.read_coded_mask(case.field_of_view)
     _check_grid(grid, view, case.field_of_view)
+    grey = np.setdiff1d(view.array, [0])
+    if len(grey) > 1:
+        found = f"{len(grey)} values besides 0 in {case.field_of_view.name}"
+        remedy = "Save it with two; grey edges, as JPEG makes them, are neither inside nor outside."
+        raise ScanError("one value inside a field of view, and 0 outside", found, remedy)
     return (view.array != 0).any(0)
+
+
+def read_counted_labels(case: Case) -> tuple[Scan, NDArray[np.bool_] | None]:
+    """The mask of a case (1, I, J, K) as label values, 0 outside the field of view, which comes with it (I, J, K).
+
+    Raises:
+        ScanError: as `read_labels` and `read_field_of_view`.
+    """
+    mask = read_labels(case)
+    view = read_field_of_view(case, mask)
+    return (mask if view is None else replace(mask, array=mask.array * view)), view
 
 
 def read_classes(case: Case, label_values: tuple[int, ...]) -> NDArray[np.uint8]:
     """The mask of a case as class numbers (I, J, K), `IGNORED` outside the field of view.
 
     Raises:
-        ScanError: a file cannot be read, or the mask holds another value than the labels'.
+        ScanError: a file cannot be read, or the mask holds another value than the labels' inside the field of view.
     """
-    mask = read_labels(case)
-    classes, view = to_classes(mask.array[0], label_values), read_field_of_view(case, mask)
+    mask, view = read_counted_labels(case)
+    classes = to_classes(mask.array[0], label_values)
     if view is not None:
         classes[~view] = IGNORED
     return classes

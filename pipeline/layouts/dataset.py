@@ -64,11 +64,11 @@ class Dataset:
         unmasked: images among the labelled ones that have no mask.
         orphan_masks: masks that have no image.
         missing: files that dataset.json lists for training and that do not exist.
-        incomplete: files that a case lacks while it has others of them.
+        incomplete: the name of a case, and a file that it lacks while it has others.
         missing_unlabelled: files that dataset.json lists for testing and that do not exist.
         unlisted: images (for training, those with a mask) that exist and that dataset.json does not list.
         ignored: files beside the scans whose format is not read.
-        stray_cases: the cases of such files, where these are not called after their case.
+        stray_cases: the cases of images and masks without the other, where these are not called after their case.
         layout: how the folder is arranged, and by which sign that was seen.
     """
 
@@ -87,7 +87,7 @@ class Dataset:
     unmasked: tuple[Path, ...] = ()
     orphan_masks: tuple[Path, ...] = ()
     missing: tuple[Path, ...] = ()
-    incomplete: tuple[Path, ...] = ()
+    incomplete: tuple[tuple[str, Path], ...] = ()
     missing_unlabelled: tuple[Path, ...] = ()
     unlisted: tuple[Path, ...] = ()
     ignored: tuple[Path, ...] = ()
@@ -95,5 +95,20 @@ class Dataset:
     layout: str = ""
 
     def case_of(self, path: Path) -> str:
-        """The name of the case that a file belongs to which does not add up."""
+        """The name of the case of an image or a mask without the other."""
         return self.stray_cases.get(path) or case_name(path)
+
+    def files(self) -> frozenset[Path]:
+        """Everything that the layout found, whether it adds up or not."""
+        cases = (*self.cases, *self.unlabelled)
+        views = (case.field_of_view for case in cases if case.field_of_view is not None)
+        return frozenset(
+            [
+                *(path for case in cases for path in (*case.images, *case.masks)),
+                *views,
+                *self.unmasked,
+                *self.orphan_masks,
+                *self.unlisted,
+                *self.ignored,
+            ]
+        )

@@ -5,6 +5,7 @@ labels and modalities. Where it lists files, its list is what is used, and what 
 nnU-Net has a file a channel, ``case_0000``, ``case_0001``, and so on.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pipeline.config.data import CASE, FilesConfig
 from pipeline.errors import DatasetError
 from pipeline.layouts import patterns
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.dataset_json import Description, described, read_description
+from pipeline.layouts.dataset_json import FILE_NAME, Description, described, read_description
 from pipeline.layouts.pairs import Matching, match
 from pipeline.layouts.scan_files import Listing, case_name, index, list_scans
 from pipeline.wording import enumerate_names
@@ -21,6 +22,8 @@ from pipeline.wording import enumerate_names
 IMAGES, MASKS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 CHANNEL_SUFFIX, SECOND_CHANNEL = "_0000", "_0001"
 """Of the first, or only, channel and of the second in nnU-Net's names."""
+CHANNEL = re.compile(r"_(\d{4})$")
+"""The number of any channel."""
 
 
 def recognises(root: Path) -> bool:
@@ -78,12 +81,42 @@ def _read_channels(root: Path, description: Description) -> Dataset:
         for pattern, channel in zip(names, tests, strict=True)
         if name not in channel
     ]
+    _check_channels([*list_scans(root / IMAGES).scans, *list_scans(root / TEST_IMAGES).scans], description)
     dataset = patterns.read(root, files)
     twice = sorted({case.name for case in dataset.cases} & set(whole))
     if twice:
         found = f"{enumerate_names(twice)} in both"
         raise DatasetError(f"other names in {TEST_IMAGES} than in {IMAGES}", found, "Rename one of them.")
-    return replace(dataset, unlabelled=unlabelled, missing_unlabelled=tuple(lacking))
+    dataset = replace(dataset, unlabelled=unlabelled, missing_unlabelled=tuple(lacking))
+    return (
+        _listed_alone(dataset, [root / pair.label for pair in description.training])
+        if description.training
+        else dataset
+    )
+
+
+def _check_channels(paths: Iterable[Path], description: Description) -> None:
+    """Refuse files of channels that have no name: a network that is trained without them cannot be what is meant."""
+    channels = len(description.modalities)
+    numbers = {path: CHANNEL.search(case_name(path)) for path in paths}
+    further = [path.name for path, number in numbers.items() if number is not None and int(number[1]) >= channels]
+    if further:
+        raise DatasetError(
+            f"files of the {channels} channels that {FILE_NAME} names",
+            f"also {enumerate_names(further)}",
+            f"Name all channels in {FILE_NAME}, or move these files elsewhere.",
+        )
+
+
+def _listed_alone(dataset: Dataset, masks: list[Path]) -> Dataset:
+    """Only the cases whose masks dataset.json lists; the others are named."""
+    listed = set(masks)
+    return replace(
+        dataset,
+        cases=tuple(case for case in dataset.cases if case.mask in listed),
+        unlisted=tuple(case.image for case in dataset.cases if case.mask not in listed),
+        missing=_missing(masks),
+    )
 
 
 def _match_rest(folders: list[Listing], listed: set[Path], description: Description) -> Matching:

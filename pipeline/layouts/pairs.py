@@ -20,7 +20,7 @@ MASK_FOLDERS = ("masks", "labels", "1st_manual", "manual", "segmentations", "ann
 VIEW_FOLDERS = ("field_of_view", "fov")
 """Where a mask means anything."""
 DRIVE_MASKS, DRIVE_VIEWS = "1st_manual", "mask"
-"""DRIVE calls its fields of view ``mask``; beside other folders of masks, one of that name may be an annotation."""
+"""DRIVE calls its fields of view ``mask``; beside other folders of masks, one of that name may be either."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,11 @@ def _candidates(name: str, images: Mapping[str, Path], masks: Mapping[str, Path]
 
 def _mask_folder(root: Path) -> Path:
     found = [name for name in MASK_FOLDERS if (root / name).is_dir()]
+    if DRIVE_MASKS not in found and (root / DRIVE_VIEWS).is_dir():
+        found.append(DRIVE_VIEWS)
     if len(found) > 1:
-        raise DatasetError(
-            "one folder of masks", f"both {' and '.join(found)} in {root}", "Move the one that is not meant elsewhere."
-        )
+        remedy = f"Move the one that is not meant elsewhere; call a folder of fields of view {VIEW_FOLDERS[0]}."
+        raise DatasetError("one folder of masks", f"both {' and '.join(found)} in {root}", remedy)
     if not found or not (root / IMAGE_FOLDER).is_dir():
         raise DatasetError(
             "a folder images beside a folder masks or labels", f"not both in {root}", "Check data.root and data.layout."

@@ -9,7 +9,7 @@ A ``*`` stands for any letters of a name. Paths start from the data set's folder
 
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -25,19 +25,25 @@ from pipeline.wording import enumerate_names
 
 @dataclass(frozen=True)
 class _Found:
-    """Files by the name of their case: of each pattern of images and of masks, and the fields of view."""
+    """What the patterns found.
+
+    Attributes:
+        images: of each pattern, files by the name of their case.
+        masks: in the same way.
+        views: the fields of view by the name of their case; None where there is no pattern of them.
+    """
 
     images: tuple[dict[str, Path], ...]
     masks: tuple[dict[str, Path], ...]
     views: dict[str, Path] | None
 
-    def lacks(self, name: str) -> bool:
-        """Whether a file of a case is missing."""
+    def is_whole(self, name: str) -> bool:
+        """Whether a case has every file, a mask among them."""
         parts = (*self.images, *self.masks, *([] if self.views is None else [self.views]))
-        return not self.masks or not all(name in part for part in parts)
+        return bool(self.masks) and all(name in part for part in parts)
 
     def case(self, name: str) -> Case:
-        """A case that has every file."""
+        """A case that `is_whole`."""
         mask, *further = (part[name] for part in self.masks)
         view = None if self.views is None else self.views[name]
         images = tuple(part[name] for part in self.images)
@@ -55,40 +61,36 @@ def read(root: Path, files: FilesConfig) -> Dataset:
     """
     found = _find_all(root, files)
     names = sorted(set[str]().union(*found.images, *found.masks))
-    scanned = [name for name in names if any(name in part for part in found.images)]
-    whole = [name for name in scanned if all(name in part for part in found.images)]
-    if not whole:
-        raise _nothing(root, files)
-    masked = set[str]().union(*found.masks)
-    unmasked = {found.images[0][name]: name for name in whole if name not in masked}
+    scanned, masked = (set[str]().union(*parts) for parts in (found.images, found.masks))
+    complete = [name for name in names if all(name in part for part in found.images)]
+    if not complete:
+        raise _nothing(root, files, found)
+    unmasked = {found.images[0][name]: name for name in complete if name not in masked}
     orphans = {part[name]: name for part in found.masks for name in part if name not in scanned}
-    incomplete = {path: name for name in scanned for path in _missing(root, files, found, name=name)}
     description = read_description(root)
     return replace(
         described(root, description),
-        cases=tuple(found.case(name) for name in names if not found.lacks(name)),
+        cases=tuple(found.case(name) for name in names if found.is_whole(name)),
         channel_files=channel_files(files.images) if len(files.images) > 1 else (),
         unmasked=tuple(unmasked),
         orphan_masks=tuple(orphans),
-        incomplete=tuple(incomplete),
-        stray_cases=unmasked | orphans | incomplete,
+        incomplete=tuple((name, path) for name in sorted(scanned) for path in _missing(root, files, found, name=name)),
+        stray_cases=unmasked | orphans,
     )
 
 
 def _find_all(root: Path, files: FilesConfig) -> _Found:
-    view = files.field_of_view
-    patterns = (*files.images, *files.masks, *([] if view is None else [view]))
-    found = {pattern: find(root, pattern) for pattern in patterns}
+    fitting = {pattern: list(_fitting(root, pattern)) for pattern in files.patterns}
     own = dict[Path, int]()
-    for pattern, fitting in found.items():
-        for path in fitting.values():
+    for pattern, files_of_cases in fitting.items():
+        for _, path in files_of_cases:
             own[path] = max(own.get(path, 0), _own_letters(pattern))
     found = {
-        pattern: {name: path for name, path in fitting.items() if own[path] == _own_letters(pattern)}
-        for pattern, fitting in found.items()
+        pattern: _by_case(pattern, [(name, path) for name, path in each if own[path] == _own_letters(pattern)])
+        for pattern, each in fitting.items()
     }
     images, masks = (tuple(found[pattern] for pattern in each) for each in (files.images, files.masks))
-    return _Found(images, masks, None if view is None else found[view])
+    return _Found(images, masks, None if files.field_of_view is None else found[files.field_of_view])
 
 
 def _own_letters(pattern: str) -> int:
@@ -113,15 +115,25 @@ def find(root: Path, pattern: str) -> dict[str, Path]:
     Raises:
         DatasetError: two files of one case fit.
     """
-    expression, found = expression_of(pattern), dict[str, Path]()
+    return _by_case(pattern, _fitting(root, pattern))
+
+
+def _fitting(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
+    """The name of its case, and a file."""
+    expression = expression_of(pattern)
     for path in sorted(root.glob(_glob(pattern))):
         fits = expression.fullmatch(path.relative_to(root).as_posix())
-        if fits is None or not path.is_file() or path.name.startswith(".") or not _is_meant(path, pattern):
-            continue
-        other = found.setdefault(fits["case"], path)
+        if fits is not None and path.is_file() and not path.name.startswith(".") and _is_meant(path, pattern):
+            yield fits["case"], path
+
+
+def _by_case(pattern: str, fitting: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    found = dict[str, Path]()
+    for name, path in fitting:
+        other = found.setdefault(name, path)
         if other is not path:
             raise DatasetError(
-                f"one file of the case {fits['case']} that fits {pattern}",
+                f"one file of the case {name} that fits {pattern}",
                 f"{other.name} and {path.name}",
                 "Make the pattern more precise, or move one of them elsewhere.",
             )
@@ -182,8 +194,9 @@ def channel_files(patterns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _nothing(root: Path, files: FilesConfig) -> DatasetError:
-    counts = [f"{len(find(root, pattern))} that fit {pattern}" for pattern in (*files.images, *files.masks)]
+def _nothing(root: Path, files: FilesConfig, found: _Found) -> DatasetError:
+    parts = zip((*files.images, *files.masks), (*found.images, *found.masks), strict=True)
+    counts = [f"{len(part)} that fit {pattern}" for pattern, part in parts]
     return DatasetError(
         f"cases in {root} with all the files of data.files", enumerate_names(counts), "Correct data.files or data.root."
     )

@@ -46,15 +46,13 @@ def read(root: Path) -> Dataset:
     if twice:
         found = f"several for {enumerate_names(twice)}"
         raise DatasetError(f"one row a case in {root / FILE_NAME}", found, "Name them in a column `case`, each once.")
-    missing = [case for case in cases if _missing(case)]
     whole = [case for case in cases if not _missing(case)]
     return replace(
         described(root, description),
         cases=tuple(case for case in whole if case.mask is not None),
         unlabelled=tuple(case for case in whole if case.mask is None),
         channel_files=_channel_files(root, cases),
-        incomplete=tuple(path for case in missing for path in _missing(case)),
-        stray_cases={path: case.name for case in missing for path in _missing(case)},
+        incomplete=tuple((case.name, path) for case in cases for path in _missing(case)),
     )
 
 
@@ -67,8 +65,16 @@ def _rows(path: Path) -> list[Row]:
     columns = [str(name) for name in rows[0]] if rows else []
     if not _image_columns(columns) or "mask" not in columns:
         found = f"the columns {', '.join(columns)}" if columns else "no rows"
-        raise DatasetError(f"rows under the columns image and mask in {path}", found, "Separate the columns by commas.")
+        raise DatasetError(f"rows under the columns image and mask in {path}", found, _remedy(columns))
     return rows
+
+
+def _remedy(columns: Sequence[str]) -> str:
+    if not columns:
+        return "Add a row a case."
+    if len(columns) == 1:
+        return "Separate the columns by commas."
+    return "Call the columns so; a scan without a mask has an empty one."
 
 
 def _case(root: Path, row: Row, line: int) -> Case:
@@ -88,9 +94,11 @@ def _case(root: Path, row: Row, line: int) -> Case:
 
 def _channel_files(root: Path, cases: Sequence[Case]) -> tuple[str, ...]:
     """How channels are called after their case, by which `predict` finds those of others; empty without a rule."""
-    rules = {tuple(_rule(path, root, case.name) for path in case.images) for case in cases if len(case.images) > 1}
-    (rule,) = rules if len(rules) == 1 else ((),)
-    return channel_files(rule) if all(CASE in each for each in rule) else ()
+    rules = [[_rule(path, root, case.name) for path in case.images] for case in cases if len(case.images) > 1]
+    if any(CASE not in each for rule in rules for each in rule):
+        return ()
+    short = {channel_files(rule) for rule in rules}
+    return short.pop() if len(short) == 1 else ()
 
 
 def _rule(path: Path, root: Path, case: str) -> str:

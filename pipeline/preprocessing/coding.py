@@ -71,12 +71,19 @@ class MaskCoding:
         """One mask (1, I, J, K) of label values from a file a label, in which the label is what is not zero.
 
         Raises:
-            ScanError: a voxel belongs to two labels.
+            ScanError: a file has more than one value that is not zero, or a voxel belongs to two labels.
         """
         assert len(scans) == len(self.values), (len(scans), self.values)
         labels = np.zeros(scans[0].shape, np.uint16)
         for scan, value in zip(scans, self.values, strict=True):
             inside = (scan.array != 0).any(0)
+            grey = np.unique(scan.array[:, inside])
+            if len(grey) > 1:
+                raise ScanError(
+                    "one value besides 0 in the file of a label",
+                    f"{len(grey)} ({enumerate_names(f'{level:g}' for level in grey)}) in {scan.source.name}",
+                    "Where its edges are grey, or it numbers instances, give data.mask.threshold.",
+                )
             both = int(np.count_nonzero(labels[inside]))
             if both:
                 found = f"{count_of(both, 'voxel')} in {scan.source.name} that another label has too"

@@ -448,6 +448,17 @@ def test_labels_are_counted_inside_the_field_of_view_and_said_to_lie_outside(
     assert [(each.severity, each.found) for each in facts.findings] == [("warning", "50% of their voxels outside it")]
     whole = replace(case, field_of_view=write_volume(dataset.root / "fov" / "b.nii.gz", np.ones(SHAPE, np.uint8)))
     assert inspect_case(Inspection(whole, deep=True)).findings == ()
+    assert inspect_case(Inspection(case, deep=True, labels=frozenset({2}))).findings == facts.findings
+    (_, unknown) = inspect_case(Inspection(case, deep=True, labels=frozenset({1}))).findings
+    assert (unknown.expected, unknown.found) == ("the label values 0, 1", "also 2")
+
+
+def test_grey_masks_of_one_structure_without_a_threshold_are_told_from_labels(dataset: Dataset) -> None:
+    undeclared = replace(dataset, labels={}, declared=False)
+    facts = [CaseFacts(name, voxels={0: 9, 254: 1, 255: 9}) for name in "ab"]
+    findings = dataset_findings(name_labels(undeclared, facts), facts)
+    (finding,) = [each for each in findings if "grey pictures" in each.expected]
+    assert (finding.found, "data.mask.threshold" in finding.remedy) == ("2 values, with 255 among them", True)
 
 
 def test_a_palette_of_colours_is_one_label_a_pixel(tmp_path: Path) -> None:
@@ -470,13 +481,14 @@ def test_the_second_file_of_a_mask_is_looked_at_too(dataset: Dataset, write_volu
     assert (finding.expected, finding.file) == ("a mask on its image's grid", "masks/a_back.nii.gz")
 
 
-def test_names_from_which_more_was_taken_than_they_say_are_warnings(dataset: Dataset) -> None:
+def test_guesses_by_names_and_channels_without_a_name_are_warnings(dataset: Dataset) -> None:
     cases = tuple(replace(case, images=case.images * 2) for case in dataset.cases)
     guessed = replace(dataset, loose_match="1_a.nii with 1_b.nii", cases=cases)
-    found = [(each.severity, each.expected) for each in check_dataset(guessed, deep=False) if each.case == ""]
+    found = [(each.severity, each.found) for each in check_dataset(guessed, deep=False) if each.case == ""]
+    channels = "others, such as a.nii.gz and a.nii.gz of a, b.nii.gz and b.nii.gz of b"
     assert found == [
-        ("warning", "masks that are called after their images"),
-        ("warning", "files of channels with the name of their case"),
+        ("warning", "other names, matched by what tells them apart, such as 1_a.nii with 1_b.nii"),
+        ("warning", channels),
     ]
     named = replace(guessed, loose_match="", channel_files=("{case}_0", "{case}_1"))
     assert [each for each in check_dataset(named, deep=False) if each.case == ""] == []

@@ -10,6 +10,7 @@ from nibabel.loadsave import save
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 from pandas import DataFrame
+from PIL import Image
 from rich.console import Console
 
 from pipeline.commands.evaluate import evaluate
@@ -59,6 +60,47 @@ def test_a_network_of_images_is_trained_on_slices_and_writes_volumes(dataset: Pa
     (mask,) = Path("masks").glob("*/mask.nii.gz")
     assert read(mask).shape == read(scan).shape
     np.testing.assert_allclose(read(mask).affine, read(scan).affine)
+
+
+def photographs(root: Path) -> Path:
+    """Five colour pictures with a bright disc, its mask as GIF of other names and grey levels, and fields of view."""
+    columns, rows = np.meshgrid(np.arange(56), np.arange(40))
+    for folder in ("images", "1st_manual", "mask"):
+        (root / folder).mkdir(parents=True)
+    for number in range(21, 26):
+        rng = np.random.default_rng(number)
+        inside = (columns - 40) ** 2 + (rows - rng.integers(9, 14)) ** 2 < 49
+        picture = rng.integers(20, 80, (40, 56, 3)) + 120 * inside[..., None] * np.array([1, 0.5, 0])
+        view = columns > 8
+        Image.fromarray(picture.astype(np.uint8)).save(root / f"images/{number}_training.tif")
+        Image.fromarray(np.where(inside, 250, 9).astype(np.uint8)).save(root / f"1st_manual/{number}_manual1.gif")
+        Image.fromarray(255 * view.astype(np.uint8)).save(root / f"mask/{number}_training_mask.gif")
+    return root
+
+
+def test_pictures_are_trained_on_scored_and_predicted_in_their_own_format(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "eyes")
+    coding = [
+        "data.layout=auto",
+        "data.labels={disc: 1}",
+        "data.mask.threshold=127",
+        "data.modalities=[red,green,blue]",
+    ]
+    quick = ["training.ema_decay=0", "training.optimiser.warmup_steps=2", "training.optimiser.learning_rate=0.01"]
+    training = [*quick, "training.patch_size=[32,32]", "training.max_epochs=1", "training.iterations_per_epoch=60"]
+    _, model = trained(root, *IN_PLANE, *coding, *training, "augmentation.colour=0.2", "augmentation.mirror_axes=[]")
+    assert (model.manifest.preprocessing.unit, model.manifest.labels) == ("px", {"disc": 1})
+    config = model.manifest.inference
+    (tmp_path / "eyes.yaml").write_text("name: eyes\ndata: {root: eyes, labels: {disc: 1}, mask: {threshold: 127}}\n")
+    result = evaluate(model, tmp_path / "eyes.yaml", Path("out"), part="all", config=config, console=QUIET)
+    assert result.summary["mean_dice"] > 0.9
+    predict(model, root / "images", Path("masks"), config=config, overwrite=False, console=QUIET)
+    for number in range(21, 26):
+        with (
+            Image.open(f"masks/{number}_training/mask.tif") as mask,
+            Image.open(root / f"1st_manual/{number}_manual1.gif") as truth,
+        ):
+            assert Overlap.of(np.asarray(mask) == 1, np.asarray(truth.convert("L")) > 127).dice > 0.9
 
 
 def two_channels(root: Path) -> Path:

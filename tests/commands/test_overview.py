@@ -48,6 +48,8 @@ def test_check_says_which_layout_it_found_and_why_and_what_is_in_it(dataset: Pat
         "spacing      1 x 1 x 1 mm",
         "labels       organ=1, spot=2",
     ]
+    assert "--deep counts the labels' voxels, --sheet FILE.png draws the cases" in shown(dataset)[6]
+    assert not any(line.startswith("more") for line in shown(dataset, "--deep"))
 
 
 def test_a_deep_check_counts_the_labels(dataset: Path) -> None:
@@ -69,7 +71,7 @@ def test_a_configuration_is_checked_as_it_arranges_its_data(dataset: Path, tmp_p
 
 def test_the_contact_sheet_has_a_picture_a_case_with_the_masks_colours(dataset: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
-    assert shown(dataset, "--sheet", sheet)[6] == f"pictures     8 in {sheet}"
+    assert shown(dataset, "--sheet", sheet)[7] == f"pictures     8 in {sheet}"
     with Image.open(sheet) as opened:
         picture = np.asarray(opened)
     assert picture.shape[1] > SHEET_COLUMNS * THUMBNAIL_PIXELS
@@ -94,6 +96,12 @@ def test_a_folder_that_is_no_data_set_says_what_it_holds_and_how_it_could_be_one
     example = 'data.files={images: ["{case}/flair.nii.gz"], masks: ["{case}/truth.nii.gz"]}'
     assert lines[4].startswith("to train     say in a configuration")
     assert lines[4].endswith(f"{example}, where each folder has flair.nii.gz, t1c.nii.gz, truth.nii.gz")
+
+
+def test_nothing_is_proposed_of_scans_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    assert "to train     scans are needed that can be read; none of these can" in shown(tmp_path)
 
 
 def test_a_scan_is_not_proposed_as_a_mask(tmp_path: Path, write_volume: WriteVolume) -> None:
@@ -125,15 +133,26 @@ def test_fields_of_view_are_said(tmp_path: Path) -> None:
     assert "counted      inside the fields of view of 2 cases" in shown(tmp_path)
 
 
-LAYOUT_OF = {
-    "hippocampus": "decathlon:",
-    **dict.fromkeys(("acdc", "isbi2012", "drive", "nuclei", "hostile/small_odd/kvasir5_native_res"), "pairs:"),
-    **dict.fromkeys(("lesions", "hostile/small_odd/cxr_lung4"), "flat:"),
-    **dict.fromkeys(("hostile/small_odd/spleen_ct_crop", "hostile/small_odd/png_tif_8_16bit_gray_rgb_rgba"), "bids:"),
-    **dict.fromkeys(("brats", "ct", "hostile/small_odd/torchio", "hostile/hippocampus_planted"), "none:"),
-    **dict.fromkeys(("dicom", "hostile/dicom_hostile", "hostile/nifti_hostile"), "none:"),
+WHAT_IS_SAID = {
+    "hippocampus": ("decathlon:", "208 cases with a mask", 0),
+    "acdc": ("pairs:", "60 cases with a mask", 0),
+    "isbi2012": ("pairs:", "24 cases with a mask", 0),
+    "drive": ("pairs:", "inside the fields of view of 20 cases", 0),
+    "nuclei": ("pairs:", "503 cases with a mask", 0),
+    "lesions": ("flat:", "2 cases with a mask", 0),
+    "brats": ("none:", 'images: ["{case}/Flair_subtrMeanDivStd.nii.gz"]', 0),
+    "ct": ("none:", "scans        7 in 1 folder; 0 other files", 0),
+    "dicom": ("none:", "scans are needed that can be read; none of these can", 2),
+    "hostile/dicom_hostile": ("none:", "Convert it to NIfTI (dcm2niix)", 2),
+    "hostile/nifti_hostile": ("none:", "scans        90 in 6 folders; 3 other files", 2),
+    "hostile/hippocampus_planted": ("none:", "scans        3 in 1 folder; 0 other files", 0),
+    "hostile/small_odd/cxr_lung4": ("flat:", "4 cases with a mask", 0),
+    "hostile/small_odd/kvasir5_native_res": ("pairs:", "a mask with one label a voxel", 2),
+    "hostile/small_odd/png_tif_8_16bit_gray_rgb_rgba": ("bids:", "0 cases with a mask, of 0 patients; 14 without", 2),
+    "hostile/small_odd/spleen_ct_crop": ("bids:", "1 case with a mask", 0),
+    "hostile/small_odd/torchio": ("none:", "scans        4 in 3 folders; 2 other files", 0),
 }
-"""Folders of the real data, and the layout that is named."""
+"""Of each folder of the real data, the layout that is named, what is in it or what it lacks, and the exit code."""
 NOT_SAID = {
     "hostile/small_odd/sem_axon_myelin": "Expected masks of one kind",
     "hostile/small_odd/spinal_cord_mr": "Expected masks of one kind",
@@ -141,10 +160,15 @@ NOT_SAID = {
 """Folders that could be read in several ways."""
 
 
-@pytest.mark.parametrize("folder", LAYOUT_OF)
-def test_the_layout_of_every_folder_of_real_data_is_named(folder: str, real_data: RealData) -> None:
+@pytest.mark.parametrize("folder", WHAT_IS_SAID)
+def test_of_every_folder_of_real_data_the_layout_is_named_and_what_it_holds_or_lacks(
+    folder: str, real_data: RealData
+) -> None:
+    layout, said, code = WHAT_IS_SAID[folder]
     done = CliRunner().invoke(app, ["check", str(real_data(folder))])
-    assert done.stdout.split()[:2] == ["layout", LAYOUT_OF[folder]], done.output
+    assert done.stdout.split()[:2] == ["layout", layout], done.output
+    assert said in done.output
+    assert done.exit_code == code
 
 
 @pytest.mark.parametrize("folder", NOT_SAID)
@@ -162,14 +186,15 @@ def test_a_sheet_of_another_kind_is_refused_before_anything_is_read(dataset: Pat
     assert "Call it sheet.png" in str(done.exception)
 
 
-def test_no_file_of_the_data_set_is_drawn_over(dataset: Path) -> None:
-    picture = dataset / "images" / "picture.png"
-    Image.fromarray(np.full((5, 6), 7, np.uint8)).save(picture)
-    Image.fromarray(np.full((5, 6), 1, np.uint8)).save(dataset / "masks" / "picture.png")
-    before = picture.read_bytes()
-    done = CliRunner().invoke(app, ["check", str(dataset), "--sheet", str(picture)])
-    assert "a new file for the pictures" in done.output
-    assert picture.read_bytes() == before
+@pytest.mark.parametrize("name", ["images/whole.png", "masks/whole.png", "images/unmasked.png", "fov/whole.png"])
+def test_no_file_of_the_data_set_is_drawn_over(tmp_path: Path, name: str) -> None:
+    for each in ("images/whole.png", "masks/whole.png", "fov/whole.png", "images/unmasked.png"):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((5, 6), 1, np.uint8)).save(tmp_path / each)
+    before = (tmp_path / name).read_bytes()
+    done = CliRunner().invoke(app, ["check", str(tmp_path), "--sheet", str(tmp_path / name)])
+    assert "a new file for the pictures" in str(done.exception)
+    assert (tmp_path / name).read_bytes() == before
 
 
 def test_of_a_folder_of_scans_no_sheet_is_drawn(tmp_path: Path, write_volume: WriteVolume) -> None:

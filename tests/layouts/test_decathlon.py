@@ -135,7 +135,28 @@ def test_a_channel_that_is_missing_is_named(tmp_path: Path) -> None:
         file_ending=".nii.gz",
     )
     assert [case.name for case in dataset.cases] == ["b"]
-    assert _names(dataset.incomplete) == ["imagesTr/a_0001"]
+    ((case, path),) = dataset.incomplete
+    assert (case, _names((path,))) == ("a", ["imagesTr/a_0001"])
+
+
+@pytest.mark.parametrize("folder", ["imagesTr", "imagesTs"])
+def test_a_channel_that_dataset_json_does_not_name_is_refused(tmp_path: Path, folder: str) -> None:
+    scans = [f"imagesTr/a_000{channel}" for channel in (0, 1)] + [f"{folder}/b_000{channel}" for channel in (0, 1, 2)]
+    with pytest.raises(DatasetError, match=r"the 2 channels that dataset\.json names; found also b_0002\.nii\.gz"):
+        _make(tmp_path / "set", *scans, "labelsTr/a", labels={"organ": 1}, channel_names={"0": "T1", "1": "T2"})
+
+
+def test_of_several_files_a_case_only_those_that_are_listed_are_used(tmp_path: Path) -> None:
+    scans = [f"imagesTr/{case}_000{channel}" for case in "ab" for channel in (0, 1)]
+    dataset = _make(
+        tmp_path / "set",
+        *(*scans, "labelsTr/a", "labelsTr/b"),
+        labels={"organ": 1},
+        channel_names={"0": "T1", "1": "T2"},
+        training=[{"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"} for case in "ac"],
+    )
+    assert [case.name for case in dataset.cases] == ["a"]
+    assert (_names(dataset.unlisted), _names(dataset.missing)) == (["imagesTr/b_0000"], ["labelsTr/c"])
 
 
 def test_a_case_listed_twice_is_an_error(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_dataset_json_beside_another_layout_only_describes_it(tmp_path: Path) 
 
 def test_a_table_of_files_that_do_not_exist_is_found_for_the_checks_to_name_them(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text("image,mask\nx/a.nii,x/b.nii\n")
-    assert _discover(tmp_path).incomplete == (tmp_path / "x/a.nii", tmp_path / "x/b.nii")
+    assert _discover(tmp_path).incomplete == (("a", tmp_path / "x/a.nii"), ("a", tmp_path / "x/b.nii"))
 
 
 def test_modalities_that_nothing_names_are_assumed_and_known_to_be(pairs_root: Path) -> None:

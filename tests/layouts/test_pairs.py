@@ -103,10 +103,10 @@ def test_names_that_fit_are_matched_without_a_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("masks", ["labels", "masks"])
-def test_a_folder_mask_beside_other_masks_than_drives_is_no_field_of_view(tmp_path: Path, masks: str) -> None:
+def test_a_folder_mask_beside_other_masks_than_drives_may_be_either(tmp_path: Path, masks: str) -> None:
     _touch(tmp_path, "images/a.nii", f"{masks}/a.nii", "mask/a.nii")
-    (case,) = pairs.read(tmp_path).cases
-    assert (case.mask, case.field_of_view) == (tmp_path / masks / "a.nii", None)
+    with pytest.raises(DatasetError, match=f"one folder of masks; found both {masks} and mask .* field_of_view"):
+        pairs.read(tmp_path)
 
 
 def test_numbers_that_differ_are_no_match(tmp_path: Path) -> None:

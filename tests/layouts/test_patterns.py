@@ -45,8 +45,7 @@ def test_each_label_may_have_a_file_of_its_own(tmp_path: Path) -> None:
         ("a", ["a_axon.nii", "a_myelin.nii"])
     ]
     assert (found.unmasked, found.orphan_masks) == ((), ())  # a mask fits {case}.nii too
-    assert found.incomplete == (tmp_path / "b_myelin.nii",)
-    assert found.case_of(tmp_path / "b_myelin.nii") == "b"
+    assert found.incomplete == (("b", tmp_path / "b_myelin.nii"),)
 
 
 def test_where_a_pattern_leaves_the_ending_open_only_scans_fit(tmp_path: Path) -> None:
@@ -74,7 +73,7 @@ def test_what_a_case_lacks_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "a/Flair.nii.gz", "a/OT.nii.gz", "b/Flair.nii.gz", "b/T1c.nii.gz", "c/OT.nii.gz")
     found = read(tmp_path, BRATS.model_copy(update={"images": ("{case}/Flair.nii.gz", "{case}/T1c.nii.gz")}))
     assert found.cases == ()
-    assert found.incomplete == (tmp_path / "a/T1c.nii.gz",)
+    assert found.incomplete == (("a", tmp_path / "a/T1c.nii.gz"),)
     assert found.unmasked == (tmp_path / "b/Flair.nii.gz",)
     assert found.orphan_masks == (tmp_path / "c/OT.nii.gz",)
 
@@ -83,6 +82,21 @@ def test_two_files_for_one_place_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a/Flair_1.nii.gz", "a/Flair_2.nii.gz", "a/T1c.nii.gz", "a/OT.nii.gz")
     with pytest.raises(DatasetError, match=r"one file of the case a that fits .*; found Flair_1\.nii\.gz and Flair_2"):
         read(tmp_path, BRATS)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "names"),
+    [
+        ("{case}/*.nii", "{case}/seg.nii", ("a/flair.nii", "a/seg.nii")),
+        ("{case}.*", "{case}.png", ("a.jpg", "a.png")),
+        ("{case}.nii", "{case}_mask.nii", ("a.nii", "a_mask.nii")),
+    ],
+)
+def test_a_file_belongs_to_the_pattern_with_more_letters_of_its_own(
+    tmp_path: Path, images: str, masks: str, names: tuple[str, str]
+) -> None:
+    (case,) = read(touch(tmp_path, *names), FilesConfig(images=(images,), masks=(masks,))).cases
+    assert (case.name, case.image, case.mask) == ("a", tmp_path / names[0], tmp_path / names[1])
 
 
 def test_patterns_that_nothing_fits_are_counted(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_without_a_column_for_it_the_case_is_called_after_its_image(tmp_path: Pa
     ("rows", "channels"),
     [
         (["p1,p1/flair.nii,p1/p1_t1.nii,", "p2,p2/flair.nii,p2/p2_t1.nii,"], ("{case}/flair", "{case}/{case}_t1")),
+        (["p1,x/p1/f.nii,x/p1/t.nii,", "p2,y/p2/f.nii.gz,y/p2/t.nii.gz,"], ("{case}/f", "{case}/t")),
         (["a,x/flair.nii,x/t1.nii,", "b,y/flair.nii,y/t1.nii,"], ()),
         (["a,a_flair.nii,a_t1.nii,", "b,flair_b.nii,b_t1.nii,"], ()),
     ],
@@ -59,18 +60,24 @@ def test_channels_that_are_called_after_their_case_are_found_again_by_predict(
 def test_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
     listed(touch(tmp_path, "a.nii"), "image,mask", "a.nii,none.nii")
     found = table.read(tmp_path)
-    assert (found.cases, found.incomplete) == ((), (tmp_path / "none.nii",))
-    assert found.case_of(tmp_path / "none.nii") == "a"
+    assert (found.cases, found.incomplete) == ((), (("a", tmp_path / "none.nii"),))
+
+
+def test_every_case_that_lacks_a_file_is_named_with_it(tmp_path: Path) -> None:
+    rows = ("a.nii,a_mask.nii,view.nii", "b.nii,b_mask.nii,view.nii")
+    names = ("a.nii", "a_mask.nii", "b.nii", "b_mask.nii")
+    found = table.read(listed(touch(tmp_path, *names), "image,mask,field_of_view", *rows))
+    assert found.incomplete == (("a", tmp_path / "view.nii"), ("b", tmp_path / "view.nii"))
 
 
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
         (["case,scan", "a,b.nii"], "rows under the columns image and mask in .*; found the columns case, scan"),
-        (["image,mask"], "found no rows"),
+        (["image,mask"], r"found no rows\. Add a row a case"),
         (
             ["case,image,label", "a,x.nii,y.nii"],
-            "the columns image and mask in .*; found the columns case, image, label",
+            r"the columns image and mask in .*; found the columns case, image, label\. Call the columns so",
         ),
         (["image,mask,patient", "x.nii,,p", "y.nii,,"], "a patient in every row of .*; found none in line 3"),
         (["case,image,mask", "a,x.nii,", "a,y.nii,"], "one row a case in .*; found several for a"),

@@ -9,6 +9,7 @@ from pipeline.errors import ScanError
 from pipeline.preprocessing.coding import MaskCoding
 from pipeline.scan import Scan
 
+A_FILE_A_LABEL = {"images": ["{case}.png"], "masks": ["{case}_b.png", "{case}_a.png"]}
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
 
@@ -64,6 +65,7 @@ def test_a_colour_that_is_not_in_the_table_is_refused_with_its_count() -> None:
         ({"mask": {"colours": {"a": RED, "b": RED}}, "labels": {"a": 1, "b": 2}}, "colours must be distinct"),
         ({"mask": {"colours": {"a": RED}}, "labels": {"b": 1}}, "must name what labels names, found \\['a'\\]"),
         ({"mask": {"threshold": 127}, "labels": {"b": 2}}, "one structure with the value 1"),
+        ({"files": A_FILE_A_LABEL, "labels": {"b": 4, "a": 1}}, r"list these from the lowest, found \[4, 1\]"),
     ],
 )
 def test_settings_of_masks_that_do_not_go_together_are_refused(settings: dict[str, object], problem: str) -> None:
@@ -77,6 +79,17 @@ def test_a_file_a_label_becomes_one_mask_unless_a_voxel_is_claimed_twice() -> No
     assert [int(value) for value in merged.array.ravel()] == [5, 3, 0]
     with pytest.raises(ScanError, match=r"one label a voxel; found 1 voxel in mask\.png that another label has too"):
         coding.merge([image(0, 255, 0), image(0, 1, 0)])
+
+
+def test_the_file_of_a_label_with_grey_edges_needs_a_threshold() -> None:
+    labels = {"axon": 3, "myelin": 5}
+    files = [image(0, 130, 255), image(200, 90, 0)]
+    with pytest.raises(
+        ScanError, match=r"one value besides 0 in the file of a label; found 2 \(130, 255\) in mask\.png"
+    ):
+        MaskCoding.of(MaskConfig(), labels).merge(files)
+    coding = MaskCoding.of(MaskConfig(threshold=127), labels)
+    assert [int(value) for value in coding.merge([coding.decode(file) for file in files]).array.ravel()] == [5, 3, 3]
 
 
 @pytest.mark.parametrize("pixels", [(0, 1), (0, 100), (128, 255)])

@@ -85,6 +85,9 @@ def test_what_lies_outside_the_field_of_view_counts_in_no_loss_or_as_background(
     recipe = Recipe(FITTED, (1,), outside=outside)
     assert np.unique(prepare_case(case, recipe).labels[0]).tolist() == [expected]
     assert np.unique(prepare_case(case, recipe).labels[1:]).tolist() == [1]
+    mask[0] = 9  # a value that is no label means nothing there either
+    write_volume(tmp_path / "mask.nii", mask)
+    assert np.unique(prepare_case(case, recipe).labels[0]).tolist() == [expected]
     assert case_key(case, recipe) != case_key(case, Recipe(FITTED, (1,), outside=OTHER[outside]))
 
 
