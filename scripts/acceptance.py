@@ -51,8 +51,8 @@ WANTED_IMAGES = {
 """Means over labels of the means over unseen cases that each configuration should reach in its own time."""
 REPORTED = ("dice", "rand_f", "vi_split", "vi_merge", "instance_f1", "cl_dice", "hd95_mm", "hd95_px")
 """Metrics that a record has, where the evaluation does."""
-BLOCK_DATA = {"hippocampus": ("test", 12), "isbi2012": ("val", 16)}
-"""Part that is scored and epochs of training, by configuration."""
+BLOCK_DATA = {"hippocampus": ("test", 8, "[8,16,32,64]"), "isbi2012": ("val", 8, "[12,24,48,96]")}
+"""Part that is scored, epochs of training, and features: half those of the configuration, for twelve trainings."""
 SMALL = ["network.encoder_convolutions=[2,2,2,2]", "network.decoder_convolutions=[2,2,2]"]
 SINGLE = ["network.encoder_convolutions=[1,1,1,1]", "network.decoder_convolutions=[1,1,1]"]
 BASELINE = "two convolutions of 3"
@@ -232,10 +232,14 @@ def _hippocampus(options: Options, data: Path, minutes: float) -> Measured:
 
 def _block(options: Options, name: str, data: Path, *, variant: str) -> dict[str, Any]:
     """Scores, size and time of one network."""
-    part, epochs = BLOCK_DATA[name]
+    part, epochs, features = BLOCK_DATA[name]
     dimensions = load_config(CONFIGS / f"{name}.yaml", []).network.dimensions
     kernels = "[" + ",".join(4 * ["[" + ",".join(dimensions * ["5"]) + "]"]) + "]"
-    chosen = ["network.downsampling=max", *(word.format(kernels=kernels) for word in VARIANTS[variant])]
+    chosen = [
+        f"network.features={features}",
+        "network.downsampling=max",
+        *(word.format(kernels=kernels) for word in VARIANTS[variant]),
+    ]
     bounds = [f"training.max_epochs={epochs}", "training.max_minutes=null", f"training.validate_every={epochs}"]
     settings = [f"data.root={data}", *bounds, *chosen, *options.overrides]
     runs = {each: options.scratch / f"{name}-{each.replace(' ', '-')}" for each in (BASELINE, variant)}
