@@ -19,9 +19,10 @@ from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ("DESIGN", "configuration", "datasets", "evaluating", "extending", "predicting", "tracking")
+GUIDES = ("DESIGN", "blocks", "configuration", "datasets", "evaluating", "extending", "predicting", "tracking")
 PAGES = ["README.md", *(f"docs/{name}.md" for name in GUIDES)]
 CONFIGURATION = runpy.run_path(str(ROOT / "scripts" / "write_configuration_docs.py"))
+BLOCKS = runpy.run_path(str(ROOT / "scripts" / "write_blocks_docs.py"))
 KEYS = {setting.key for group in CONFIGURATION["groups"]() for setting in group.settings}
 SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
 PROGRAMS = ("medseg", "make", "mlflow")
@@ -113,6 +114,10 @@ def test_every_link_within_the_repository_leads_to_a_file(page: str) -> None:
 
 def test_the_page_of_settings_is_what_its_script_makes() -> None:
     assert read("docs/configuration.md") == CONFIGURATION["page"]()
+
+
+def test_the_table_of_blocks_is_that_of_the_newest_records() -> None:
+    assert read("docs/blocks.md") == BLOCKS["page"]()
 
 
 def test_every_setting_says_what_it_means() -> None:
