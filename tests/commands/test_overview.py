@@ -101,7 +101,9 @@ def test_a_folder_that_is_no_data_set_says_what_it_holds_and_how_it_could_be_one
 def test_nothing_is_proposed_of_scans_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("a.dcm", "b.dcm"):
         (tmp_path / name).write_bytes(bytes(128) + b"DICM")
-    assert "to train     scans are needed that can be read; none of these can" in shown(tmp_path)
+    done = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert "to train     scans are needed that can be read; none of these can" in done.stdout
+    assert done.exit_code == 2
 
 
 def test_a_scan_is_not_proposed_as_a_mask(tmp_path: Path, write_volume: WriteVolume) -> None:
