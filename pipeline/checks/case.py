@@ -20,6 +20,8 @@ from pipeline.scan import ScanHeader, Unit
 from pipeline.wording import count_of
 
 T = TypeVar("T")
+WHITE = 255
+"""Of grey pictures; as a label, it would be the last that a byte holds."""
 OUTSIDE = 0.1
 """Share of the structures' voxels outside the field of view, above which it is worth a look."""
 
@@ -160,9 +162,19 @@ def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | 
             findings += _outside_findings(job.case.name, labels, view)
             labels = labels[view]
     values, counts = np.unique(labels, return_counts=True)
-    problem = None if job.labels is None else unknown_labels({*values.tolist()} - {0}, job.labels)
-    findings += [] if problem is None else [Finding.of(job.case.name, problem)]
+    findings += _value_findings(job, {*values.tolist()} - {0})
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _value_findings(job: Inspection, values: set[int]) -> list[Finding]:
+    """Values that are no declared label; those of a grey picture of one structure are said in one way for all."""
+    problem = None if job.labels is None else unknown_labels(values, job.labels)
+    if problem is None:
+        return []
+    if WHITE in values and job.labels == {1}:
+        remedy = "Give data.mask.threshold, such as 127, in a configuration."
+        return [Finding("error", job.case.name, "masks of the values 0 and 1", "a picture of greys up to 255", remedy)]
+    return [Finding.of(job.case.name, problem)]
 
 
 def _outside_findings(case: str, labels: NDArray, view: NDArray[np.bool_]) -> list[Finding]:

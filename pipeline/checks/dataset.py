@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.checks.case import CaseFacts, Inspection
+from pipeline.checks.case import WHITE, CaseFacts, Inspection
 from pipeline.checks.findings import Finding, Severity
 from pipeline.formats import registry
 from pipeline.layouts.dataset import Dataset
@@ -17,8 +17,6 @@ from pipeline.wording import count_of, enumerate_names, times
 
 ODD_SPACING = 5.0
 """Factor from the usual spacing along an axis, above which it is worth a look."""
-WHITE = 255
-"""Of grey pictures; as a label, it would be the last that a byte holds."""
 SHARED_NAMES = 0.2
 """Groups of cases with like names, a case: with fewer, names number the cases of a study, not those of patients."""
 
@@ -77,6 +75,7 @@ def _case_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding
 def _file_findings(dataset: Dataset) -> list[Finding]:
     """What the names of the files give away."""
     add_mask = "Add it, or move the image out of the folder of those that have one."
+    widen = "Where it belongs to the data set, write data.files so that it is found: ** stands for any folders."
     listed, copy = (
         "the files that dataset.json lists",
         "Copy it from where the data set came from, or take it off the list.",
@@ -87,6 +86,7 @@ def _file_findings(dataset: Dataset) -> list[Finding]:
         ("error", dataset.missing, listed, "no such file", copy),
         ("warning", dataset.missing_unlabelled, listed, "no such file", copy),
         ("warning", dataset.unlisted, "only files that dataset.json lists", "others", "List it, or remove it."),
+        ("warning", dataset.elsewhere, "images where data.files says", "others of such names elsewhere", widen),
     ]
     strays = [
         Finding(severity, dataset.case_of(path), expected, found, remedy, _shown(path, dataset.root))

@@ -8,7 +8,7 @@ from rich.console import Console
 from pipeline.checks.case import CaseFacts, Inspection
 from pipeline.checks.dataset import dataset_findings, inspections, name_labels
 from pipeline.checks.findings import Finding
-from pipeline.commands.dataset import read_facts
+from pipeline.commands.dataset import check_dimensions, read_facts
 from pipeline.commands.overview import show_overview, show_scans
 from pipeline.commands.progress import progress_line
 from pipeline.commands.selection import CONFIGURATIONS, check_declaration, data_of, is_arranged_as
@@ -52,13 +52,15 @@ def check(
         ConfigError: the configuration cannot be used.
         DatasetError: there is neither a data set nor a scan.
     """
-    data = _data_config(path, manifest)
+    data, dimensions = _data_config(path, manifest)
     _check_sheet(sheet, path, data)
     if data is not None:
         dataset = discover(data)
         _spare_files(dataset, sheet)
         facts = _read(inspections(dataset, deep=deep, declared=manifest is None), console)  # or held against the model
         dataset = name_labels(dataset, facts)
+        if dimensions is not None:
+            check_dimensions(facts, dimensions)
         if shown is not None:
             show_overview(dataset, facts, shown)
         findings = _dataset_findings(dataset, facts, manifest, deep=deep, console=console)
@@ -67,15 +69,16 @@ def check(
     return _check_scans(inputs, manifest, deep=deep, console=console, shown=shown)
 
 
-def _data_config(path: Path, manifest: Manifest | None) -> DataConfig | None:
-    """The data set that is meant; None where it is a scan or a folder of scans."""
+def _data_config(path: Path, manifest: Manifest | None) -> tuple[DataConfig | None, int | None]:
+    """The data set that is meant, and the axes of the network where a configuration says it; None for scans."""
     is_config = path.suffix.lower() in CONFIGURATIONS
     is_set = is_config or (path.is_dir() and bool(recognise(path)))
     if manifest is not None and (is_set or is_arranged_as(path, manifest)):
-        return data_of(path, manifest)
+        return data_of(path, manifest), manifest.network.dimensions
     if is_config:
-        return load_config(path, []).data
-    return DataConfig(root=path) if is_set else None
+        config = load_config(path, [])
+        return config.data, config.network.dimensions
+    return (DataConfig(root=path) if is_set else None), None
 
 
 def _check_sheet(sheet: Path | None, path: Path, data: DataConfig | None) -> None:

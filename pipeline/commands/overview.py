@@ -14,6 +14,8 @@ from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.scan_files import case_name
 from pipeline.wording import count_of, enumerate_names, times
 
+SHOWN_LABELS = 20
+"""Rows of the table; grey masks that are read as labels have hundreds."""
 MASK_WORDS = ("mask", "seg", "label", "truth", "annot", "class")
 
 
@@ -26,7 +28,8 @@ def show_overview(dataset: Dataset, facts: Sequence[CaseFacts], console: Console
         console: where it is printed.
     """
     is_deep = any(each.voxels is not None for each in facts)
-    more = [] if is_deep else [("more", "--deep counts the labels' voxels, --sheet FILE.png draws the cases")]
+    text = "--deep reads every file whole and counts the labels' voxels, --sheet FILE.png draws the cases"
+    more = [] if is_deep else [("more", text)]
     _print([*overview_lines(dataset, facts), *more], console)
     if is_deep:
         console.print(_label_table(dataset, facts))
@@ -36,10 +39,11 @@ def overview_lines(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[tuple[s
     """Name and text of each line."""
     patients = len({case.patient for case in dataset.cases})
     with_masks = f"{count_of(len(dataset.cases), 'case')} with a mask, of {count_of(patients, 'patient')}"
+    without = len(dataset.unlabelled) + len(dataset.unmasked)
     views = sum(case.field_of_view is not None for case in dataset.cases)
     return [
         ("layout", dataset.layout),
-        ("cases", f"{with_masks}; {len(dataset.unlabelled)} without"),
+        ("cases", f"{with_masks}; {without} without"),
         ("counted", f"inside the fields of view of {count_of(views, 'case')}" if views else ""),
         ("channels", f"{len(dataset.modalities)}: {enumerate_names(dataset.modalities)}"),
         *_size_lines(facts),
@@ -88,7 +92,7 @@ def _print(lines: Iterable[tuple[str, str]], console: Console) -> None:
 def _how_to_train(scans: Sequence[InputFile]) -> str:
     if not scans:
         return "scans are needed that can be read; none of these can"
-    return f"say in a configuration which files are scans and which are masks: {_files_setting(scans)}"
+    return f"say in a configuration which files are scans and which are masks, for example {_files_setting(scans)}"
 
 
 def _files_setting(scans: Sequence[InputFile]) -> str:
@@ -122,8 +126,11 @@ def _label_table(dataset: Dataset, facts: Sequence[CaseFacts]) -> Table:
     """In how many masks each label is, and how much of the voxels it has there, at the median."""
     table = Table("label", "value", "in masks", "share of their voxels")
     read = [each.voxels for each in facts if each.voxels is not None]
-    for name, value in dataset.labels.items():
+    for name, value in list(dataset.labels.items())[:SHOWN_LABELS]:
         shares = [voxels[value] / sum(voxels.values()) for voxels in read if value in voxels]
         median = f"{np.median(shares):.2%}" if shares else "-"
         table.add_row(name, str(value), f"{len(shares)} of {len(read)}", median)
+    rest = len(dataset.labels) - SHOWN_LABELS
+    if rest > 0:
+        table.add_row(f"and {rest} more")
     return table

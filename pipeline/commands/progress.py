@@ -10,6 +10,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 PLAIN_SECONDS = 10.0
 """Without a terminal, at most one line in this time, and always the last one."""
 
+LEAST_SHARE = 0.005
+"""Of the work that has to be done before the time left can be told from it."""
+
 
 class ProgressLine:
     """A line that says how far the work is.
@@ -39,7 +42,7 @@ class ProgressLine:
             self.console.print(f"{share:4.0%}  {text}  {left}", highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:
-        if self._done <= self._done_before or self._done >= 1.0:
+        if self._done - self._done_before < LEAST_SHARE or self._done >= 1.0:
             return ""
         seconds = (time.monotonic() - self._started) * (1 - self._done) / (self._done - self._done_before)
         return f"{readable_seconds(seconds)} left"

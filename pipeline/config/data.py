@@ -69,7 +69,10 @@ class MaskConfig(Section):
 
 
 class FilesConfig(Section):
-    """Where the files of a case lie: paths below `root` with the case's name as {case}; * stands for any letters."""
+    """Where the files of a case lie: paths below `root` with the case's name as {case}.
+
+    In them, * stands for any letters of a name, and ** for any number of folders above the case.
+    """
 
     images: tuple[str, ...] = ()
     """The scan: one file, or a file a channel, e.g. ["{case}/flair.nii.gz", "{case}/t1c.nii.gz"]. Without any,
@@ -94,11 +97,20 @@ class FilesConfig(Section):
         refuse(f"a pattern needs {CASE} where the case's name is, found {each!r}" for each in nameless)
         refuse(f"a pattern starts below root, found {each!r}" for each in patterns if Path(each).is_absolute())
         refuse(
-            f"a * stands for letters of one name, not for folders; found {each!r}" for each in patterns if "**" in each
+            f"** stands for folders above what has {CASE} in its name, as in **/{CASE}.png; found {each!r}"
+            for each in patterns
+            if not _stand_for_folders(each)
         )
         if len(set(patterns)) != len(patterns):
             raise ValueError(f"each pattern names other files, found {patterns}")
         return self
+
+
+def _stand_for_folders(pattern: str) -> bool:
+    """Whether each ** is the name of a folder above the case's."""
+    parts = Path(pattern).parts
+    first = next((index for index, part in enumerate(parts) if CASE in part), 0)
+    return all("**" not in part or (part == "**" and index < first) for index, part in enumerate(parts))
 
 
 class DataConfig(Section):

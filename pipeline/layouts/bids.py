@@ -6,7 +6,7 @@ whose entities it shares (``sub-01_dseg``). What is left of its name is its kind
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -168,14 +168,24 @@ def _unlabelled(root: Path, images: dict[str, Path]) -> Dataset:
 def _several(root: Path, masks: dict[Kind, dict[str, Path]], images: dict[str, Path]) -> DatasetError:
     kinds = [f"{kind.rest} of {kind.suffix} ({len(drawn)})" for kind, drawn in masks.items()]
     kind, drawn = max(masks.items(), key=lambda item: len(item[1]))
-    name = sorted(drawn)[0]
-    image, mask = (_pattern(path.relative_to(root), name, kind.suffix) for path in (images[name], drawn[name]))
+    image, mask = (
+        _common_pattern({name: files[name].relative_to(root) for name in drawn}, kind.suffix)
+        for files in (images, drawn)
+    )
     return DatasetError(
         f"masks of one kind below {root / DERIVATIVES}",
         enumerate_names(kinds, shown=len(kinds)),
         f'Say which are meant: data.files={{images: ["{image}"], masks: ["{mask}"]}}, with '
         'data.patient_pattern="^(sub-[^_]+)".',
     )
+
+
+def _common_pattern(paths: Mapping[str, Path], suffix: str) -> str:
+    """The pattern of files by the names of their images; with ``**`` where they do not lie equally deep."""
+    patterns = {_pattern(path, name, suffix) for name, path in paths.items()}
+    if len(patterns) == 1:
+        return patterns.pop()
+    return f"**/{Path(min(patterns)).name}"
 
 
 def _pattern(path: Path, name: str, suffix: str) -> str:

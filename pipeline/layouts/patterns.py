@@ -4,7 +4,7 @@
     masks: ["{case}/seg.nii.gz"]                            a file, or a file a label
     field_of_view: null
 
-A ``*`` stands for any letters of a name. Paths start from the data set's folder.
+A ``*`` stands for any letters of a name, ``**`` for any number of folders. Paths start from the data set's folder.
 """
 
 import glob
@@ -75,6 +75,7 @@ def read(root: Path, files: FilesConfig) -> Dataset:
         unmasked=tuple(unmasked),
         orphan_masks=tuple(orphans),
         incomplete=tuple((name, path) for name in sorted(scanned) for path in _missing(root, files, found, name=name)),
+        elsewhere=tuple(_elsewhere(root, files)),
         stray_cases=unmasked | orphans,
     )
 
@@ -91,6 +92,15 @@ def _find_all(root: Path, files: FilesConfig) -> _Found:
     }
     images, masks = (tuple(found[pattern] for pattern in each) for each in (files.images, files.masks))
     return _Found(images, masks, None if files.field_of_view is None else found[files.field_of_view])
+
+
+def _elsewhere(root: Path, files: FilesConfig) -> Iterator[Path]:
+    """Files that are called as the patterns of images say, in folders that no pattern leads to."""
+    known = {path for pattern in files.patterns for _, path in _fitting(root, pattern)}
+    for name in (Path(pattern).name for pattern in files.images):
+        if _own_letters(name.partition(".")[0]):  # names that say nothing but the case may be those of anything
+            anywhere = f"**/{name}" if CASE in name else f"**/{CASE}/{name}"
+            yield from (path for _, path in _fitting(root, anywhere) if path not in known)
 
 
 def _own_letters(pattern: str) -> int:
@@ -157,8 +167,14 @@ def expression_of(pattern: str) -> re.Pattern[str]:
         >>> expression_of("images/{case}_training.*").fullmatch("images/21_training.tif")["case"]
         '21'
     """
-    first, *rest = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split(CASE))
+    first, *rest = map(_expression, pattern.split(CASE))
     return re.compile(first + "(?P<case>[^/]+?)" + "(?P=case)".join(rest))
+
+
+def _expression(part: str) -> str:
+    """What lies between the names of the case, in which ``**/`` is any number of folders, none included."""
+    names = (re.escape(each).replace(r"\*", "[^/]*") for each in part.split("**/"))
+    return "(?:[^/]+/)*".join(names)
 
 
 def below_input(pattern: str) -> str:

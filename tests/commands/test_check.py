@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -14,12 +15,13 @@ from pipeline.checks.findings import Finding
 from pipeline.cli import app
 from pipeline.commands.check import check
 from pipeline.config.data import FilesConfig
-from pipeline.errors import DatasetError
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.manifest import read_manifest
 from tests.conftest import Planted
 
 WriteModel = Callable[..., Path]
 WriteVolume = Callable[..., Path]
+CONFIGS = Path(__file__).parents[2] / "configs"
 QUIET = Console(quiet=True)
 
 
@@ -197,3 +199,33 @@ def test_a_path_with_nothing_to_check_is_refused(tmp_path: Path) -> None:
 
 def test_the_files_planted_into_the_hippocampus_are_found(planted: Planted) -> None:
     assert set(found(planted.root, deep=False)) == planted.faults
+
+
+def _pictures(root: Path, mask: np.ndarray) -> Path:
+    for name in "abc":
+        for folder, pixels in {"images": mask // 2, "masks": mask}.items():
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels + (folder == "images") * np.uint8(ord(name))).save(root / folder / f"{name}.png")
+    return root
+
+
+def test_grey_masks_of_one_structure_are_one_problem_with_the_setting_that_solves_it(tmp_path: Path) -> None:
+    root = _pictures(tmp_path / "set", np.arange(256, dtype=np.uint8).reshape(16, 16))
+    (root / "dataset.json").write_text(json.dumps({"labels": {"cell": 1}, "modality": {"0": "grey"}}))
+    findings = [each for each in check(root, None, deep=True, console=QUIET) if each.severity == "error"]
+    assert {(each.expected, each.found) for each in findings} == {
+        ("masks of the values 0 and 1", "a picture of greys up to 255")
+    }
+    assert [each.case for each in findings] == ["a", "b", "c"]
+    assert "data.mask.threshold" in findings[0].remedy
+
+
+def test_pictures_are_refused_for_a_network_of_volumes(tmp_path: Path) -> None:
+    _pictures(tmp_path / "set", np.eye(16, dtype=np.uint8))
+    for name in ("demo", "cells"):
+        settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        settings["data"] |= {"root": "set", "labels": {"cell": 1}, "modalities": ["grey"], "mask": {}}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    assert found(tmp_path / "cells.yaml", deep=False) == []
+    with pytest.raises(ConfigError, match=r"several slices for a network of volumes .* found one slice in a, b, c"):
+        check(tmp_path / "demo.yaml", None, deep=False, console=QUIET)

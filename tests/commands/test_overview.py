@@ -48,7 +48,10 @@ def test_check_says_which_layout_it_found_and_why_and_what_is_in_it(dataset: Pat
         "spacing      1 x 1 x 1 mm",
         "labels       organ=1, spot=2",
     ]
-    assert "--deep counts the labels' voxels, --sheet FILE.png draws the cases" in shown(dataset)[6]
+    assert (
+        "--deep reads every file whole and counts the labels' voxels, --sheet FILE.png draws the cases"
+        in shown(dataset)[6]
+    )
     assert not any(line.startswith("more") for line in shown(dataset, "--deep"))
 
 
@@ -212,3 +215,12 @@ def test_where_no_case_can_be_drawn_the_findings_are_said_all_the_same(dataset: 
     assert done.exit_code == 2
     assert "a case that can be read" in done.output
     assert "ERROR: expected" in done.output
+
+
+def test_a_long_table_of_labels_is_cut(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.arange(100, dtype=np.uint8).reshape(10, 10)).save(tmp_path / folder / "a.png")
+    lines = shown(tmp_path, "--deep")
+    assert sum("1 of 1" in line for line in lines) == 20
+    assert any("and 79 more" in line and "label" not in line for line in lines)

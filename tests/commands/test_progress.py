@@ -70,3 +70,11 @@ def test_without_a_terminal_few_lines_are_printed_and_the_last_one_always(minute
 )
 def test_a_duration_is_said_as_a_person_says_it(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text
+
+
+def test_too_little_work_tells_nothing_of_the_time_left(minutes: Minutes) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    with progress_line(console, "working", done=0.28) as progress:
+        minutes.pass_by(1)
+        progress.update(0.281, "the first step, which is slow")
+    assert console.file.getvalue() == " 28%  the first step, which is slow  \n"  # type: ignore[attr-defined]

@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pipeline.config.data import DataConfig
+from pipeline.config.data import DataConfig, FilesConfig
 from pipeline.errors import DatasetError
-from pipeline.layouts import bids
+from pipeline.layouts import bids, patterns
 from pipeline.layouts.discover import discover
 from tests.trees import touch
 
@@ -66,6 +67,18 @@ def test_several_kinds_of_masks_are_listed_with_the_settings_that_choose_one(tmp
     assert 'images: ["*/anat/{case}_T1w.nii.gz"]' in told.value.remedy
     assert 'data.patient_pattern="^(sub-[^_]+)"' in told.value.remedy
     assert 'masks: ["derivatives/labels/*/anat/{case}_T1w_lesion-manual.nii.gz"]' in told.value.remedy
+
+
+def test_the_settings_find_images_that_lie_at_different_depths(tmp_path: Path) -> None:
+    for names in ("sub-1/micr/sub-1_SEM", "sub-2/ses-1/micr/sub-2_ses-1_SEM"):
+        touch(tmp_path, f"{names}.png")
+        touch(tmp_path / "derivatives/labels", f"{names}_seg-axon.png", f"{names}_seg-myelin.png")
+    with pytest.raises(DatasetError) as told:
+        bids.read(tmp_path)
+    files = FilesConfig.model_validate(
+        yaml.safe_load(told.value.remedy.partition("data.files=")[2].partition(", with")[0])
+    )
+    assert [case.name for case in patterns.read(tmp_path, files).cases] == ["sub-1", "sub-2_ses-1"]
 
 
 def test_images_of_several_kinds_without_masks_are_ambiguous(tmp_path: Path) -> None:

@@ -131,8 +131,29 @@ def test_the_voxels_of_a_scan_in_two_files_are_no_second_one(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("/data/{case}.nii", "a pattern starts below root"), ("**/{case}.nii", "letters of one name, not for folders")],
+    [
+        ("/data/{case}.nii", "a pattern starts below root"),
+        ("{case}/**/scan.nii", "stands for folders above what has {case} in its name"),
+        ("a**/{case}.nii", "stands for folders above"),
+    ],
 )
 def test_patterns_that_lead_elsewhere_are_refused(pattern: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FilesConfig(images=(pattern,))
+
+
+def test_two_asterisks_stand_for_any_number_of_folders(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "raw/a_SEM.png", "raw/s1/x/b_SEM.png", "masks/a_mask.png", "masks/s1/b_mask.png", "raw/s1/b_TEM.png"
+    )
+    found = read(tmp_path, FilesConfig(images=("raw/**/{case}_SEM.png",), masks=("**/{case}_mask.png",)))
+    assert [(case.name, case.image.parent.name) for case in found.cases] == [("a", "raw"), ("b", "x")]
+    assert (found.unmasked, found.elsewhere) == ((), ())
+
+
+def test_files_of_such_names_in_other_folders_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "s1/a_SEM.png", "s1/a_mask.png", "s2/day1/b_SEM.png", "s2/day1/b_mask.png", "s2/day1/c.png")
+    found = read(tmp_path, FilesConfig(images=("*/{case}_SEM.png",), masks=("*/{case}_mask.png",)))
+    assert [path.name for path in found.elsewhere] == ["b_SEM.png"]
+    plain = read(tmp_path, FilesConfig(images=("s1/{case}.png",)))  # anything could be called so
+    assert plain.elsewhere == ()
