@@ -171,7 +171,7 @@ def _value_findings(job: Inspection, values: set[int]) -> list[Finding]:
     problem = None if job.labels is None else unknown_labels(values, job.labels)
     if problem is None:
         return []
-    if WHITE in values and job.labels == {1}:
+    if WHITE in values and job.labels == frozenset({1}):
         remedy = "Give data.mask.threshold, such as 127, in a configuration."
         return [Finding("error", job.case.name, "masks of the values 0 and 1", "a picture of greys up to 255", remedy)]
     return [Finding.of(job.case.name, problem)]
