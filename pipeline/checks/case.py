@@ -167,13 +167,14 @@ def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | 
 
 
 def _value_findings(job: Inspection, values: set[int]) -> list[Finding]:
-    """Values that are no declared label; those of a grey picture of one structure are said in one way for all."""
+    """Values that are no declared label; pictures of one structure, black and white or grey, are told as such."""
     problem = None if job.labels is None else unknown_labels(values, job.labels)
     if problem is None:
         return []
-    if WHITE in values and job.labels == frozenset({1}):
+    if job.labels == frozenset({1}) and max(values) == WHITE:
+        found = "values up to 255, as in black and white or grey pictures"
         remedy = "Give data.mask.threshold, such as 127, in a configuration."
-        return [Finding("error", job.case.name, "masks of the values 0 and 1", "a picture of greys up to 255", remedy)]
+        return [Finding("error", job.case.name, "masks of the values 0 and 1", found, remedy)]
     return [Finding.of(job.case.name, problem)]
 
 

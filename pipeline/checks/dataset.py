@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import sizes
 from pipeline.checks.case import WHITE, CaseFacts, Inspection
 from pipeline.checks.findings import Finding, Severity
 from pipeline.formats import registry
@@ -41,12 +42,13 @@ def name_labels(dataset: Dataset, facts: Sequence[CaseFacts]) -> Dataset:
     return replace(dataset, labels={f"label_{value}": value for value in sorted(_held(facts))})
 
 
-def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts], *, dimensions: int | None = None) -> list[Finding]:
     """The findings of all cases and those of the data set as a whole, sorted by severity and case.
 
     Args:
         dataset: as `name_labels` gives it.
         facts: what `inspect_case` found.
+        dimensions: axes of the network that is to learn from it; None where no configuration says it.
     """
     findings = [
         *_file_findings(dataset),
@@ -56,6 +58,7 @@ def dataset_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Findi
         *_duplicates(dataset, facts),
         *_odd_spacings(facts),
         *_mixed_units(facts),
+        *_flat_cases(dataset, facts, dimensions),
         *_assumed_modalities(dataset),
         *_shared_names(dataset),
     ]
@@ -75,7 +78,10 @@ def _case_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding
 def _file_findings(dataset: Dataset) -> list[Finding]:
     """What the names of the files give away."""
     add_mask = "Add it, or move the image out of the folder of those that have one."
-    widen = "Where it belongs to the data set, write data.files so that it is found: ** stands for any folders."
+    elsewhere = "images with the same kind of name in other folders, left out"
+    widen = (
+        "If they belong to the data set, widen data.files (** stands for any number of folders); if not, leave them."
+    )
     listed, copy = (
         "the files that dataset.json lists",
         "Copy it from where the data set came from, or take it off the list.",
@@ -86,7 +92,7 @@ def _file_findings(dataset: Dataset) -> list[Finding]:
         ("error", dataset.missing, listed, "no such file", copy),
         ("warning", dataset.missing_unlabelled, listed, "no such file", copy),
         ("warning", dataset.unlisted, "only files that dataset.json lists", "others", "List it, or remove it."),
-        ("warning", dataset.elsewhere, "images where data.files says", "others of such names elsewhere", widen),
+        ("warning", dataset.elsewhere, "images where data.files says", elsewhere, widen),
     ]
     strays = [
         Finding(severity, dataset.case_of(path), expected, found, remedy, _shown(path, dataset.root))
@@ -233,6 +239,20 @@ def _mixed_units(facts: Sequence[CaseFacts]) -> list[Finding]:
     expected = "scans that all have a spacing, or pictures alone (PNG, TIFF, JPEG ...)"
     remedy = "Keep one kind in the data set."
     return [Finding("error", case, expected, "a picture among scans", remedy) for case in pictures]
+
+
+def _flat_cases(dataset: Dataset, facts: Sequence[CaseFacts], dimensions: int | None) -> list[Finding]:
+    """Pictures, and volumes of one slice, for a network of volumes: most of each patch would be padding."""
+    masked = {case.name for case in dataset.cases}
+    shapes = {each.case: each.shape for each in facts if each.case in masked and each.shape is not None}
+    flat = [case for case, shape in shapes.items() if 1 in shape]
+    if dimensions != sizes.VOLUME:
+        return []
+    expected = "scans of several slices, for a network of volumes (network.dimensions=3)"
+    remedy = "Leave them out, or train a network of images (network.dimensions=2)."
+    if len(flat) == len(shapes):
+        remedy = "Begin with a configuration of images (network.dimensions=2), such as configs/cells.yaml."
+    return [Finding("error", case, expected, "one slice", remedy) for case in flat]
 
 
 def _assumed_modalities(dataset: Dataset) -> list[Finding]:

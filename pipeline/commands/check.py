@@ -8,7 +8,7 @@ from rich.console import Console
 from pipeline.checks.case import CaseFacts, Inspection
 from pipeline.checks.dataset import dataset_findings, inspections, name_labels
 from pipeline.checks.findings import Finding
-from pipeline.commands.dataset import check_dimensions, read_facts
+from pipeline.commands.dataset import read_facts
 from pipeline.commands.overview import show_overview, show_scans
 from pipeline.commands.progress import progress_line
 from pipeline.commands.selection import CONFIGURATIONS, check_declaration, data_of, is_arranged_as
@@ -59,22 +59,22 @@ def check(
         _spare_files(dataset, sheet)
         facts = _read(inspections(dataset, deep=deep, declared=manifest is None), console)  # or held against the model
         dataset = name_labels(dataset, facts)
-        if dimensions is not None:
-            check_dimensions(facts, dimensions)
         if shown is not None:
             show_overview(dataset, facts, shown)
-        findings = _dataset_findings(dataset, facts, manifest, deep=deep, console=console)
+        findings = dataset_findings(dataset, facts, dimensions=dimensions)
+        if manifest is not None:
+            findings = [*_against(dataset, facts, manifest, deep=deep, console=console), *findings]
         return findings if sheet is None else [*findings, *_draw(dataset, sheet, shown, console=console)]
     inputs = find_inputs(path) if manifest is None else find_cases(path, None, channels_of(manifest))
     return _check_scans(inputs, manifest, deep=deep, console=console, shown=shown)
 
 
 def _data_config(path: Path, manifest: Manifest | None) -> tuple[DataConfig | None, int | None]:
-    """The data set that is meant, and the axes of the network where a configuration says it; None for scans."""
+    """The data set that is meant, None for scans; and the axes of the network that a configuration would train."""
     is_config = path.suffix.lower() in CONFIGURATIONS
     is_set = is_config or (path.is_dir() and bool(recognise(path)))
     if manifest is not None and (is_set or is_arranged_as(path, manifest)):
-        return data_of(path, manifest), manifest.network.dimensions
+        return data_of(path, manifest), None
     if is_config:
         config = load_config(path, [])
         return config.data, config.network.dimensions
@@ -109,14 +109,12 @@ def _draw(dataset: Dataset, sheet: Path, shown: Console | None, *, console: Cons
     return []
 
 
-def _dataset_findings(
-    dataset: Dataset, facts: Sequence[CaseFacts], manifest: Manifest | None, *, deep: bool, console: Console
+def _against(
+    dataset: Dataset, facts: Sequence[CaseFacts], manifest: Manifest, *, deep: bool, console: Console
 ) -> list[Finding]:
-    findings = dataset_findings(dataset, facts)
-    if manifest is None:
-        return findings
+    """What keeps a model from being run and scored on a data set."""
     _say_suited(facts, manifest, len(facts), deep=deep, console=console)
-    return [*_declaration(dataset, manifest), *_against_model(facts, manifest), *findings]
+    return [*_declaration(dataset, manifest), *_against_model(facts, manifest)]
 
 
 def _check_scans(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import sizes
 from pipeline.checks.case import CaseFacts, Inspection, inspect_case
 from pipeline.checks.dataset import dataset_findings, inspections, name_labels
 from pipeline.checks.findings import Finding, format_findings
@@ -71,9 +70,8 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
         progress: where progress is shown.
 
     Raises:
-        ConfigError: left and right are labels of their own, and training would mirror one into the other; pictures
-            are to be learnt by a network of volumes; or inference.keep_largest, .watershed or .instance_files, or
-            evaluation.walls, names what is no label.
+        ConfigError: left and right are labels of their own, and training would mirror one into the other; or
+            inference.keep_largest, .watershed or .instance_files, or evaluation.walls, names what is no label.
         DatasetError: the data set has errors; the message holds the report, cut where it is long.
     """
     dataset = discover(config.data)
@@ -81,8 +79,7 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
         _check_settings(dataset, config)  # before the minutes that reading takes
     facts = read_facts(inspections(dataset, deep=True), config.inference, progress)
     dataset = name_labels(dataset, facts)
-    findings = dataset_findings(dataset, facts)
-    check_dimensions(facts, config.network.dimensions)
+    findings = dataset_findings(dataset, facts, dimensions=config.network.dimensions)
     refuse_errors(findings, dataset, folder.checks)
     _check_settings(dataset, config)
     split_config = config.data.split
@@ -123,21 +120,6 @@ def check_mirroring(labels: dict[str, int], config: AugmentationConfig) -> None:
             f"augmentation.mirror_axes {list(config.mirror_axes)} with the labels {named}",
             f"Set augmentation.mirror_axes={others}; or, where left and right differ in more than their side, as the "
             "ventricles of the heart do, augmentation.sides_by_appearance=true.",
-        )
-
-
-def check_dimensions(facts: Sequence[CaseFacts], dimensions: int) -> None:
-    """Refuse a network of volumes for pictures, which have one slice: it would learn from empty ones beside it.
-
-    Raises:
-        ConfigError: there are such.
-    """
-    flat = [each.case for each in facts if each.shape is not None and 1 in each.shape]
-    if dimensions == sizes.VOLUME and flat:
-        raise ConfigError(
-            "scans of several slices for a network of volumes (network.dimensions=3)",
-            f"one slice in {enumerate_names(flat)}",
-            "Begin with a configuration of images (network.dimensions=2), such as configs/cells.yaml.",
         )
 
 

@@ -39,7 +39,7 @@ def overview_lines(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[tuple[s
     """Name and text of each line."""
     patients = len({case.patient for case in dataset.cases})
     with_masks = f"{count_of(len(dataset.cases), 'case')} with a mask, of {count_of(patients, 'patient')}"
-    without = len(dataset.unlabelled) + len(dataset.unmasked)
+    without = len(dataset.unlabelled) + len({dataset.case_of(path) for path in dataset.unmasked})
     views = sum(case.field_of_view is not None for case in dataset.cases)
     return [
         ("layout", dataset.layout),

@@ -9,7 +9,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, at most one line in this time, and always the last one."""
-
 LEAST_SHARE = 0.005
 """Of the work that has to be done before the time left can be told from it."""
 

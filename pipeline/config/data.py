@@ -97,7 +97,7 @@ class FilesConfig(Section):
         refuse(f"a pattern needs {CASE} where the case's name is, found {each!r}" for each in nameless)
         refuse(f"a pattern starts below root, found {each!r}" for each in patterns if Path(each).is_absolute())
         refuse(
-            f"** stands for folders above what has {CASE} in its name, as in **/{CASE}.png; found {each!r}"
+            f"** is the whole name of a folder, before the part with {CASE}, as in **/{CASE}.png; found {each!r}"
             for each in patterns
             if not _stand_for_folders(each)
         )
@@ -109,7 +109,7 @@ class FilesConfig(Section):
 def _stand_for_folders(pattern: str) -> bool:
     """Whether each ** is the name of a folder above the case's."""
     parts = Path(pattern).parts
-    first = next((index for index, part in enumerate(parts) if CASE in part), 0)
+    first = next((index for index, part in enumerate(parts) if CASE in part), len(parts))
     return all("**" not in part or (part == "**" and index < first) for index, part in enumerate(parts))
 
 

@@ -8,6 +8,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from pipeline.errors import DatasetError
@@ -176,20 +177,23 @@ def _several(root: Path, masks: dict[Kind, dict[str, Path]], images: dict[str, P
         f"masks of one kind below {root / DERIVATIVES}",
         enumerate_names(kinds, shown=len(kinds)),
         f'Say which are meant: data.files={{images: ["{image}"], masks: ["{mask}"]}}, with '
-        'data.patient_pattern="^(sub-[^_]+)".',
+        'data.patient_pattern="^(sub-[^_]+)"; medseg check says then whether all are found.',
     )
 
 
 def _common_pattern(paths: Mapping[str, Path], suffix: str) -> str:
-    """The pattern of files by the names of their images; with ``**`` where they do not lie equally deep."""
-    patterns = {_pattern(path, name, suffix) for name, path in paths.items()}
+    """The pattern of files by the names of their images: what their patterns share, with ``**`` for other folders."""
+    patterns = sorted({_pattern(path, name, suffix) for name, path in paths.items()})
     if len(patterns) == 1:
-        return patterns.pop()
-    return f"**/{Path(min(patterns)).name}"
+        return patterns[0]
+    folders, names = [Path(pattern).parts[:-1] for pattern in patterns], {Path(pattern).name for pattern in patterns}
+    shared = [parts[0] for parts in takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))]
+    name = names.pop() if len(names) == 1 else f"{Path(patterns[0]).name.partition('.')[0]}.*"
+    return "/".join((*shared, "**", name) if len(set(folders)) > 1 else (*shared, name))
 
 
 def _pattern(path: Path, name: str, suffix: str) -> str:
-    """A file's path with ``{case}`` for what names the case, and ``*`` for the folders of a subject and a session."""
+    """A file's path with ``{case}`` for what names the case, and any subject's and session's folder in place of one."""
     case = name.removesuffix(f"_{suffix}")
-    folders = ("*" if part.startswith(("sub-", "ses-")) else part for part in path.parts[:-1])
+    folders = (f"{part[:4]}*" if part.startswith(("sub-", "ses-")) else part for part in path.parts[:-1])
     return "/".join((*folders, path.name.replace(case, "{case}", 1)))

@@ -68,7 +68,7 @@ class Dataset:
         missing_unlabelled: files that dataset.json lists for testing and that do not exist.
         unlisted: images (for training, those with a mask) that exist and that dataset.json does not list.
         ignored: files beside the scans whose format is not read.
-        elsewhere: images by their names, in folders that data.files does not lead to.
+        elsewhere: images, going by their names, in folders that data.files does not lead to.
         stray_cases: the cases of images and masks without the other, where these are not called after their case.
         layout: how the folder is arranged, and by which sign that was seen.
     """

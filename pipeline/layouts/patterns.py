@@ -4,7 +4,8 @@
     masks: ["{case}/seg.nii.gz"]                            a file, or a file a label
     field_of_view: null
 
-A ``*`` stands for any letters of a name, ``**`` for any number of folders. Paths start from the data set's folder.
+A ``*`` stands for any letters of a name, ``**`` for any number of folders above the case. Paths start from the data
+set's folder.
 """
 
 import glob
@@ -67,7 +68,7 @@ def read(root: Path, files: FilesConfig) -> Dataset:
         raise _nothing(root, files, found)
     unmasked = {found.images[0][name]: name for name in complete if name not in masked}
     orphans = {part[name]: name for part in found.masks for name in part if name not in scanned}
-    description = read_description(root)
+    description, elsewhere = read_description(root), _elsewhere(root, files)
     return replace(
         described(root, description),
         cases=tuple(found.case(name) for name in names if found.is_whole(name)),
@@ -75,8 +76,8 @@ def read(root: Path, files: FilesConfig) -> Dataset:
         unmasked=tuple(unmasked),
         orphan_masks=tuple(orphans),
         incomplete=tuple((name, path) for name in sorted(scanned) for path in _missing(root, files, found, name=name)),
-        elsewhere=tuple(_elsewhere(root, files)),
-        stray_cases=unmasked | orphans,
+        elsewhere=tuple(elsewhere),
+        stray_cases=unmasked | orphans | elsewhere,
     )
 
 
@@ -94,13 +95,14 @@ def _find_all(root: Path, files: FilesConfig) -> _Found:
     return _Found(images, masks, None if files.field_of_view is None else found[files.field_of_view])
 
 
-def _elsewhere(root: Path, files: FilesConfig) -> Iterator[Path]:
-    """Files that are called as the patterns of images say, in folders that no pattern leads to."""
-    known = {path for pattern in files.patterns for _, path in _fitting(root, pattern)}
-    for name in (Path(pattern).name for pattern in files.images):
+def _elsewhere(root: Path, files: FilesConfig) -> dict[Path, str]:
+    """Files that are called as the patterns of images say, in folders that no pattern leads to, and their cases."""
+    known, found = {path for pattern in files.patterns for _, path in _fitting(root, pattern)}, dict[Path, str]()
+    for name in dict.fromkeys(Path(pattern).name for pattern in files.images):
         if _own_letters(name.partition(".")[0]):  # names that say nothing but the case may be those of anything
             anywhere = f"**/{name}" if CASE in name else f"**/{CASE}/{name}"
-            yield from (path for _, path in _fitting(root, anywhere) if path not in known)
+            found |= {path: case for case, path in _fitting(root, anywhere) if path not in known}
+    return found
 
 
 def _own_letters(pattern: str) -> int:
@@ -132,8 +134,9 @@ def _fitting(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     """The name of its case, and a file."""
     expression = expression_of(pattern)
     for path in sorted(root.glob(_glob(pattern))):
-        fits = expression.fullmatch(path.relative_to(root).as_posix())
-        if fits is not None and path.is_file() and not path.name.startswith(".") and _is_meant(path, pattern):
+        below = path.relative_to(root)
+        fits, is_hidden = expression.fullmatch(below.as_posix()), any(part.startswith(".") for part in below.parts)
+        if fits is not None and path.is_file() and not is_hidden and _is_meant(path, pattern):
             yield fits["case"], path
 
 

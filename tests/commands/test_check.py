@@ -15,7 +15,7 @@ from pipeline.checks.findings import Finding
 from pipeline.cli import app
 from pipeline.commands.check import check
 from pipeline.config.data import FilesConfig
-from pipeline.errors import ConfigError, DatasetError
+from pipeline.errors import DatasetError
 from pipeline.manifest import read_manifest
 from tests.conftest import Planted
 
@@ -209,23 +209,44 @@ def _pictures(root: Path, mask: np.ndarray) -> Path:
     return root
 
 
-def test_grey_masks_of_one_structure_are_one_problem_with_the_setting_that_solves_it(tmp_path: Path) -> None:
-    root = _pictures(tmp_path / "set", np.arange(256, dtype=np.uint8).reshape(16, 16))
+@pytest.mark.parametrize("top", [255, 200])
+def test_pictures_of_one_structure_are_one_problem_with_the_setting_that_solves_it(tmp_path: Path, top: int) -> None:
+    masks = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    root = _pictures(tmp_path / "set", np.where(masks > 127, top, 0).astype(np.uint8))
     (root / "dataset.json").write_text(json.dumps({"labels": {"cell": 1}, "modality": {"0": "grey"}}))
     findings = [each for each in check(root, None, deep=True, console=QUIET) if each.severity == "error"]
-    assert {(each.expected, each.found) for each in findings} == {
-        ("masks of the values 0 and 1", "a picture of greys up to 255")
-    }
     assert [each.case for each in findings] == ["a", "b", "c"]
-    assert "data.mask.threshold" in findings[0].remedy
+    assert len({(each.expected, each.found) for each in findings}) == 1
+    assert ("data.mask.threshold" in findings[0].remedy) == (top == 255)  # 200 may be a label that nobody named
 
 
-def test_pictures_are_refused_for_a_network_of_volumes(tmp_path: Path) -> None:
+def test_pictures_are_an_error_for_a_network_of_volumes_and_the_rest_is_told_too(tmp_path: Path) -> None:
     _pictures(tmp_path / "set", np.eye(16, dtype=np.uint8))
     for name in ("demo", "cells"):
         settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
         settings["data"] |= {"root": "set", "labels": {"cell": 1}, "modalities": ["grey"], "mask": {}}
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    several = "scans of several slices, for a network of volumes (network.dimensions=3)"
     assert found(tmp_path / "cells.yaml", deep=False) == []
-    with pytest.raises(ConfigError, match=r"several slices for a network of volumes .* found one slice in a, b, c"):
-        check(tmp_path / "demo.yaml", None, deep=False, console=QUIET)
+    assert found(tmp_path / "demo.yaml", deep=False) == [(case, several) for case in "abc"]
+    (tmp_path / "set" / "masks" / "b.png").unlink()
+    assert found(tmp_path / "demo.yaml", deep=False) == [
+        ("a", several),
+        ("b", "a mask for every image"),
+        ("c", several),
+    ]
+
+
+def test_a_scan_of_one_slice_among_volumes_is_named_with_what_to_do(tmp_path: Path, write_volume: WriteVolume) -> None:
+    for index, name in enumerate("abc"):
+        shape = (8, 8, 1 if name == "b" else 8)
+        write_volume(tmp_path / "set" / "images" / f"{name}.nii", np.full(shape, 10 + index, np.int16))
+        write_volume(tmp_path / "set" / "masks" / f"{name}.nii", np.ones(shape, np.uint8))
+    settings = yaml.safe_load((CONFIGS / "demo.yaml").read_text())
+    settings["data"] |= {"root": "set", "labels": {"cell": 1}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
+    (finding,) = [
+        each for each in check(tmp_path / "mine.yaml", None, deep=False, console=QUIET) if each.severity == "error"
+    ]
+    assert (finding.case, finding.found) == ("b", "one slice")
+    assert finding.remedy.startswith("Leave them out")

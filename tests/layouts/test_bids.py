@@ -64,14 +64,14 @@ def test_several_kinds_of_masks_are_listed_with_the_settings_that_choose_one(tmp
     kinds = r"lesion-manual of T1w \(1\), seg-manual of T1w \(1\), seg-manual of T2w \(1\)"
     with pytest.raises(DatasetError, match=kinds) as told:
         bids.read(tmp_path)
-    assert 'images: ["*/anat/{case}_T1w.nii.gz"]' in told.value.remedy
+    assert 'images: ["sub-*/anat/{case}_T1w.nii.gz"]' in told.value.remedy
     assert 'data.patient_pattern="^(sub-[^_]+)"' in told.value.remedy
-    assert 'masks: ["derivatives/labels/*/anat/{case}_T1w_lesion-manual.nii.gz"]' in told.value.remedy
+    assert 'masks: ["derivatives/labels/sub-*/anat/{case}_T1w_lesion-manual.nii.gz"]' in told.value.remedy
 
 
 def test_the_settings_find_images_that_lie_at_different_depths(tmp_path: Path) -> None:
-    for names in ("sub-1/micr/sub-1_SEM", "sub-2/ses-1/micr/sub-2_ses-1_SEM"):
-        touch(tmp_path, f"{names}.png")
+    for names, ending in (("sub-1/micr/sub-1_SEM", "png"), ("sub-2/ses-1/micr/sub-2_ses-1_SEM", "tif")):
+        touch(tmp_path, f"{names}.{ending}", f"derivatives/copies/{names}.{ending}")
         touch(tmp_path / "derivatives/labels", f"{names}_seg-axon.png", f"{names}_seg-myelin.png")
     with pytest.raises(DatasetError) as told:
         bids.read(tmp_path)

@@ -133,8 +133,8 @@ def test_the_voxels_of_a_scan_in_two_files_are_no_second_one(tmp_path: Path) -> 
     ("pattern", "message"),
     [
         ("/data/{case}.nii", "a pattern starts below root"),
-        ("{case}/**/scan.nii", "stands for folders above what has {case} in its name"),
-        ("a**/{case}.nii", "stands for folders above"),
+        ("{case}/**/scan.nii", "the whole name of a folder, before the part with"),
+        ("a**/{case}.nii", "the whole name of a folder"),
     ],
 )
 def test_patterns_that_lead_elsewhere_are_refused(pattern: str, message: str) -> None:
@@ -153,7 +153,8 @@ def test_two_asterisks_stand_for_any_number_of_folders(tmp_path: Path) -> None:
 
 def test_files_of_such_names_in_other_folders_are_told(tmp_path: Path) -> None:
     touch(tmp_path, "s1/a_SEM.png", "s1/a_mask.png", "s2/day1/b_SEM.png", "s2/day1/b_mask.png", "s2/day1/c.png")
+    touch(tmp_path, ".cache/x/d_SEM.png")
     found = read(tmp_path, FilesConfig(images=("*/{case}_SEM.png",), masks=("*/{case}_mask.png",)))
-    assert [path.name for path in found.elsewhere] == ["b_SEM.png"]
+    assert [(path.name, found.case_of(path)) for path in found.elsewhere] == [("b_SEM.png", "b")]
     plain = read(tmp_path, FilesConfig(images=("s1/{case}.png",)))  # anything could be called so
     assert plain.elsewhere == ()
