@@ -29,6 +29,10 @@ class ScanError(UserError):
     """A file is no scan or mask that can be read without guessing."""
 
 
+class DamagedFileError(ScanError):
+    """A file is damaged, cut off or cannot be opened, so that nobody knows what it holds."""
+
+
 class DatasetError(UserError):
     """A folder is no data set that can be trained or evaluated on."""
 

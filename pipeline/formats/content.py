@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import ScanError, UserError
+from pipeline.errors import DamagedFileError, ScanError, UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 4096
@@ -18,18 +18,19 @@ def reading(path: Path) -> Iterator[None]:
     """Turn what a file system can answer into messages.
 
     Raises:
-        ScanError: there is no such file, it may not be read, it is a pipe, or its compressed data is damaged.
+        DamagedFileError: there is no such file, it may not be read, or its compressed data is damaged.
+        ScanError: it is a pipe.
     """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would be to wait for its writer
             raise ScanError("a file", "a pipe or a device", "Check the path.")
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ScanError(
+        raise DamagedFileError(
             "a whole file", "compressed data that is damaged or cut off", "Copy or export it again."
         ) from error
     except OSError as error:
-        raise ScanError(
+        raise DamagedFileError(
             "a readable file", error.strerror or plain(error), "Check the path and its permissions."
         ) from error
 
@@ -52,9 +53,9 @@ def decoding(whole: str) -> Iterator[None]:
         raise damaged(whole, plain(error)) from error
 
 
-def damaged(whole: str, found: str) -> ScanError:
+def damaged(whole: str, found: str) -> DamagedFileError:
     """The error for a file that is not whole."""
-    return ScanError(whole, f"one that is damaged or cut off ({found})", "Copy or export it again.")
+    return DamagedFileError(whole, f"one that is damaged or cut off ({found})", "Copy or export it again.")
 
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:

@@ -1,4 +1,4 @@
-"""Formats of scans that are known and not read: failed cases, not files to pass over in silence."""
+"""Formats of scans that are known and not read from one file: failed cases, not files to pass over in silence."""
 
 from pipeline.formats.format import ForeignFormat
 
@@ -13,8 +13,15 @@ def is_mrtrix(head: bytes) -> bool:
     return head.startswith(b"mrtrix image")
 
 
+DICOM = ForeignFormat(
+    "DICOM",
+    (".dcm", ".dcm.gz", ".ima", ".dicom"),
+    "Convert it to NIfTI (dcm2niix); predict and check read it as it is.",
+    is_dicom,
+)
+"""Of a scan in many files, which are put together in `dicom`; here, each is but a part of one."""
 FOREIGN_FORMATS = (
-    ForeignFormat("DICOM", (".dcm", ".ima", ".dicom"), "Convert it to NIfTI (dcm2niix).", is_dicom),
+    DICOM,
     ForeignFormat("MRtrix", (".mif", ".mif.gz", ".mih"), "Convert it to NIfTI (mrconvert).", is_mrtrix),
     ForeignFormat("Philips PAR/REC", (".par", ".rec"), "Convert it to NIfTI (dcm2niix)."),
     ForeignFormat("GIPL", (".gipl", ".gipl.gz"), "Convert it to NIfTI."),

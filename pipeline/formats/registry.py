@@ -251,7 +251,7 @@ def _foreign(path: Path, head: bytes, *, unless: Format | None) -> ForeignFormat
     Some of these formats are TIFF with a meaning of their own; there the ending alone tells.
     """
     for each in FOREIGN_FORMATS:
-        if each.recognises is not None and each.recognises(head):
+        if each.recognises is not None and each.recognises(unpacked_head(head)):
             return each
         by_ending = _ending(path, each.endings) is not None
         if by_ending and (unless is None or each.recognises is None):

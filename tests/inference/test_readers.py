@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import ScanError
+from pipeline.errors import DamagedFileError
 from pipeline.formats import registry
 from pipeline.inference.readers import Outcome, run_isolated
 
@@ -121,7 +121,7 @@ def test_whatever_a_call_does_is_one_outcome_and_the_other_items_go_on(item: Cal
 def test_an_error_that_a_user_can_mend_arrives_as_it_was_raised() -> None:
     (outcome,) = run([partial(registry.read_scan, Path("absent.nii.gz"))])
     error = outcome.error
-    assert type(error) is ScanError
+    assert type(error) is DamagedFileError
     assert (error.expected, error.found) == ("a readable file", "No such file or directory")
     assert error.remedy == "Check the path and its permissions."
 
