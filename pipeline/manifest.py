@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config.base import Section
-from pipeline.config.data import FilesConfig, MaskConfig
+from pipeline.config.data import Code, FilesConfig, MaskConfig
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import validate
@@ -62,6 +62,10 @@ class Manifest(Section):
     name: str
     labels: dict[str, int] = Field(min_length=1)
     """Name and mask value of each structure; class n of the network is the n-th."""
+    codes: dict[str, Code] = Field(default_factory=dict)
+    """What labels are, as data.codes says it."""
+    categories: dict[str, Code] = Field(default_factory=dict)
+    """What kind of thing they are, as data.categories says it."""
     modalities: tuple[str, ...]
     """One name a channel."""
     mask: MaskConfig = MaskConfig()

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from pipeline.checks.findings import Finding
 from pipeline.errors import ScanError
 from pipeline.formats import registry
+from pipeline.formats.dicom import scans as dicom
+from pipeline.formats.dicom.volumes import Volume
 from pipeline.geometry import misplaced_mask, ras_spacing_mm, to_ras
 from pipeline.layouts.case_files import read_field_of_view, read_header, read_image, read_labels
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.labels import unknown_labels
-from pipeline.scan import ScanHeader, Unit
+from pipeline.scan import Scan, ScanHeader, Unit
 from pipeline.wording import count_of
 
 T = TypeVar("T")
@@ -35,12 +37,22 @@ class Inspection:
         deep: whether to read the voxels.
         labels: the mask values that are declared; None where any will do.
         channels: how many channels its image should have; None where any number will do.
+        volume: the slices of its image, where that is one of DICOM.
     """
 
     case: Case
     deep: bool
     labels: frozenset[int] | None = None
     channels: int | None = None
+    volume: Volume | None = None
+
+    def read_header(self) -> ScanHeader:
+        """The grid of its image."""
+        return read_header(self.case.images) if self.volume is None else dicom.read_header(self.volume)
+
+    def read_image(self) -> Scan:
+        """Its image."""
+        return read_image(self.case.images) if self.volume is None else dicom.read_scan(self.volume)
 
 
 @dataclass(frozen=True)
@@ -77,14 +89,14 @@ def inspect_case(job: Inspection) -> CaseFacts:
     """Look at one case; all that can be said about it is said, not the first thing alone."""
     name, findings = job.case.name, list[Finding]()
     attempt = partial(_attempt, case=name, findings=findings)
-    image = attempt(lambda: read_header(job.case.images), job.case.image)
+    image = attempt(job.read_header, job.case.image)
     read_mask = registry.read_mask_header if job.case.coding.is_plain else registry.read_header
     masks = [(path, attempt(partial(read_mask, path), path)) for path in job.case.masks]
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
     for path, mask in masks:
         findings += [] if mask is None else _mask_header_findings(job.case, path, mask, image=image)
-    content_hash = _content_hash(job.case, findings) if job.deep and image is not None else None
+    content_hash = _content_hash(job, findings) if job.deep and image is not None else None
     has_labels = all(mask is not None and _has_labels(job.case, mask) for _, mask in masks)
     voxels = _label_voxels(job, findings) if job.deep and masks and has_labels else None
     facts = CaseFacts(name, tuple(findings), content_hash, voxels=voxels)
@@ -140,8 +152,8 @@ def _has_labels(case: Case, mask: ScanHeader) -> bool:
     return mask.channels == 1 or not case.coding.is_plain
 
 
-def _content_hash(case: Case, findings: list[Finding]) -> str | None:
-    scan = _attempt(lambda: read_image(case.images), case.image, case=case.name, findings=findings)
+def _content_hash(job: Inspection, findings: list[Finding]) -> str | None:
+    scan = _attempt(job.read_image, job.case.image, case=job.case.name, findings=findings)
     return None if scan is None else scan.content_hash()
 
 

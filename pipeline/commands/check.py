@@ -15,9 +15,10 @@ from pipeline.commands.selection import CONFIGURATIONS, check_declaration, data_
 from pipeline.config.data import DataConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import load_config
-from pipeline.errors import DatasetError
-from pipeline.inference.batch import InputFile, find_inputs
-from pipeline.inference.channels import channels_of, find_cases
+from pipeline.errors import DatasetError, UserError
+from pipeline.inference.archives import scratch_folder
+from pipeline.inference.batch import InputFile
+from pipeline.inference.channels import ANY_FILE, channels_of, find_cases
 from pipeline.inference.reading import FOREIGN_LABELS
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover, recognise
@@ -65,8 +66,9 @@ def check(
         if manifest is not None:
             findings = [*_against(dataset, facts, manifest, deep=deep, console=console), *findings]
         return findings if sheet is None else [*findings, *_draw(dataset, sheet, shown, console=console)]
-    inputs = find_inputs(path) if manifest is None else find_cases(path, None, channels_of(manifest))
-    return _check_scans(inputs, manifest, deep=deep, console=console, shown=shown)
+    with scratch_folder() as scratch:
+        inputs = find_cases(path, None, ANY_FILE if manifest is None else channels_of(manifest), scratch=scratch)
+        return _check_scans(inputs, manifest, deep=deep, console=console, shown=shown)
 
 
 def _data_config(path: Path, manifest: Manifest | None) -> tuple[DataConfig | None, int | None]:
@@ -121,9 +123,11 @@ def _check_scans(
     inputs: Sequence[InputFile], manifest: Manifest | None, *, deep: bool, console: Console, shown: Console | None
 ) -> list[Finding]:
     scans = [entry for entry in inputs if entry.is_scan]
-    findings = [Finding.of(entry.case, entry.problem) for entry in scans if entry.problem is not None]
-    readable = [Case(entry.case, entry.paths, None, entry.case) for entry in scans if entry.problem is None]
-    facts = _read([Inspection(case, deep) for case in readable], console)
+    findings = [_finding_of(entry, entry.problem) for entry in scans if entry.problem is not None]
+    findings += [_doubt_of(entry, doubt) for entry in scans for doubt in entry.doubts]
+    readable = [entry for entry in scans if entry.problem is None]
+    jobs = [Inspection(Case(each.case, each.paths, None, each.case), deep, volume=each.volume) for each in readable]
+    facts = _read(jobs, console)
     findings += [finding for each in facts for finding in each.findings]
     if manifest is not None:
         _say_suited(facts, manifest, len(scans), deep=deep, console=console)
@@ -131,6 +135,16 @@ def _check_scans(
     elif shown is not None and len(scans) > 1:
         show_scans(inputs, facts, shown)
     return sorted(findings, key=lambda finding: finding.case)
+
+
+def _finding_of(entry: InputFile, problem: UserError) -> Finding:
+    """A problem of a scan; a series of DICOM is named by its folder too."""
+    return Finding.of(entry.case, problem, entry.shown if entry.volume is not None else "")
+
+
+def _doubt_of(entry: InputFile, doubt: str) -> Finding:
+    remedy = "Export the series again, or look at its mask twice."
+    return Finding("warning", entry.case, "a series that is whole for certain", doubt, remedy, entry.shown)
 
 
 def _read(jobs: Sequence[Inspection], console: Console) -> list[CaseFacts]:

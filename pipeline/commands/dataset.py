@@ -98,6 +98,8 @@ def _check_settings(dataset: Dataset, config: Config) -> None:
     check_keep_largest(config.inference.keep_largest, labels)
     check_watershed(config.inference, labels)
     check_names("inference.instance_files", config.inference.instance_files, labels)
+    check_names("data.codes", tuple(config.data.codes), labels)
+    check_names("data.categories", tuple(config.data.categories), labels)
     check_names("evaluation.walls", config.evaluation.walls, labels)
 
 

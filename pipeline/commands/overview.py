@@ -92,6 +92,9 @@ def _print(lines: Iterable[tuple[str, str]], console: Console) -> None:
 def _how_to_train(scans: Sequence[InputFile]) -> str:
     if not scans:
         return "scans are needed that can be read; none of these can"
+    scans = [entry for entry in scans if entry.volume is None]
+    if not scans:
+        return "convert the series to NIfTI (dcm2niix): predict and check read DICOM, training does not"
     return f"say in a configuration which files are scans and which are masks, for example {_files_setting(scans)}"
 
 

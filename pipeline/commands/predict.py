@@ -18,6 +18,7 @@ from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError, reason_of
 from pipeline.files import make_writable, write_csv, write_text, writing_to
+from pipeline.inference.archives import scratch_folder
 from pipeline.inference.batch import InputFile
 from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.predictor import Predictor
@@ -87,17 +88,19 @@ def predict(
         OutputError: ``output`` cannot be written to.
     """
     record = PredictionRecord(output, model.manifest, config)
-    plan = _plan(find_cases(source, output, channels_of(model.manifest)), record, overwrite=overwrite)
     predictor = Predictor(model, config)
-    _show_older(plan, record, console)
-    plan = _prepare_output(plan, record)
     rows: list[dict[str, Any]] = []
-    with progress_line(console, "predicting") as progress:
-        for row in _run(plan, predictor, record):
-            rows.append(row)
-            _write_table(output, rows, model.manifest)
-            _show(row, progress)
-            progress.update(len(rows) / len(plan), f"case {len(rows)} of {len(plan)}")
+    with scratch_folder() as scratch:
+        inputs = find_cases(source, output, channels_of(model.manifest), config=config, scratch=scratch)
+        plan = _plan(inputs, record, overwrite=overwrite)
+        _show_older(plan, record, console)
+        plan = _prepare_output(plan, record)
+        with progress_line(console, "predicting") as progress:
+            for row in _run(plan, predictor, record):
+                rows.append(row)
+                _write_table(output, rows, model.manifest)
+                _show(row, progress)
+                progress.update(len(rows) / len(plan), f"case {len(rows)} of {len(plan)}")
     _write_report(output, rows, model.manifest)
     return _summary(rows)
 
@@ -111,8 +114,9 @@ def plan_predictions(
         DatasetError: there is no scan at ``source``, or it is ``output`` as well.
     """
     record = PredictionRecord(output, model.manifest, config)
-    plan = _plan(find_cases(source, output, channels_of(model.manifest)), record, overwrite=overwrite)
-    return _summary([_planned_row(item) for item in plan])
+    with scratch_folder() as scratch:
+        inputs = find_cases(source, output, channels_of(model.manifest), config=config, scratch=scratch)
+        return _summary([_planned_row(item) for item in _plan(inputs, record, overwrite=overwrite)])
 
 
 def _plan(inputs: list[InputFile], record: PredictionRecord, *, overwrite: bool) -> list[_Planned]:
@@ -125,11 +129,12 @@ def _plan_one(entry: InputFile, record: PredictionRecord, *, overwrite: bool) ->
     may_replace = overwrite or record.owns(entry.case)
     if entry.problem is not None:
         return _Planned(entry, "failed", "", str(entry.problem), may_replace)
+    status, reason = "review" if entry.doubts else "ok", "; ".join(entry.doubts)
     if not overwrite and record.holds(entry):
-        return _Planned(entry, "ok", "kept", "")
+        return _Planned(entry, status, "kept", reason)
     if not may_replace:
         return _Planned(entry, "failed", "", str(_place_taken(record.output / entry.case)))
-    return _Planned(entry, "ok", "done", "", may_replace)
+    return _Planned(entry, status, "done", reason, may_replace)
 
 
 def _place_taken(folder: Path) -> OutputError:
@@ -189,7 +194,7 @@ def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -
     """A row for every input, in order; readers work ahead of the network."""
     outcomes = run_isolated(
         partial(read_and_prepare, fitted=predictor.manifest.preprocessing),
-        [item.entry.paths for item in plan if item.action == "done"],
+        [item.entry for item in plan if item.action == "done"],
         predictor.config,
     )
     for item in plan:
@@ -203,7 +208,7 @@ def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -
 
 
 def _predict_case(
-    item: _Planned, outcome: Outcome[tuple[Path, ...], ReadScan], *, predictor: Predictor, record: PredictionRecord
+    item: _Planned, outcome: Outcome[InputFile, ReadScan], *, predictor: Predictor, record: PredictionRecord
 ) -> dict[str, Any]:
     """The one place that catches what a single case can throw."""
     started, entry = time.monotonic(), item.entry
@@ -213,7 +218,7 @@ def _predict_case(
     try:
         found = predictor.segment(read.prepared)
         record.begin(entry.case, read.sha256, predictor.compute)
-        volumes = write_case(folder, read.scan, found, manifest=predictor.manifest, config=predictor.config)
+        volumes = write_case(folder, read, found, manifest=predictor.manifest, config=predictor.config)
         record.finish(entry.case)
     except Exception as error:
         _discard(entry.case, record)
@@ -242,7 +247,7 @@ def _discard(case: str, record: PredictionRecord) -> None:
 def _planned_row(item: _Planned, seconds: float = 0.0) -> dict[str, Any]:
     return {
         "case": item.entry.case,
-        "input": printable(" + ".join(map(str, item.entry.paths))),
+        "input": item.entry.shown,
         "status": item.status,
         "action": item.action,
         "reason": printable(item.reason),

@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import __version__
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
-from pipeline.figures import write_preview
+from pipeline.figures import COLOURS, write_preview
 from pipeline.files import write_json
 from pipeline.formats import registry
+from pipeline.formats.dicom.segmentation import ANATOMICAL, TISSUE, Algorithm, Code, Segment, write_segmentation
 from pipeline.inference.predictor import Segmentation
+from pipeline.inference.reading import ReadScan
 from pipeline.manifest import Manifest
 from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
-MASK, STATISTICS, PREVIEW = "mask", "statistics.json", "preview.png"
+MASK, STATISTICS, PREVIEW, SEGMENTATION = "mask", "statistics.json", "preview.png", "mask.dcm"
 FURTHER = ("label", "probability", "instances")
 """What names of the files that the settings ask for begin with; the label's value and name follow."""
 DERIVED = (STATISTICS, PREVIEW)
@@ -38,20 +41,25 @@ def case_files(folder: Path) -> list[Path]:
 
 
 def _is_result(name: str) -> bool:
-    if name in DERIVED:
+    if name in (*DERIVED, SEGMENTATION):
         return True
     stem = next((name[: -len(ending)] for ending in registry.MASK_ENDINGS if name.endswith(ending)), None)
     return stem is not None and (stem == MASK or re.fullmatch(rf"({'|'.join(FURTHER)})_\d+_\w+", stem) is not None)
 
 
 def write_case(
-    folder: Path, scan: Scan, segmentation: Segmentation, *, manifest: Manifest, config: InferenceConfig
+    folder: Path,
+    read: ReadScan,
+    segmentation: Segmentation,
+    *,
+    manifest: Manifest,
+    config: InferenceConfig,
 ) -> Volumes:
     """Write a case's files, the statistics last: a folder that has them is whole.
 
     Args:
         folder: of the case.
-        scan: what was segmented.
+        read: what was segmented.
         segmentation: its mask, and its probabilities where the settings ask for them.
         manifest: of the model.
         config: which files there are besides the mask.
@@ -62,10 +70,13 @@ def write_case(
     Raises:
         ScanError: there are more instances than a mask can number.
     """
-    labels, mask = manifest.labels, segmentation.mask
+    labels, mask, scan = manifest.labels, segmentation.mask, read.scan
     statistics = describe_structures(mask, scan, labels)
     ending = registry.mask_ending(scan)
     registry.write_mask(folder / (MASK + ending), mask, scan, labels=labels)
+    if read.volume is not None:
+        by = Algorithm(manifest.name, f"medseg {__version__}, weights {manifest.weights_sha256[:16]}")
+        write_segmentation(folder / SEGMENTATION, mask, read.volume, segments=_segments(manifest), by=by)
     if config.label_files:
         for name, value in labels.items():
             inside = (mask == value).astype(np.uint8)
@@ -108,6 +119,24 @@ def _instances(
             f"up to {LARGEST_NUMBER} instances of {label}", f"{found}", "Leave it out of inference.instance_files."
         )
     return numbers.astype(np.uint16 if found > np.iinfo(np.uint8).max else np.uint8)
+
+
+def _segments(manifest: Manifest) -> list[Segment]:
+    """The labels in DICOM's terms, in the colours of the pictures."""
+    return [
+        Segment(
+            name,
+            value,
+            category=_code(manifest.categories.get(name)) or (ANATOMICAL if name in manifest.codes else TISSUE),
+            kind=_code(manifest.codes.get(name)) or TISSUE,
+            colour=COLOURS[index % len(COLOURS)],
+        )
+        for index, (name, value) in enumerate(manifest.labels.items())
+    ]
+
+
+def _code(given: tuple[str, str, str] | None) -> Code | None:
+    return None if given is None else Code(*given)
 
 
 def _write_probabilities(

@@ -13,14 +13,17 @@ from pipeline.commands.prediction_files import DERIVED, case_files
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.files import file_sha256, write_json
-from pipeline.formats import registry
 from pipeline.inference.batch import InputFile
 from pipeline.inference.precision import Compute
+from pipeline.inference.reading import content_sha256
 from pipeline.manifest import Manifest, manifest_sha256
 
 FILE_NAME = "manifest.json"
-SPEED_ONLY = {"device", "precision", "threads", "readers", "read_deadline_seconds", "reader_memory_gb"}
-"""Settings that a mask does not depend on, but for rounding."""
+NO_MATTER = {
+    *("series", "unpacked_gb", "device", "precision", "threads"),
+    *("readers", "read_deadline_seconds", "reader_memory_gb"),
+}
+"""Settings that the mask of a scan does not depend on, but for rounding."""
 
 
 class CaseRecord(BaseModel):
@@ -77,7 +80,7 @@ class PredictionRecord:
         try:
             if self._files(entry.case) != known.files_sha256:
                 return False
-            return registry.content_sha256(entry.paths) == known.input_sha256
+            return content_sha256(entry) == known.input_sha256
         except (OSError, ScanError):
             return False
 
@@ -143,6 +146,6 @@ def _read(path: Path) -> dict[str, CaseRecord]:
 
 
 def _maker(head: dict[str, Any]) -> str:
-    settings = {key: value for key, value in head["inference"].items() if key not in SPEED_ONLY}
+    settings = {key: value for key, value in head["inference"].items() if key not in NO_MATTER}
     maker = [head["medseg_version"], head["model_sha256"], settings]
     return hashlib.sha256(json.dumps(maker, sort_keys=True).encode()).hexdigest()

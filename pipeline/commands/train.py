@@ -438,6 +438,8 @@ def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:
     return Manifest(
         name=config.name,
         labels=data.labels,
+        codes=config.data.codes,
+        categories=config.data.categories,
         modalities=data.checked.dataset.modalities,
         mask=config.data.mask,
         files=config.data.files,

@@ -1,7 +1,7 @@
 """Where the scans and masks are, and who is trained, validated and tested on."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,9 @@ from pipeline.config.base import Section, Seed, refuse
 
 BACKGROUND = "background"
 CASE = "{case}"
+CodeText = Annotated[str, Field(min_length=1, max_length=16)]
+Code = tuple[CodeText, CodeText, Annotated[str, Field(min_length=1, max_length=64)]]
+"""A concept in DICOM's terms (PS3.3, 8.8): the scheme's designator, the value and its meaning."""
 
 
 class SplitConfig(Section):
@@ -126,6 +129,12 @@ class DataConfig(Section):
     """Where the files of a case lie, for folders that are arranged in none of these ways."""
     labels: dict[str, int] | None = None
     """Name and mask value of each structure, background left out; by default from dataset.json or from the masks."""
+    codes: dict[str, Code] = Field(default={})
+    """What labels are, as DICOM's segmentations say it: who defines the code, the code, and what it means, such as
+    {liver: [SCT, "10200004", Liver]} of SNOMED (SCT). A label without a code is coded as tissue."""
+    categories: dict[str, Code] = Field(default={})
+    """What kind of thing they are, in the same way: [SCT, "49755003", Morphologically Abnormal Structure] of a tumour.
+    By default [SCT, "91723000", Anatomical Structure] of a label with a code."""
     mask: MaskConfig = MaskConfig()
     """How masks are coded."""
     modalities: tuple[str, ...] | None = None
@@ -151,6 +160,9 @@ class DataConfig(Section):
         files = len(self.files.masks)
         if files > 1 and files != len(values):
             problems.append(f"files.masks names {files} files a case, one a label, but labels has {len(values)}")
+        coded = {*self.codes, *self.categories}
+        if self.labels is not None and not coded <= set(self.labels):
+            problems.append(f"codes and categories must be of what labels names, found {sorted(coded)}")
         coloured = set(self.mask.colours or {}) - {BACKGROUND}
         if self.mask.colours is not None and coloured != set(self.labels or {}):
             problems.append(f"mask.colours must name what labels names, found {sorted(coloured)}")

@@ -19,6 +19,17 @@ class WatershedConfig(Section):
     value well below a pixel divides things with slanted borders, along which the grid alone makes middles."""
 
 
+class SeriesConfig(Section):
+    """Which series of DICOM are wanted, of the many that a study can have; what is left out is skipped."""
+
+    modalities: tuple[str, ...] = ()
+    """Modality, as DICOM has it: CT, MR, PT. By default any."""
+    description: str | None = None
+    """Pattern of SeriesDescription, in either case; * stands for anything: "*t1*post*". By default any."""
+    uids: tuple[str, ...] = ()
+    """SeriesInstanceUID of the series themselves. By default any."""
+
+
 class InferenceConfig(Section):
     """Settings of the sliding window, of what follows it, and of the processes that read scans."""
 
@@ -40,6 +51,11 @@ class InferenceConfig(Section):
     """Labels whose instances (cells, nuclei) are counted and written as a file, numbered from 1. They are connected
     parts, divided where inference.watershed names the label, slice by slice where the model's evaluation.per_slice says
     so; of a label in its evaluation.walls, they are the parts that it divides."""
+    series: SeriesConfig = SeriesConfig()
+    """Which series of DICOM are wanted."""
+    unpacked_gb: Positive = 20.0
+    """What all zip files of scans together may grow to; they are unpacked into the system's folder for temporary files
+    (TMPDIR)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.config.inference import InferenceConfig
 from pipeline.errors import DatasetError, ScanError
-from pipeline.inference.batch import InputFile, find_inputs
+from pipeline.inference.archives import Scratch, is_archive
+from pipeline.inference.batch import InputFile, check_scans, find_inputs
+from pipeline.inference.series import join_series
 from pipeline.layouts.patterns import expression_of
 from pipeline.layouts.scan_files import case_name
 from pipeline.manifest import Manifest
@@ -26,9 +29,9 @@ class ChannelFiles:
     patterns: tuple[str, ...]
     names: tuple[str, ...]
 
-    def place(self, path: Path, source: Path) -> tuple[str, int] | None:
-        """The case that a file belongs to and which channel of it the file is; None for other files."""
-        parts = (source.resolve().name, *path.parent.relative_to(source).parts, case_name(path))
+    def place(self, below: Path, source: Path) -> tuple[str, int] | None:
+        """The case that a file below a folder belongs to and which channel of it the file is; None for other files."""
+        parts = (source.resolve().name, *below.parent.parts, case_name(below))
         for channel, pattern in enumerate(self.patterns):
             depth = len(Path(pattern).parts)
             fits = expression_of(pattern).fullmatch("/".join(parts[-depth:]))
@@ -38,27 +41,52 @@ class ChannelFiles:
         return None
 
 
+ANY_FILE = ChannelFiles((), ())
+"""Where a scan is one file, or one volume of DICOM, whatever its channels are."""
+
+
 def channels_of(manifest: Manifest) -> ChannelFiles:
     """How a model's channels are told apart."""
     return ChannelFiles(manifest.channel_files, manifest.modalities)
 
 
-def find_cases(source: Path, output: Path | None, channels: ChannelFiles) -> list[InputFile]:
-    """As `find_inputs`, the files of a case joined where the model's channels have a file each.
+def find_cases(
+    source: Path,
+    output: Path | None,
+    channels: ChannelFiles,
+    *,
+    config: InferenceConfig | None = None,
+    scratch: Path | None = None,
+) -> list[InputFile]:
+    """As `find_inputs`, the files of a case joined: the slices of DICOM, and channels that have a file each.
 
     Args:
         source: a folder of scans, the folder of one case, or one of a case's files.
         output: as for `find_inputs`.
-        channels: of the model; without patterns, a scan is one file.
+        channels: of the model; without patterns, a scan is one file or one volume of DICOM.
+        config: which series of DICOM are wanted, and of the processes that read their headers.
+        scratch: an empty folder where zip files are unpacked, to be removed when the scans have been read; without one,
+            zip files are skipped.
 
     Raises:
         DatasetError: as `find_inputs`, and where ``source`` is a file that is no channel.
     """
+    config = config or InferenceConfig()
+    room = None if scratch is None else Scratch.of(scratch, config.unpacked_gb)
     if not channels.patterns:
-        return find_inputs(source, output)
-    if source.is_file():
-        return [_case_of(source, join_channels(find_inputs(source.parent, output), source.parent, channels))]
-    return join_channels(find_inputs(source, output), source, channels)
+        return _with_series(source, output, room, config=config)
+    if source.is_file() and not (room is not None and is_archive(source)):
+        cases = join_channels(_with_series(source.parent, output, room, config=config), source.parent, channels)
+        return [_case_of(source, cases)]
+    return join_channels(_with_series(source, output, room, config=config), source, channels)
+
+
+def _with_series(
+    source: Path, output: Path | None, room: Scratch | None, *, config: InferenceConfig
+) -> list[InputFile]:
+    inputs = join_series(find_inputs(source, output, room), config)
+    check_scans(inputs, source)
+    return inputs
 
 
 def _case_of(file: Path, cases: Sequence[InputFile]) -> InputFile:
@@ -83,7 +111,7 @@ def join_channels(inputs: Sequence[InputFile], source: Path, channels: ChannelFi
     cases: dict[str, dict[int, InputFile]] = {}
     order: list[InputFile | str] = []
     for entry in inputs:
-        place = channels.place(entry.path, source) if entry.is_scan else None
+        place = channels.place(entry.below, source) if entry.is_scan and entry.volume is None else None
         if place is None:
             order.append(entry)
         elif place[0] in cases:
@@ -107,7 +135,8 @@ def _two_files(one: InputFile, other: InputFile) -> ScanError:
 def _joined(case: str, found: dict[int, InputFile], channels: ChannelFiles) -> InputFile:
     files = [found[channel] for channel in sorted(found)]
     problem = next((each.problem for each in files if each.problem is not None), None) or _missing(found, channels)
-    return InputFile(case, files[0].path, problem, others=tuple(each.path for each in files[1:]))
+    shown = " + ".join(each.shown for each in files)
+    return InputFile(case, files[0].path, problem, others=tuple(each.path for each in files[1:]), shown=shown)
 
 
 def _missing(found: dict[int, InputFile], channels: ChannelFiles) -> ScanError | None:

@@ -1,13 +1,15 @@
 """What runs in reader processes: reading and preparing scans. No torch here, so that these processes start fast."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats import registry
+from pipeline.formats.dicom import scans as dicom
+from pipeline.formats.dicom.volumes import Volume
 from pipeline.geometry import misplaced_mask
+from pipeline.inference.batch import InputFile
 from pipeline.layouts.case_files import read_counted_labels, read_image, read_labels
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import Fingerprint, fingerprint
@@ -28,11 +30,13 @@ class ReadScan:
         scan: as it was read.
         prepared: as the network sees it.
         sha256: of the file, or of all files of the scan.
+        volume: its slices, where it is one of DICOM.
     """
 
     scan: Scan
     prepared: Prepared
     sha256: str
+    volume: Volume | None = None
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,23 @@ class ReadCase:
     scan: Scan | None = None
 
 
-def read_and_prepare(paths: tuple[Path, ...], fitted: FittedPreprocessing) -> ReadScan:
+def read_and_prepare(entry: InputFile, fitted: FittedPreprocessing) -> ReadScan:
     """Read and prepare a scan of one file or several.
 
     Raises:
         ScanError: the file cannot be read, or does not suit the model.
     """
-    scan = read_image(paths)
-    return ReadScan(scan, prepare(scan, fitted), registry.content_sha256(paths))
+    scan = read_image(entry.paths) if entry.volume is None else dicom.read_scan(entry.volume)
+    return ReadScan(scan, prepare(scan, fitted), content_sha256(entry), entry.volume)
+
+
+def content_sha256(entry: InputFile) -> str:
+    """SHA-256 of a scan's file, or of the hashes of all its files.
+
+    Raises:
+        ScanError, OSError: a file cannot be read.
+    """
+    return registry.content_sha256(entry.paths) if entry.volume is None else dicom.content_sha256(entry.volume)
 
 
 def read_fingerprint(case: Case) -> Fingerprint:

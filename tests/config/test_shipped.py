@@ -12,7 +12,7 @@ from pipeline import sizes
 from pipeline.config.load import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TABLES = {"data.labels", "data.mask.colours", "tracking.tags", "training.loss.others"}
+TABLES = {"data.labels", "data.codes", "data.categories", "data.mask.colours", "tracking.tags", "training.loss.others"}
 NAMES = ["acdc", "cells", "demo", "drive", "hippocampus", "isbi2012", "nuclei"]
 
 
