@@ -243,11 +243,11 @@ def _mixed_units(facts: Sequence[CaseFacts]) -> list[Finding]:
 
 def _flat_cases(dataset: Dataset, facts: Sequence[CaseFacts], dimensions: int | None) -> list[Finding]:
     """Pictures, and volumes of one slice, for a network of volumes: most of each patch would be padding."""
+    if dimensions != sizes.VOLUME:
+        return []
     masked = {case.name for case in dataset.cases}
     shapes = {each.case: each.shape for each in facts if each.case in masked and each.shape is not None}
     flat = [case for case, shape in shapes.items() if 1 in shape]
-    if dimensions != sizes.VOLUME:
-        return []
     expected = "scans of several slices, for a network of volumes (network.dimensions=3)"
     remedy = "Leave them out, or train a network of images (network.dimensions=2)."
     if len(flat) == len(shapes):

@@ -66,8 +66,9 @@ def check(
         if manifest is not None:
             findings = [*_against(dataset, facts, manifest, deep=deep, console=console), *findings]
         return findings if sheet is None else [*findings, *_draw(dataset, sheet, shown, console=console)]
+    channels, config = (ANY_FILE, None) if manifest is None else (channels_of(manifest), manifest.inference)
     with scratch_folder() as scratch:
-        inputs = find_cases(path, None, ANY_FILE if manifest is None else channels_of(manifest), scratch=scratch)
+        inputs = find_cases(path, None, channels, config=config, scratch=scratch)
         return _check_scans(inputs, manifest, deep=deep, console=console, shown=shown)
 
 

@@ -1,18 +1,19 @@
 """Zip files of scans, which are unpacked beside the work.
 
 Nothing in an archive decides where a file is written but names of folders and files inside it, and nothing but plain
-files is made: no links, no devices. Sizes are bounded before the first byte is unpacked, and once more while it is.
+files is made: no links, no devices. Sizes are bounded before the first byte is unpacked; zipfile gives no more of an
+entry than its header says.
 """
 
 import errno
+import shutil
 import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
 
 from pipeline.errors import ScanError, UserError
 from pipeline.formats.content import damaged, plain, read_bytes
@@ -43,7 +44,7 @@ class Scratch:
 
     folder: Path
     bytes_left: int
-    archives: int = field(default=0)
+    archives: int = 0
 
     @classmethod
     def of(cls, folder: Path, limit_gb: float) -> "Scratch":
@@ -59,16 +60,16 @@ class Scratch:
 
 
 @dataclass(frozen=True)
-class Unpacked:
-    """An entry of an archive that was unpacked, or why it was not.
+class LeftOut:
+    """An entry of an archive that was not unpacked.
 
     Attributes:
-        name: as it can be shown; the entry's own where there is a problem.
+        name: its own, which may lead anywhere.
         problem: why there is no file.
     """
 
     name: str
-    problem: ScanError | None = None
+    problem: ScanError
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def unpack(path: Path, scratch: Scratch) -> tuple[Path, list[Unpacked]]:
+def unpack(path: Path, scratch: Scratch) -> tuple[Path, list[LeftOut]]:
     """Unpack an archive into a folder of its own.
 
     Args:
@@ -105,8 +106,9 @@ def unpack(path: Path, scratch: Scratch) -> tuple[Path, list[Unpacked]]:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
             _check_sizes(entries, scratch)
+            scratch.bytes_left -= sum(entry.file_size for entry in entries)
             folder = scratch.new_folder()
-            return folder, list(_unpack_all(archive, entries, folder, scratch=scratch))
+            return folder, list(_unpack_all(archive, entries, folder))
     except (UserError, MemoryError):
         raise
     except Exception as error:
@@ -137,24 +139,30 @@ def _check_sizes(entries: list[zipfile.ZipInfo], scratch: Scratch) -> None:
             raise ScanError(expected, f"one that grows by {ratio:.0f} (a zip bomb?)", MEND)
 
 
-def _unpack_all(
-    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], folder: Path, *, scratch: Scratch
-) -> Iterator[Unpacked]:
+def _unpack_all(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], folder: Path) -> Iterator[LeftOut]:
     for entry in entries:
         try:
-            target = folder / _place(entry)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as source, target.open("xb") as stream:
-                _copy(source, stream, scratch)
+            _unpack_one(archive, entry, folder)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            yield Unpacked(entry.filename, ScanError("one file of a name", "several in the zip file", MEND))
+            yield LeftOut(entry.filename, ScanError("one file of a name", "several in the zip file", MEND))
         except ScanError as error:
-            yield Unpacked(entry.filename, error)
+            yield LeftOut(entry.filename, error)
         except MemoryError:
             raise
         except Exception as error:
-            target.unlink(missing_ok=True)
-            yield Unpacked(entry.filename, _failure("a whole file", error))
+            yield LeftOut(entry.filename, _failure("a whole file", error))
+
+
+def _unpack_one(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    """Unpack an entry, or leave no file of it."""
+    target = folder / _place(entry)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(entry) as source, target.open("xb") as stream:
+        try:
+            shutil.copyfileobj(source, stream, CHUNK_BYTES)
+        except BaseException:
+            target.unlink()
+            raise
 
 
 def _place(entry: zipfile.ZipInfo) -> Path:
@@ -171,11 +179,3 @@ def _place(entry: zipfile.ZipInfo) -> Path:
     if kind not in (0, stat.S_IFREG):
         raise ScanError("plain files in a zip file", "a link or a device", MEND)
     return Path(*parts)
-
-
-def _copy(source: IO[bytes], target: IO[bytes], scratch: Scratch) -> None:
-    while chunk := source.read(CHUNK_BYTES):
-        scratch.bytes_left -= len(chunk)
-        if scratch.bytes_left < 0:
-            raise ScanError("zip files that unpack to inference.unpacked_gb at most", "more than they say", MEND)
-        target.write(chunk)

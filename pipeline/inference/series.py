@@ -42,7 +42,8 @@ def join_series(inputs: Sequence[InputFile], config: InferenceConfig) -> list[In
     files = list(_look_into_all(list(entries), config))
     joined = [entry for entry in inputs if not entry.is_dicom]
     volumes = find_volumes(frame for file in files for frame in file.frames)
-    scans = [_held_against(_of_volume(volume, entries), _Lost.among(inputs, files)) for volume in volumes]
+    lost = _Lost.among(inputs, files)
+    scans = [_held_against(_of_volume(volume, entries), lost) for volume in volumes]
     joined += [_chosen(scan, config.series) for scan in scans]
     joined += [_left_over(group, entries) for group in _alike(file for file in files if not file.frames)]
     return mark_clashes(sorted(joined, key=lambda entry: min(place[path] for path in entry.paths)))

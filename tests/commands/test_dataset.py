@@ -55,6 +55,9 @@ def test_settings_that_name_another_label_than_the_masks_hold_are_refused(root: 
         checked(root, "inference.keep_largest=[label_3]")
     with pytest.raises(ConfigError, match=r"inference\.watershed\.labels; found label_3"):
         checked(root, "inference.watershed={labels: [label_3]}")
+    for key in ("codes", "categories"):
+        with pytest.raises(ConfigError, match=rf"data\.{key}; found label_3"):
+            checked(root, f'data.{key}={{label_3: [SCT, "1", Thing]}}')
 
 
 def test_a_mask_that_cannot_be_read_is_a_finding_though_nothing_names_the_labels(root: Path) -> None:

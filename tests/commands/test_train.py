@@ -60,7 +60,8 @@ def history(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_run_leaves_its_folder_its_model_and_its_record(dataset: Path) -> None:
-    run = train(settings(dataset), None, QUIET)
+    codes = 'data.codes={anterior: [SCT, "5366008", Hippocampus]}'
+    run = train(settings(dataset, codes), None, QUIET)
     assert run.folder == Path("runs") / "tiny" / run.run_id
     for name in ("config.yaml", "run.json", "split.json", "checks.txt", "history.csv", "last.ckpt", "model/model.json"):
         assert (run.folder / name).is_file(), name
@@ -68,6 +69,7 @@ def test_a_run_leaves_its_folder_its_model_and_its_record(dataset: Path) -> None
     assert manifest.weights_sha256 == file_sha256(run.model / "weights.safetensors")
     assert sorted(manifest.parts.values()) == ["test", "train", "train", "train", "validation"]
     assert manifest.labels == {"anterior": 1, "posterior": 2}
+    assert manifest.codes == {"anterior": ("SCT", "5366008", "Hippocampus")}
     assert (manifest.provenance.epochs, manifest.provenance.run_id) == (2, run.run_id)
     assert manifest.provenance.precision == "fp32"
     assert manifest.validation_dice == run.validation_dice

@@ -116,6 +116,7 @@ def test_a_damaged_entry_of_any_compression_fails_alone(tmp_path: Path, scratch:
     found = problems(find(tmp_path / "in", scratch))
     assert "a whole file; found one that is damaged" in found["a.zip/a.nii"]
     assert found["a.zip/b.nii"] == ""
+    assert [path.name for path in scratch.rglob("*.nii")] == ["b.nii"]  # of the damaged one nothing is left
 
 
 @given(st.data())

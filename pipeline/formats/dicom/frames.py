@@ -18,14 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DamagedFileError, ScanError, UserError
-from pipeline.formats.content import (
-    HEAD_BYTES,
-    damaged,
-    read_bytes,
-    read_plain,
-    reading,
-    unpacked_head,
-)
+from pipeline.formats.content import HEAD_BYTES, damaged, read_bytes, read_plain, reading, unpacked_head
 from pipeline.formats.foreign import is_dicom
 from pipeline.wording import times
 
@@ -138,11 +131,6 @@ class Frame:
     def normal(self) -> NDArray[np.float64]:
         """The direction across the plane: columns' direction x rows' direction."""
         return np.cross(self.orientation[:3], self.orientation[3:])
-
-    @property
-    def along_normal_mm(self) -> float:
-        """Where the plane lies along its normal."""
-        return float(self.normal @ self.position_mm)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ CONTENT_DATES, CONTENT_TIMES = (
 )
 NO_DATE, NO_TIME = "19000101", "000000"
 SERIES_NUMBER = 1000
+LONGEST = 64
+"""Characters of a "long string" (PS3.5, 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +177,12 @@ def _segmentation(order: _Order, sources: Sequence["Dataset"], made_of: str) -> 
         sop_instance_uid=_uid(made_of, "instance"),
         instance_number=1,
         manufacturer="medseg",
-        manufacturer_model_name=order.by.name,
-        software_versions=order.by.version,
+        manufacturer_model_name=_short(order.by.name),
+        software_versions=_short(order.by.version),
         device_serial_number="none",
         content_label="SEGMENTATION",
         content_description=RESEARCH,
-        series_description=f"{order.by.name}, {RESEARCH.lower()}"[:64],
+        series_description=_short(f"{RESEARCH}: {order.by.name}"),
     )
 
 
@@ -191,17 +193,22 @@ def _description(segment: Segment, number: int, by: Algorithm, *, tracking: str)
 
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=segment.name[:64],
+        segment_label=_short(segment.name),
         segmented_property_category=_concept(segment.category),
         segmented_property_type=_concept(segment.kind),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=by.name, version=by.version, family=codes.DCM.ArtificialIntelligence
+            name=_short(by.name), version=_short(by.version), family=codes.DCM.ArtificialIntelligence
         ),
         tracking_uid=tracking,
-        tracking_id=segment.name,
+        tracking_id=_short(segment.name),
         display_color=CIELabColor.from_rgb(*segment.colour),
     )
+
+
+def _short(text: str) -> str:
+    r"""A text as elements of DICOM hold it: 64 characters at most, and no backslash, which divides several values."""
+    return text.replace("\\", "/")[:LONGEST]
 
 
 def _concept(code: Code) -> "CodedConcept":

@@ -185,8 +185,9 @@ def _along(frames: Sequence[Frame]) -> NDArray[np.float64]:
 
 def _sorted(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     """Slices in the order of their places."""
-    along = dict(zip(map(id, frames), _along(frames).tolist(), strict=True))
-    return tuple(sorted(frames, key=lambda frame: (along[id(frame)], str(frame.path), frame.number)))
+    placed = zip(_along(frames).tolist(), frames, strict=True)
+    ordered = sorted(placed, key=lambda pair: (pair[0], str(pair[1].path), pair[1].number))
+    return tuple(frame for _, frame in ordered)
 
 
 def _volume(name: str, frames: Sequence[Frame]) -> Volume:

@@ -17,7 +17,7 @@ def test_a_slice_says_where_its_first_pixel_lies_and_how_far_its_columns_and_row
     (frame,) = read_frames(write_slice(tmp_path / "a", PIXELS, (1, 2, 3)))
     assert (frame.series, frame.size, frame.modality) == (SERIES, (4, 3), "CT")
     assert (frame.orientation, frame.position_mm, frame.pixel_spacing_mm) == (AXIAL, (1, 2, 3), (0.75, 0.5))
-    assert frame.along_normal_mm == 3
+    assert frame.normal.tolist() == [0, 0, 1]
 
 
 def test_the_frames_of_an_enhanced_object_have_places_of_their_own(tmp_path: Path) -> None:

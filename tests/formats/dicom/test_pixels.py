@@ -6,6 +6,7 @@ import SimpleITK
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence as Items
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pipeline.errors import ScanError
 from pipeline.formats.dicom.frames import read_frames
@@ -41,6 +42,13 @@ def test_values_are_brought_to_the_scale_of_the_file(
 ) -> None:
     found = values(write_slice(tmp_path / "a", PIXELS, (0, 0, 0), RescaleSlope=slope, RescaleIntercept=intercept))
     assert (found.dtype, found[3, 2, 0]) == (np.dtype(kind), expected)
+
+
+def test_a_deflated_file_is_read(tmp_path: Path) -> None:
+    dataset = dcmread(write_slice(tmp_path / "a", PIXELS, (0, 0, 0)))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "deflated")
+    assert np.array_equal(values(tmp_path / "deflated")[..., 0], PIXELS.T)
 
 
 def test_frames_may_have_scales_of_their_own(tmp_path: Path) -> None:

@@ -145,3 +145,12 @@ def test_an_enhanced_object_may_state_its_spacing_frame_by_frame(tmp_path: Path)
     mask[1, 2] = 1
     write_segmentation(tmp_path / "mask.dcm", mask, volume, segments=SEGMENTS, by=BY)
     assert in_patient(tmp_path / "mask.dcm", volume).sum() == 3
+
+
+@pytest.mark.parametrize(("name", "written"), [("x" * 100, "x" * 64), ("a\\b", "a/b"), ("L\xe4sion", "L\xe4sion")])
+def test_names_that_dicom_does_not_hold_are_made_to_fit(tmp_path: Path, mask: NDArray, name: str, written: str) -> None:
+    volume, by = series(tmp_path / "ct"), Algorithm(name, "1.2.3")
+    write_segmentation(tmp_path / "mask.dcm", mask, volume, segments=[Segment(name, 1)], by=by)
+    found = dcmread(tmp_path / "mask.dcm")
+    assert (found.ManufacturerModelName, found.SegmentSequence[0].SegmentLabel) == (written, written)
+    assert found.SeriesDescription.startswith(RESEARCH)
