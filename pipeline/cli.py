@@ -16,11 +16,11 @@ from rich.table import Table
 
 from pipeline import __version__
 from pipeline.errors import OutputError, UserError, reason_of
-from pipeline.wording import count_of
+from pipeline.wording import count_of, printable
 
 if TYPE_CHECKING:
     from pipeline.commands.compare import Compared
-    from pipeline.commands.predict import Predictions
+    from pipeline.commands.prediction_plan import Planned
     from pipeline.commands.score import Evaluation
     from pipeline.commands.summary import DescribedNetwork
     from pipeline.commands.train import TrainedRun
@@ -221,6 +221,9 @@ def predict(
         bool, typer.Option("--overwrite", help="Do cases again that OUTPUT holds, and replace files of others.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Name the patients of DICOM series in cases.csv, and nowhere else.")
+    ] = False,
     track: Annotated[
         bool | None,
         typer.Option("--track/--no-track", help="Record it in MLflow; by default where MLflow is in use."),
@@ -228,18 +231,18 @@ def predict(
 ) -> None:
     """Write a mask, statistics and a picture for each scan, and a table of all."""
     from pipeline.commands.models import open_model, tracks_predictions
-    from pipeline.commands.predict import plan_predictions
+    from pipeline.commands.predict import Options, plan_predictions
 
-    loaded = open_model(model)
+    loaded, options = open_model(model), Options(overwrite=overwrite, identity=identity)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
     if dry_run:
-        _print_plan(plan_predictions(loaded, source, output, config=settings, overwrite=overwrite))
+        _print_plan(plan_predictions(loaded.manifest, source, output, config=settings, options=options))
         return
     if track or (track is None and tracks_predictions(model)):
         from pipeline.commands.linked import predict_tracked as run_predict  # MLflow takes seconds to import
     else:
         from pipeline.commands.predict import predict as run_predict
-    result = run_predict(loaded, source, output, config=settings, overwrite=overwrite, console=out)
+    result = run_predict(loaded, source, output, config=settings, console=out, options=options)
     report = f"{output / 'cases.csv'}, {output / 'report.html'}"
     kept = sum(row["action"] == "kept" for row in result.rows)
     counts = [f"{result.done - kept} done", *([f"{kept} kept"] if kept else []), f"{result.failed} failed"]
@@ -475,10 +478,10 @@ def _print_summary(described: "DescribedNetwork") -> None:
     out.print(f"training memory  {summary.training_gb:.2f} GB a batch, roughly")
 
 
-def _print_plan(plan: "Predictions") -> None:
-    for row in plan.rows:
-        action = {"done": "to do", "kept": "kept"}.get(row["action"], row["status"])
-        out.print(f"{action:8} {row['case']}  {row['reason']}")
+def _print_plan(plan: "list[Planned]") -> None:
+    for item in plan:
+        action = {"done": "to do", "kept": "kept"}.get(item.action, item.status)
+        out.print(f"{action:8} {item.entry.case}  {printable(item.reason)}")
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from pipeline.cli import app
-from pipeline.commands.predict import FIXED_COLUMNS
+from pipeline.commands.prediction_worklist import FIXED_COLUMNS
 from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
