@@ -99,9 +99,9 @@ def check(
 
     manifest = None
     if model is not None:
-        from pipeline.commands.models import open_model
+        from pipeline.commands.models import open_manifest
 
-        manifest = open_model(model).manifest
+        manifest = open_manifest(model)
     findings = run_check(path, manifest, deep=deep, console=err, shown=out, sheet=sheet)
     out.print(format_findings(findings))
     if any(finding.severity == "error" for finding in findings):

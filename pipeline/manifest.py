@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, ModelError
 from pipeline.files import write_text
 from pipeline.preprocessing.fitted import FittedPreprocessing
 
-FILE_NAME = "model.json"
+FILE_NAME, WEIGHTS = "model.json", "weights.safetensors"
 FORMAT_VERSION: Literal[1] = 1
 Part = Literal["train", "validation", "test", "unused"]
 

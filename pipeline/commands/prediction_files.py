@@ -23,6 +23,7 @@ from pipeline.manifest import Manifest
 from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
+from pipeline.wording import folder_name
 
 MASK, STATISTICS, PREVIEW, SEGMENTATION = "mask", "statistics.json", "preview.png", "mask.dcm"
 FURTHER = ("label", "probability", "instances")
@@ -184,7 +185,7 @@ def _write_probabilities(
 
 def _file_name(kind: str, label: str, value: int) -> str:
     """``label_2_left_kidney``: the value keeps apart labels whose names differ in what no file name should hold."""
-    return f"{kind}_{value}_{re.sub(r'[^A-Za-z0-9]+', '_', label)}"
+    return folder_name(f"{kind}_{value}_{re.sub(r'[^A-Za-z0-9]+', '_', label)}")
 
 
 def _columns(statistics: Mapping[str, Mapping[str, Any]]) -> Volumes:

@@ -16,7 +16,7 @@ from pipeline.formats.dicom.frames import DicomFile, look_into
 from pipeline.formats.dicom.volumes import DIGITS, Volume, find_volumes
 from pipeline.inference.batch import NO_SCAN, InputFile, mark_clashes
 from pipeline.inference.readers import run_isolated
-from pipeline.wording import count_of, enumerate_names, printable
+from pipeline.wording import count_of, enumerate_names, folder_name, one_line
 
 FILES_A_CALL = 64
 """Headers that a process reads before it answers."""
@@ -71,7 +71,7 @@ def _one_by_one(paths: Sequence[Path], config: InferenceConfig) -> Iterator[Dico
 
 def _of_volume(volume: Volume, entries: Mapping[Path, InputFile]) -> InputFile:
     below = _place([entries[path] for path in volume.paths])
-    name = printable("__".join((*_stem(below, len(volume.paths)), volume.name)))
+    name = folder_name("__".join((*_stem(below, len(volume.paths)), volume.name)))
     shown = _shown(below, len(volume.paths))
     return InputFile(name, volume.paths[0], volume.problem, volume=volume, below=below, shown=shown)
 
@@ -145,8 +145,8 @@ def _stem(below: Path, files: int) -> tuple[str, ...]:
 
 def _shown(below: Path, files: int) -> str:
     if files == 1:
-        return printable(below.as_posix())
-    return printable(f"{below.as_posix()} ({count_of(files, 'file')})")
+        return one_line(below.as_posix())
+    return one_line(f"{below.as_posix()} ({count_of(files, 'file')})")
 
 
 def _chosen(scan: InputFile, wanted: SeriesConfig) -> InputFile:
@@ -178,7 +178,7 @@ def _left_over(files: Sequence[DicomFile], entries: Mapping[Path, InputFile]) ->
         paths = [file.path for file in files]
         below = _place([entries[path] for path in paths])
         digits = hashlib.sha256(first.series.encode()).hexdigest()[:DIGITS]
-        case, shown = printable("__".join((*below.parts, digits))), _shown(below, len(paths))
+        case, shown = folder_name("__".join((*below.parts, digits))), _shown(below, len(paths))
         entry = replace(entry, case=case, others=tuple(paths[1:]), shown=shown)
     return replace(entry, is_dicom=False, is_scan=first.problem is not None, problem=first.problem, note=first.note)
 

@@ -227,6 +227,25 @@ def test_status_and_log_say_how_far_the_work_is(
     assert lines[-1].endswith(" INFO done: 1 failed, 0 review, 5 ok, 0 skipped")
 
 
+# --- Names
+
+
+def test_names_of_any_script_and_any_length_get_their_masks(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    image, deep = np.ones((4, 4, 4), np.int16), Path(*["folder" * 20] * 4)
+    for name in (
+        "\N{GREEK SMALL LETTER ALPHA} \N{CJK UNIFIED IDEOGRAPH-4E2D}\n.nii",
+        "x" * 250 + ".nii",
+        deep / "a.nii",
+    ):
+        write_volume(tmp_path / "in" / name, image)
+    rows = run(write_model(), tmp_path / "in", tmp_path / "out").rows
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert all((tmp_path / "out" / row["case"] / "mask.nii").exists() for row in rows)
+    assert [row["action"] for row in run(tmp_path / "model", tmp_path / "in", tmp_path / "out").rows] == ["kept"] * 3
+
+
 # --- Cells
 
 
