@@ -20,6 +20,7 @@ from pipeline.wording import count_of, printable
 
 if TYPE_CHECKING:
     from pipeline.commands.compare import Compared
+    from pipeline.commands.predict import Predictions
     from pipeline.commands.prediction_plan import Planned
     from pipeline.commands.score import Evaluation
     from pipeline.commands.summary import DescribedNetwork
@@ -243,10 +244,7 @@ def predict(
     else:
         from pipeline.commands.predict import predict as run_predict
     result = run_predict(loaded, source, output, config=settings, console=out, options=options)
-    report = f"{output / 'cases.csv'}, {output / 'report.html'}"
-    kept = sum(row["action"] == "kept" for row in result.rows)
-    counts = [f"{result.done - kept} done", *([f"{kept} kept"] if kept else []), f"{result.failed} failed"]
-    out.print(f"{', '.join(counts)}; {report}")
+    _print_predictions(result, output)
     _exit(result.done, result.failed)
 
 
@@ -476,6 +474,17 @@ def _print_summary(described: "DescribedNetwork") -> None:
     out.print(f"receptive field  {' x '.join(map(str, summary.receptive_field_voxels))} voxels")
     out.print(f"operations       {summary.gflop:.2f} GFLOP a patch, forward")
     out.print(f"training memory  {summary.training_gb:.2f} GB a batch, roughly")
+
+
+def _print_predictions(result: "Predictions", output: Path) -> None:
+    kept, review = (
+        sum(row[column] == value for row in result.rows) for column, value in (("action", "kept"), ("status", "review"))
+    )
+    counts = [f"{result.done - kept} done", *([f"{kept} kept"] if kept else []), f"{result.failed} failed"]
+    to_review = f", {review} to look at" if review else ""
+    if kept and kept == result.done:
+        out.print("Nothing to do: the masks are there, and nothing that they depend on has changed.")
+    out.print(f"{', '.join(counts)}{to_review}; {output / 'cases.csv'}, {output / 'report.html'}")
 
 
 def _print_plan(plan: "list[Planned]") -> None:
