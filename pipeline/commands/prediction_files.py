@@ -17,8 +17,8 @@ from pipeline.figures import COLOURS, write_preview
 from pipeline.files import write_json
 from pipeline.formats import registry
 from pipeline.formats.dicom.segmentation import ANATOMICAL, TISSUE, Algorithm, Code, Segment, write_segmentation
-from pipeline.inference.predictor import Segmentation
 from pipeline.inference.reading import ReadScan
+from pipeline.inference.segmentation import Segmentation
 from pipeline.manifest import Manifest
 from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures

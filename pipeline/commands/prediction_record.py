@@ -19,7 +19,6 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.files import file_sha256, write_json
 from pipeline.inference.batch import InputFile
-from pipeline.inference.precision import Compute
 from pipeline.inference.reading import content_sha256
 from pipeline.manifest import Manifest, manifest_sha256
 
@@ -148,14 +147,14 @@ class PredictionRecord:
         """The cases that the folder holds results of."""
         return {case for case, record in self._cases.items() if record.files_sha256}
 
-    def begin(self, case: str, input_sha256: str, compute: Compute, *, session: str) -> None:
+    def begin(self, case: str, input_sha256: str, *, session: str, device: str, precision: str) -> None:
         """Record that a case's files are about to be written: what an interruption leaves is then known as ours."""
         record = CaseRecord(
             input_sha256=input_sha256,
             made_by=self.made_by,
             session=session,
-            device=compute.device.type,
-            precision=compute.precision,
+            device=device,
+            precision=precision,
             files_sha256={},
         )
         self._note(case, record)

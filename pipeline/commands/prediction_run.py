@@ -19,9 +19,10 @@ from pipeline.commands.prediction_record import PredictionRecord
 from pipeline.commands.prediction_session import Session
 from pipeline.errors import OutputError, reason_of
 from pipeline.inference.batch import InputFile
-from pipeline.inference.predictor import Predictor, Segmentation
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome, run_isolated
 from pipeline.inference.reading import ReadScan, read_and_prepare
+from pipeline.inference.segmentation import Segmentation
 
 WRITTEN_BEHIND = 1
 """Cases that are being written, or wait for it, while the network does the next one; each holds its scan in memory."""
@@ -177,10 +178,11 @@ def _predict(
 
 def _write(claim: _Claim, read: ReadScan, found: Segmentation, *, batch: Batch, started: float) -> Result:
     """Write the files of a case, or leave none."""
-    case, record = claim.item.entry.case, batch.record
+    case, record, compute = claim.item.entry.case, batch.record, batch.predictor.compute
     try:
         remove_results(case, record)
-        record.begin(case, read.sha256, batch.predictor.compute, session=batch.session.name)
+        where = {"device": compute.device.type, "precision": compute.precision}
+        record.begin(case, read.sha256, session=batch.session.name, **where)
         written = write_case(
             record.output / case, read, found, manifest=batch.predictor.manifest, config=batch.predictor.config
         )

@@ -1,7 +1,5 @@
 """From a scan to its mask, with a model and nothing else."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
 from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.segmentation import Segmentation
 from pipeline.inference.sliding_window import Network, mirrored, sliding_window
 from pipeline.manifest import Manifest
 from pipeline.model import Model
@@ -19,20 +18,6 @@ from pipeline.preprocessing.labels import to_values
 from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_probabilities
 from pipeline.scan import Scan
 from pipeline.sizes import as_window
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What a model makes of a scan, on the scan's own grid.
-
-    Attributes:
-        mask: label values (I, J, K).
-        probabilities: of the background and each label (1 + labels, I, J, K), in the order of the manifest, as
-            the network gives them: what is done to the mask afterwards is not in them. None where not asked for.
-    """
-
-    mask: NDArray[np.unsignedinteger]
-    probabilities: NDArray[np.float32] | None = None
 
 
 class Predictor:

@@ -26,7 +26,8 @@ from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
 from pipeline.figures import write_preview
 from pipeline.files import file_sha256
-from pipeline.inference.predictor import Predictor, Segmentation
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.segmentation import Segmentation
 from pipeline.model import load_model
 from tests.formats import references
 
