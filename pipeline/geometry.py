@@ -124,6 +124,15 @@ class Reorientation:
         unflipped = np.flip(array, tuple(axis + 1 for axis, flip in enumerate(self.flipped) if flip))
         return unflipped.transpose(0, *(int(axis) + 1 for axis in np.argsort(self.source_axis)))
 
+    def undo_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The scan's own spatial shape, of a reoriented one.
+
+        Example:
+            >>> to_ras(np.eye(4)).with_last(0).undo_shape((8, 9, 7))
+            (7, 8, 9)
+        """
+        return tuple(shape[int(axis)] for axis in np.argsort(self.source_axis))
+
     def spacing_mm(self, affine: Affine) -> tuple[float, ...]:
         """The spacing along the axes of the reoriented array, of a scan with this affine."""
         own = voxel_spacing_mm(affine)

@@ -5,11 +5,13 @@ because a network is surest in the middle of its patch (Isensee et al., Nature M
 """
 
 from collections.abc import Callable, Iterator
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pipeline.inference.windows import slab_shape, starts, streaming_axis
 
 Network = Callable[[Tensor], Tensor]
 SIGMA_SHARE = 1 / 8
@@ -17,7 +19,32 @@ SIGMA_SHARE = 1 / 8
 
 
 def sliding_window(network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float) -> Tensor:
-    """Probabilities of every voxel of an image.
+    """Probabilities of every voxel of an image, as `slide` gives them, put together.
+
+    Returns:
+        (classes, D, H, W), float32, on the CPU; they sum to 1.
+    """
+    axis = streaming_axis(tuple(image.shape[1:]), patch_size)
+    whole, first = torch.empty(0), 0
+    for slab in slide(network, image, patch_size, overlap=overlap):
+        if first == 0:
+            whole = torch.empty(len(slab), *image.shape[1:])
+        planes = slab.shape[1 + axis]
+        whole.narrow(1 + axis, first, planes).copy_(slab)
+        first += planes
+    return whole
+
+
+def slide(network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float) -> Iterator[Tensor]:
+    """Probabilities of an image in slabs along its `streaming_axis`, each one once no window touches it any more.
+
+    The sums are as deep as a patch, and what is handed out leaves them at the front. Of a patch of 4 and a size of 10:
+
+        planes   0  1  2  3  4  5  6  7  8  9
+        windows  [--------]                         then 0 and 1 are handed out,
+                       [--------]                   2 and 3,
+                             [--------]             4 and 5,
+                                   [--------]       6 to 9
 
     Args:
         network: (1, C, *patch_size) -> logits (1, classes, *patch_size).
@@ -25,22 +52,66 @@ def sliding_window(network: Network, image: Tensor, patch_size: tuple[int, ...],
         patch_size: size of the network's input.
         overlap: share of a patch that its neighbour may cover again, from 0 to below 1.
 
-    Returns:
-        (classes, D, H, W), float32, on the CPU; they sum to 1.
+    Yields:
+        (classes, D, H, W), float32, on the CPU, of some planes and all of the other axes; they sum to 1.
     """
     padded, inner = pad_to(image, patch_size)
-    weights = gaussian(patch_size)
-    total: Tensor | None = None
-    mass = torch.zeros(padded.shape[1:])
-    for corner in product(*(starts(n, p, overlap) for n, p in zip(padded.shape[1:], patch_size, strict=True))):
-        box = tuple(slice(start, start + p) for start, p in zip(corner, patch_size, strict=True))
-        probabilities = network(padded[(slice(None), *box)][None])[0].float().softmax(0).cpu()
-        if total is None:
-            total = torch.zeros(len(probabilities), *padded.shape[1:])
-        total[(slice(None), *box)] += probabilities * weights
-        mass[box] += weights
-    assert total is not None
-    return (total / mass)[(slice(None), *inner)]
+    shape = tuple(padded.shape[1:])
+    axis = streaming_axis(shape, patch_size)
+    corners = [starts(n, p, overlap) for n, p in zip(shape, patch_size, strict=True)]
+    sums = _Sums(slab_shape(shape, patch_size, axis), gaussian(patch_size), axis)
+    for start, following in pairwise([*corners[axis], shape[axis]]):
+        for corner in product(*(places if each != axis else [start] for each, places in enumerate(corners))):
+            box = tuple(slice(first, first + p) for first, p in zip(corner, patch_size, strict=True))
+            sums.add(network(padded[(slice(None), *box)][None])[0].float().softmax(0).cpu(), box)
+        crop = list(inner)
+        crop[axis] = slice(max(0, inner[axis].start - start), min(following, inner[axis].stop) - start)
+        yield sums.take(following - start)[(slice(None), *crop)]
+
+
+class _Sums:
+    """Weighted sums over windows, of the planes that windows still touch.
+
+    Args:
+        shape: of these planes (D, H, W).
+        weights: of a window.
+        axis: along which the planes follow each other.
+    """
+
+    def __init__(self, shape: tuple[int, ...], weights: Tensor, axis: int) -> None:
+        self.weights, self.axis, self.first = weights, axis, 0
+        self.total = torch.zeros(0, *shape)
+        self.mass = torch.zeros(shape)
+
+    def add(self, probabilities: Tensor, box: tuple[slice, ...]) -> None:
+        """Add a window (classes, *patch), which is used up, at its place in the image."""
+        if len(self.total) == 0:
+            self.total = torch.zeros(len(probabilities), *self.mass.shape)
+        begin = box[self.axis].start - self.first
+        place = list(box)
+        place[self.axis] = slice(begin, begin + self.weights.shape[self.axis])
+        self.total[(slice(None), *place)] += probabilities.mul_(self.weights)
+        self.mass[tuple(place)] += self.weights
+
+    def take(self, planes: int) -> Tensor:
+        """Means of the first planes (classes, D, H, W), which make room for as many empty ones at the end."""
+        self.first += planes
+        done = self.total.narrow(1 + self.axis, 0, planes).div_(self.mass.narrow(self.axis, 0, planes))
+        if planes == self.mass.shape[self.axis]:
+            self.total, self.mass = self.total[:0], torch.zeros_like(self.mass)
+            return done
+        done = done.clone()
+        _advance(self.total, 1 + self.axis, planes)
+        _advance(self.mass, self.axis, planes)
+        return done
+
+
+def _advance(sums: Tensor, axis: int, planes: int) -> None:
+    """Move what lies behind the first planes to the front, plane by plane since the two may overlap."""
+    kept = sums.shape[axis] - planes
+    for plane in range(kept):
+        sums.select(axis, plane).copy_(sums.select(axis, plane + planes))
+    sums.narrow(axis, kept, planes).zero_()
 
 
 def mirrored(network: Network, axes: tuple[int, ...]) -> Network:
@@ -63,18 +134,6 @@ def mirrored(network: Network, axes: tuple[int, ...]) -> Network:
     return average
 
 
-def starts(size: int, patch: int, overlap: float) -> list[int]:
-    """Where patches begin along an axis: evenly spread, the first at 0 and the last ending with the image.
-
-    Example:
-        >>> starts(10, patch=4, overlap=0.5)
-        [0, 2, 4, 6]
-    """
-    last = size - patch
-    steps = -(-last // max(1, int(patch * (1 - overlap))))  # rounded up
-    return [round(last * index / steps) for index in range(steps + 1)] if steps > 0 else [0]
-
-
 def gaussian(patch_size: tuple[int, ...]) -> Tensor:
     """Weights of a patch: 1 in the middle, falling off with a deviation of an eighth of the patch, never 0."""
     weights = torch.ones(())
@@ -85,7 +144,7 @@ def gaussian(patch_size: tuple[int, ...]) -> Tensor:
 
 
 def pad_to(image: Tensor, patch_size: tuple[int, ...]) -> tuple[Tensor, tuple[slice, ...]]:
-    """An image padded with zeros to at least the patch's size, and where it lies in that.
+    """An image padded with zeros to at least the patch's size, or itself where it is, and where it lies in that.
 
     A patch is centred on the middle of a short axis (`samples.patches.cut`); here it is padded the same way.
     """
@@ -93,7 +152,7 @@ def pad_to(image: Tensor, patch_size: tuple[int, ...]) -> tuple[Tensor, tuple[sl
     after = [max(0, p - n - b) for n, p, b in zip(image.shape[1:], patch_size, before, strict=True)]
     widths = [width for pair in reversed(list(zip(before, after, strict=True))) for width in pair]
     inner = tuple(slice(b, b + n) for b, n in zip(before, image.shape[1:], strict=True))
-    return functional.pad(image, widths), inner
+    return functional.pad(image, widths) if any(widths) else image, inner
 
 
 def _subsets(axes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

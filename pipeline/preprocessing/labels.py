@@ -56,9 +56,11 @@ def to_classes(mask: NDArray[np.unsignedinteger], label_values: tuple[int, ...])
 
 def to_values(classes: NDArray[np.uint8], label_values: tuple[int, ...]) -> NDArray[np.unsignedinteger]:
     """Class numbers to mask values, in the smallest type that holds all of them; the inverse of `to_classes`."""
-    if max(label_values) < 2**8:
-        return np.array([0, *label_values], np.uint8)[classes]
-    return np.array([0, *label_values], np.uint16)[classes]
+    table = np.array([0, *label_values], np.uint8 if max(label_values) < 2**8 else np.uint16)
+    values = np.empty(classes.shape, table.dtype)
+    for index, plane in enumerate(classes):  # NumPy makes 8 bytes of each number first: not of the whole mask at once
+        values[index] = table[plane]
+    return values
 
 
 def _listed(values: Collection[int]) -> str:

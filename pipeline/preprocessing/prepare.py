@@ -2,10 +2,11 @@
 
 prepare:  reorient to RAS -> crop to the nonzero box -> normalise -> resample to the target spacing
           (for networks of images, the axis across the slices comes last and is not resampled)
-restore:  argmax while resampling back -> put into the uncropped volume -> undo the reorientation
+restore:  argmax while resampling back -> into the uncropped volume, through a view of it in the scan's own order
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.errors import ScanError
 from pipeline.preprocessing import resample
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.intensity import normalise
+from pipeline.preprocessing.slabs import argmax_slabs
 from pipeline.scan import Scan, Unit
 from pipeline.wording import count_of
 
@@ -54,6 +56,11 @@ class Trail:
     def prepared_spacing_mm(self) -> tuple[float, ...]:
         """Spacing along the axes of the prepared array."""
         return tuple(mm * n / m for mm, n, m in zip(self.spacing_mm, self.box_shape, self.shape, strict=True))
+
+    @property
+    def own_shape(self) -> tuple[int, ...]:
+        """Spatial shape of the scan, in its own order."""
+        return self.reorientation.undo_shape(self.full_shape)
 
     @property
     def box_shape(self) -> tuple[int, ...]:
@@ -169,9 +176,24 @@ def restore(scores: NDArray[np.floating], trail: Trail) -> NDArray[np.uint8]:
         Class numbers (I, J, K) with the scan's own shape and axis order; 0 where the crop cut away.
     """
     assert scores.shape[1:] == trail.shape, (scores.shape, trail.shape)
-    full = np.zeros(trail.full_shape, np.uint8)
-    full[trail.box_slices] = resample.resample_argmax(scores, trail.box_shape, trail.coarse)
-    return np.ascontiguousarray(trail.reorientation.undo(full[None])[0])
+    return restore_slabs([scores], trail, axis=0)
+
+
+def restore_slabs(slabs: Iterable[NDArray[np.floating]], trail: Trail, *, axis: int) -> NDArray[np.uint8]:
+    """The same from scores that come in slabs, of which only one at a time is needed.
+
+    Args:
+        slabs: scores (classes, I, J, K), which follow each other along the axis and together have the prepared shape.
+        trail: what `prepare` returned.
+        axis: spatial axis of the prepared grid along which the slabs follow each other.
+
+    Returns:
+        What `restore` returns for the slabs put together, to the bit.
+    """
+    mask = np.zeros(trail.own_shape, np.uint8)
+    upright = trail.reorientation.apply(mask[None])[0]  # a view: what is written there is in the mask
+    argmax_slabs(slabs, upright[trail.box_slices], shape=trail.shape, axis=axis, coarse=trail.coarse)
+    return mask
 
 
 def restore_probabilities(probabilities: NDArray[np.floating], trail: Trail) -> NDArray[np.float32]:
@@ -185,10 +207,12 @@ def restore_probabilities(probabilities: NDArray[np.floating], trail: Trail) -> 
         (classes, I, J, K) with the scan's own shape and axis order, all background where the crop cut away.
     """
     assert probabilities.shape[1:] == trail.shape, (probabilities.shape, trail.shape)
-    full = np.zeros((len(probabilities), *trail.full_shape), np.float32)
-    full[0] = 1
-    full[:, *trail.box_slices] = resample.resample_image(probabilities, trail.box_shape, order=1, coarse=trail.coarse)
-    return np.ascontiguousarray(trail.reorientation.undo(full))
+    restored = np.zeros((len(probabilities), *trail.own_shape), np.float32)
+    restored[0] = 1
+    box = trail.reorientation.apply(restored)[:, *trail.box_slices]  # a view, as in `restore_slabs`
+    for index, one in enumerate(probabilities):
+        box[index] = resample.resample_image(one[None], trail.box_shape, order=1, coarse=trail.coarse)[0]
+    return restored
 
 
 def nonzero_box(image: NDArray) -> tuple[tuple[int, int], ...]:

@@ -62,22 +62,6 @@ def resample_labels(labels: NDArray[np.unsignedinteger], shape: Shape, coarse: i
     return result
 
 
-def resample_argmax(scores: NDArray[np.floating], shape: Shape, coarse: int | None) -> NDArray[np.uint8]:
-    """The class with the largest score at each voxel of another shape, resampled class by class.
-
-    Args:
-        scores: (classes, I, J, K).
-        shape: wanted spatial shape. Only two volumes of it are held, however many classes there are.
-        coarse: as in `resample_image`.
-    """
-    if scores.shape[1:] == shape:
-        return scores.argmax(0).astype(np.uint8)
-    result, highest = np.zeros(shape, np.uint8), np.full(shape, -np.inf, np.float32)
-    for index, score in enumerate(scores):
-        _keep_larger(result, highest, resample_image(score[None], shape, order=1, coarse=coarse)[0], value=index)
-    return result
-
-
 def _keep_larger(result: NDArray, highest: NDArray, score: NDArray, *, value: int) -> None:
     larger = score > highest
     result[larger] = value

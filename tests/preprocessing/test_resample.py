@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.transform import resize
 
-from pipeline.preprocessing.resample import coarse_axis, resample_argmax, resample_image, resample_labels, target_shape
+from pipeline.preprocessing.resample import coarse_axis, resample_image, resample_labels, target_shape
 
 SHAPES = [(9, 4, 13), (5, 11, 8), (14, 12, 10)]
 
@@ -106,16 +106,3 @@ def test_labels_enlarged_by_a_whole_factor_come_back_the_same() -> None:
     labels = blocks(0, 1, 3)
     large = resample_labels(labels, (24, 21, 18), None)
     np.testing.assert_array_equal(large[1::3, 1::3, 1::3], labels)
-
-
-@pytest.mark.parametrize("coarse", [None, 0])
-def test_the_argmax_is_that_of_all_scores_resampled_together(coarse: int | None) -> None:
-    scores = noise(4, 6, 7, 8)
-    together = resample_image(scores, (9, 5, 11), order=1, coarse=coarse).argmax(0)
-    np.testing.assert_array_equal(resample_argmax(scores, (9, 5, 11), coarse), together)
-
-
-def test_the_argmax_of_scores_below_zero_is_found_as_well() -> None:
-    scores = np.stack([np.full((2, 2, 2), -3.0), np.full((2, 2, 2), -2.0)])
-    assert (resample_argmax(scores, (3, 3, 3), None) == 1).all()
-    assert (resample_argmax(scores, (2, 2, 2), None) == 1).all()
