@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import __version__
+from pipeline.checks.review import review_reasons
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.figures import COLOURS, write_preview
@@ -89,6 +90,7 @@ def write_case(
     counts = _write_further(folder, scan, segmentation, manifest=manifest, config=config)
     for name, count in counts.items():
         statistics[name]["instances"] = count
+    reasons += review_reasons(statistics, scan, manifest)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
     write_json(folder / STATISTICS, statistics)
     return Written(_columns(statistics), tuple(reasons))
