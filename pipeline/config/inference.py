@@ -46,7 +46,7 @@ class InferenceConfig(Section):
     """Write a file for each label besides the mask, 1 where the label is."""
     probability_maps: bool = False
     """Write the probability of each label as a file: NIfTI, or TIFF of pictures, in 32-bit floats. Those of all labels
-    are held in memory at once, 4 bytes a voxel each."""
+    are held in memory at once, 4 bytes a voxel each; masks alone are made slab by slab."""
     instance_files: tuple[str, ...] = ()
     """Labels whose instances (cells, nuclei) are counted and written as a file, numbered from 1. They are connected
     parts, divided where inference.watershed names the label, slice by slice where the model's evaluation.per_slice says
@@ -68,4 +68,5 @@ class InferenceConfig(Section):
     read_deadline_seconds: Positive = 120.0
     """A scan that is not read by then has failed."""
     reader_memory_gb: Positive = 16.0
-    """A scan that needs more memory than this to be read has failed."""
+    """A scan that needs more memory than this to be read has failed; where the machine has less, so has one that needs
+    more than its share of what is free."""

@@ -9,17 +9,20 @@ from torch import Tensor, nn
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
+from pipeline.inference.footprint import check_fits
+from pipeline.inference.memory import available_bytes
 from pipeline.inference.precision import Compute, choose_device, choose_precision
 from pipeline.inference.reading import read_and_prepare
 from pipeline.inference.segmentation import Segmentation
 from pipeline.inference.single import only_scan
-from pipeline.inference.sliding_window import Network, mirrored, sliding_window
+from pipeline.inference.sliding_window import Network, mirrored, slide, sliding_window
+from pipeline.inference.windows import streaming_axis
 from pipeline.manifest import Manifest
 from pipeline.model import Model, load_model
 from pipeline.postprocessing.components import check_keep_largest, check_names, keep_largest
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
-from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_probabilities
+from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_probabilities, restore_slabs
 from pipeline.scan import Scan
 from pipeline.sizes import as_window
 
@@ -76,7 +79,9 @@ class Predictor:
 
         Raises:
             DatasetError: the path stands for no scan, or for several.
-            ScanError: the scan cannot be read, or has another number of channels than the model.
+            ScanError: the scan cannot be read, has another number of channels than the model, or needs more memory
+                than is free.
+            ModelError: the network's output is not finite.
         """
         if isinstance(source, Scan):
             return self.predict_prepared(prepare(source, self.manifest.preprocessing))
@@ -87,36 +92,35 @@ class Predictor:
         """The same for a scan that `prepare` has been run on, for instance in another process.
 
         Raises:
+            ScanError: it needs more memory than is free.
             ModelError: the network's output is not finite.
         """
-        return self._mask(self._scores(prepared), prepared)
+        config = self.config.model_copy(update={"probability_maps": False})
+        check_fits(prepared.trail, self.manifest, config, free_bytes=available_bytes())
+        image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
+        with torch.inference_mode():
+            slabs = map(_checked, slide(self._network(), image, window, overlap=self.config.overlap))
+            classes = restore_slabs(slabs, prepared.trail, axis=streaming_axis(prepared.trail.shape, window))
+        return self._mask(classes)
 
     def segment(self, prepared: Prepared) -> Segmentation:
         """As `predict_prepared`, with probabilities where the settings ask for them.
 
         Raises:
+            ScanError: it needs more memory than is free.
             ModelError: the network's output is not finite.
         """
-        scores = self._scores(prepared)
-        mask = self._mask(scores, prepared)
-        wanted = self.config.probability_maps
-        return Segmentation(mask, restore_probabilities(scores, prepared.trail) if wanted else None)
-
-    def _scores(self, prepared: Prepared) -> NDArray[np.floating]:
-        image = torch.from_numpy(prepared.image)
+        if not self.config.probability_maps:
+            return Segmentation(self.predict_prepared(prepared))
+        check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
+        image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
-            window = as_window(self.manifest.patch_size)
-            scores = sliding_window(self._network(), image, window, overlap=self.config.overlap)
-        if not torch.isfinite(scores).all():
-            raise ModelError(
-                "probabilities from the network",
-                "values that are not finite",
-                "Use --device cpu or inference.precision=fp32.",
-            )
-        return np.asarray(scores.numpy())
+            scores = _checked(sliding_window(self._network(), image, window, overlap=self.config.overlap))
+        mask = self._mask(restore(scores, prepared.trail))
+        return Segmentation(mask, restore_probabilities(scores, prepared.trail))
 
-    def _mask(self, scores: NDArray[np.floating], prepared: Prepared) -> NDArray[np.unsignedinteger]:
-        mask = to_values(restore(scores, prepared.trail), self.manifest.label_values)
+    def _mask(self, classes: NDArray[np.uint8]) -> NDArray[np.unsignedinteger]:
+        mask = to_values(classes, self.manifest.label_values)
         for name in self.config.keep_largest:
             mask = keep_largest(mask, self.manifest.labels[name])
         return mask
@@ -137,3 +141,13 @@ def network_function(network: nn.Module, compute: Compute, dimensions: int) -> N
         return run(batch.squeeze(-1)).unsqueeze(-1)
 
     return run_slice if dimensions == 2 else run
+
+
+def _checked(probabilities: Tensor) -> NDArray[np.floating]:
+    if not torch.isfinite(probabilities.sum()):  # it is not where any of them is not
+        raise ModelError(
+            "probabilities from the network",
+            "values that are not finite",
+            "Use --device cpu or inference.precision=fp32.",
+        )
+    return np.asarray(probabilities.numpy())

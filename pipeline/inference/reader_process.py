@@ -9,24 +9,51 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ScanError, UserError
+from pipeline.inference.memory import BYTES_PER_GB
 
-BYTES_PER_GB = 1e9
 READY = "ready"
 """The first message of a process, sent once it has imported the function."""
 
 
+LEAST_GB = 1.0
+"""Less than this is no limit to set: a process needs some of it before it reads anything."""
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+OOM_SCORE_OF_READERS = 500
+"""Added to a process's share of the memory, in thousandths, when the kernel chooses what to kill (proc(5))."""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What a call may take: seconds, and GB of private memory."""
+    """What a call may take.
+
+    Attributes:
+        deadline_seconds: until it is killed.
+        memory_gb: private memory.
+        is_scarce: whether the machine has less memory free than the settings would allow.
+    """
 
     deadline_seconds: float
     memory_gb: float
+    is_scarce: bool = False
+
+    def share_of(self, free_bytes: int | None, readers: int) -> "Limits":
+        """The limits where memory is free for so many readers, and for the main process, which takes what they read.
+
+        Args:
+            free_bytes: None where it is not known.
+            readers: processes that may read at once.
+        """
+        if free_bytes is None:
+            return self
+        share_gb = max(LEAST_GB, free_bytes / BYTES_PER_GB / (readers + 1))
+        return self if share_gb >= self.memory_gb else replace(self, memory_gb=share_gb, is_scarce=True)
 
 
 class DisconnectedError(OSError):
@@ -36,6 +63,7 @@ class DisconnectedError(OSError):
 def serve(connection: Connection, function: bytes, limits: Limits) -> None:
     """Call the function for every item that arrives, until the main process closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the main process ends this one
+    _offer_to_be_killed()
     _limit_memory(limits.memory_gb)
     call = pickle.loads(function)  # here, so that its imports come under the limit
     try:
@@ -62,14 +90,26 @@ def _explain(error: BaseException, limits: Limits) -> UserError:
         return error
     if isinstance(error, MemoryError):
         return ScanError(
-            f"a scan that can be read within {limits.memory_gb:g} GB of memory",
+            f"a scan that can be read within {limits.memory_gb:.3g} GB of memory",
             f"one that needs more ({str(error) or 'out of memory'})",
-            "Look whether its header is damaged, or raise inference.reader_memory_gb.",
+            f"Look whether its header is damaged, or {_more_memory(limits)}.",
         )
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
     found = f"an unexpected {type(error).__name__}: {text} ({Path(where.filename).name}, line {where.lineno})"
     return ScanError("a scan that can be read", found, "Export it again; if it is sound, report this fault.")
+
+
+def _more_memory(limits: Limits) -> str:
+    if limits.is_scarce:
+        return "take a machine with more memory, or fewer inference.readers"
+    return "raise inference.reader_memory_gb"
+
+
+def _offer_to_be_killed() -> None:
+    """Where memory runs out after all, let the kernel take this process, which costs a scan, and not the main one."""
+    with suppress(OSError):
+        OOM_SCORE.write_text(str(OOM_SCORE_OF_READERS))
 
 
 def _limit_memory(memory_gb: float) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError, UserError
+from pipeline.inference.memory import available_bytes
 from pipeline.inference.reader_process import READY, DisconnectedError, Limits, receive, send, serve
 
 Item = TypeVar("Item")
@@ -58,7 +59,7 @@ def run_isolated(
         items: taken one at a time, as the work proceeds.
         config: how many processes there are (``readers``); ``read_deadline_seconds``, after which a call is killed, not
             counting the time in which a process starts; ``reader_memory_gb``, the private memory that a process may
-            allocate, not counting libraries and mapped files.
+            allocate, not counting libraries and mapped files: less where the machine has less when a process starts.
 
     Example:
         >>> for outcome in run_isolated(read_scan, paths, InferenceConfig()):
@@ -206,7 +207,8 @@ class _Readers:
         waiting = [job for job in jobs if not job.began]
         for job in waiting[: len(idle) + self.workers - len(self.readers)]:
             if not idle:
-                idle.append(_Reader(self.function, self.limits))
+                limits = self.limits.share_of(available_bytes(), self.workers)
+                idle.append(_Reader(self.function, limits))
                 self.readers.append(idle[-1])
             idle.pop().begin(job)
 

@@ -18,9 +18,11 @@ from pipeline.preprocessing import resample
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.intensity import normalise
 from pipeline.preprocessing.slabs import argmax_slabs
-from pipeline.scan import Scan, Unit
+from pipeline.scan import Scan, ScanHeader, Unit
 from pipeline.wording import count_of
 
+Box = tuple[tuple[int, int], ...]
+"""A half-open range along each axis."""
 LAST = 2
 """The axis across the slices of what networks of images see."""
 MAX_VOXELS = 2 * 10**9
@@ -42,7 +44,7 @@ class Trail:
 
     reorientation: geometry.Reorientation
     full_shape: tuple[int, ...]
-    box: tuple[tuple[int, int], ...]
+    box: Box
     spacing_mm: tuple[float, ...]
     shape: tuple[int, ...]
     coarse: int | None
@@ -103,14 +105,29 @@ def prepare(scan: Scan, fitted: FittedPreprocessing) -> Prepared:
 
 def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
     """Where the scan's grid goes: orientation, crop and resampled shape; no intensity is touched."""
-    reorientation, target = _order(scan, fitted)
-    upright = reorientation.apply(scan.array)
-    box = nonzero_box(upright) if fitted.crop == "nonzero" else tuple((0, n) for n in upright.shape[1:])
-    spacing = reorientation.spacing_mm(scan.affine)
+    upright = _order(scan.affine, fitted).apply(scan.array)
+    box = nonzero_box(upright) if fitted.crop == "nonzero" else _whole(upright.shape[1:])
+    return _plan(scan.affine, upright.shape[1:], box, fitted=fitted)
+
+
+def plan_uncropped(header: ScanHeader, fitted: FittedPreprocessing) -> Trail:
+    """The same of a scan of which only the header is known, as if nothing could be cropped: its voxels are the most."""
+    shape = tuple(header.shape[axis] for axis in _order(header.affine, fitted).source_axis)
+    return _plan(header.affine, shape, _whole(shape), fitted=fitted)
+
+
+def _whole(shape: tuple[int, ...]) -> Box:
+    return tuple((0, n) for n in shape)
+
+
+def _plan(affine: geometry.Affine, full_shape: tuple[int, ...], box: Box, *, fitted: FittedPreprocessing) -> Trail:
+    reorientation = _order(affine, fitted)
+    spacing = reorientation.spacing_mm(affine)
+    target = _target_mm(spacing, fitted)
     cropped = tuple(high - low for low, high in box)
     return Trail(
         reorientation=reorientation,
-        full_shape=upright.shape[1:],
+        full_shape=full_shape,
         box=box,
         spacing_mm=spacing,
         shape=resample.target_shape(cropped, spacing, target),
@@ -118,16 +135,19 @@ def plan_trail(scan: Scan, fitted: FittedPreprocessing) -> Trail:
     )
 
 
-def _order(scan: Scan, fitted: FittedPreprocessing) -> tuple[geometry.Reorientation, tuple[float, ...]]:
-    """The order of the prepared axes, and the spacing to resample to along them; slices stay where they are."""
-    to_ras = geometry.to_ras(scan.affine)
-    reorientation = to_ras if fitted.slice_axis is None else to_ras.with_last(fitted.slice_axis)
-    own = reorientation.spacing_mm(scan.affine)
+def _order(affine: geometry.Affine, fitted: FittedPreprocessing) -> geometry.Reorientation:
+    """From a scan's axes to those of what is prepared."""
+    to_ras = geometry.to_ras(affine)
+    return to_ras if fitted.slice_axis is None else to_ras.with_last(fitted.slice_axis)
+
+
+def _target_mm(own_mm: tuple[float, ...], fitted: FittedPreprocessing) -> tuple[float, ...]:
+    """The spacing to resample to along the prepared axes; slices stay where they are."""
     if fitted.spacing_mm is None:
-        return reorientation, own
+        return own_mm
     if fitted.slice_axis is None:
-        return reorientation, fitted.spacing_mm
-    return reorientation, (*fitted.prepared_spacing_mm[:LAST], own[LAST])
+        return fitted.spacing_mm
+    return (*fitted.prepared_spacing_mm[:LAST], own_mm[LAST])
 
 
 def foreign_unit(unit: Unit, fitted: FittedPreprocessing) -> ScanError | None:
@@ -215,7 +235,7 @@ def restore_probabilities(probabilities: NDArray[np.floating], trail: Trail) -> 
     return restored
 
 
-def nonzero_box(image: NDArray) -> tuple[tuple[int, int], ...]:
+def nonzero_box(image: NDArray) -> Box:
     """The smallest box (half-open ranges) that holds every voxel (C, I, J, K) where some channel is not zero.
 
     An image that is zero everywhere is kept whole.

@@ -104,14 +104,12 @@ def fit_ranges(cases: Sequence[Measured], labels: Mapping[str, int]) -> Training
         cases: what was measured of each, at least one.
         labels: name and value of each structure.
     """
-    percentiles, spacings = (
-        np.array(each) for each in zip(*((c.percentiles, c.spacing_mm) for c in cases), strict=True)
-    )
+    percentiles = np.array([case.percentiles for case in cases])
     return TrainingRanges(
         cases=len(cases),
         labels={name: _label_range(cases, value) for name, value in labels.items()},
         intensities=tuple(_three(percentiles[:, channel]) for channel in range(percentiles.shape[1])),
-        spacing_mm=_three(spacings),
+        spacing_mm=_three(np.array([case.spacing_mm for case in cases])),
         repaired_share=float(np.mean([case.is_repaired for case in cases])),
     )
 

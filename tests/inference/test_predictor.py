@@ -11,7 +11,9 @@ from scipy import ndimage
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.network import NetworkConfig
+from pipeline.errors import ModelError, ScanError
 from pipeline.inference import precision
+from pipeline.inference import predictor as predictor_module
 from pipeline.inference.predictor import Predictor, network_function
 from pipeline.manifest import Manifest
 from pipeline.model import Model, load_model
@@ -69,6 +71,51 @@ def smooth_scan() -> Scan:
     noise = np.random.default_rng(0).normal(size=(1, 40, 36, 32))
     image: NDArray[np.float32] = ndimage.gaussian_filter(noise, (0, 3, 3, 3)).astype(np.float32)
     return Scan(image / image.std() + 3, np.eye(4), Path("smooth.nii"))
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_with_probability_maps_the_mask_is_the_same_and_the_likeliest_class_of_each_voxel(
+    write_model: WriteModel, tta: bool
+) -> None:
+    model = random_unet(load_model(write_model(spacing_mm=(1.2, 0.9, 1.3))).manifest)
+    prepared = prepare_scan(smooth_scan(), model.manifest.preprocessing)
+    plain, mapped = (
+        Predictor(model, InferenceConfig(device="cpu", precision="fp32", tta=tta, probability_maps=wanted))
+        for wanted in (False, True)
+    )
+    alone, found = plain.segment(prepared), mapped.segment(prepared)
+    assert alone.probabilities is None
+    assert found.probabilities is not None
+    assert np.array_equal(alone.mask, found.mask)
+    assert np.array_equal(np.array([0, 1, 4])[found.probabilities.argmax(0)], found.mask)
+
+
+def test_a_scan_for_which_memory_is_too_short_is_refused_before_anything_runs(
+    write_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "available_bytes", lambda: 10**8)
+    model = load_model(write_model())
+    predictor = Predictor(model, InferenceConfig(device="cpu", readers=2))
+    monkeypatch.setattr(predictor, "_network", None)
+    for call in (predictor.predict, lambda scan: predictor.segment(prepare_scan(scan, model.manifest.preprocessing))):
+        with pytest.raises(ScanError, match=r"a scan that fits into memory; found .* about 0\.2 GB, where 0\.1 GB are"):
+            call(smooth_scan())
+
+
+def test_where_nobody_knows_what_is_free_nothing_is_refused(
+    write_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "available_bytes", lambda: None)
+    predictor = Predictor(load_model(write_model()), InferenceConfig(device="cpu"))
+    assert predictor.predict(smooth_scan()).shape == (40, 36, 32)
+
+
+def test_numbers_that_are_not_finite_are_refused(write_model: WriteModel) -> None:
+    model = random_unet(load_model(write_model()).manifest)
+    torch.nn.init.constant_(next(model.network.parameters()), torch.nan)
+    predictor = Predictor(model, InferenceConfig(device="cpu", precision="fp32"))
+    with pytest.raises(ModelError, match="probabilities from the network; found values that are not finite"):
+        predictor.predict(smooth_scan())
 
 
 def test_bf16_runs_on_a_cpu_that_has_it_and_its_mask_agrees_nearly_everywhere_with_that_of_fp32(

@@ -20,6 +20,8 @@ import pytest
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import DamagedFileError
 from pipeline.formats import registry
+from pipeline.inference import readers
+from pipeline.inference.reader_process import Limits
 from pipeline.inference.readers import Outcome, run_isolated
 
 CALL = operator.methodcaller("__call__")
@@ -30,6 +32,12 @@ FOREVER = 3600.0
 
 def limits(*, workers: int = 1, deadline: float = 60.0, memory_gb: float = 8.0) -> InferenceConfig:
     return InferenceConfig(readers=workers, read_deadline_seconds=deadline, reader_memory_gb=memory_gb)
+
+
+@pytest.fixture(autouse=True)
+def plenty_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits are those of the settings, whatever the machine has free."""
+    monkeypatch.setattr(readers, "available_bytes", lambda: None)
 
 
 def run(items: list[Call], config: InferenceConfig | None = None) -> list[Outcome]:
@@ -160,6 +168,42 @@ def test_the_memory_limit_is_the_one_that_was_given() -> None:
     small, large = run([partial(bytearray, 2**26), partial(np.zeros, 4_100_000_000, np.uint8)], limits(memory_gb=4.0))
     assert small.error is None
     assert re.search(r"within 4 GB of memory; found one that needs more \(Unable to allocate", str(large.error))
+
+
+def test_where_less_memory_is_free_the_limit_is_a_share_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "available_bytes", lambda: 4_500_000_000)
+    small, large = run(  # 4.5 GB, for two readers and the main process
+        [partial(bytearray, 2**26), partial(np.zeros, 1_600_000_000, np.uint8)], limits(workers=2)
+    )
+    assert small.error is None
+    assert re.search(
+        r"Expected a scan that can be read within 1\.5 GB of memory; found one that needs more \(.*\)\. Look whether "
+        r"its header is damaged, or take a machine with more memory, or fewer inference\.readers\.",
+        str(large.error),
+    )
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "readers", "expected_gb"),
+    [
+        (None, 1, 16.0),  # not known
+        (64, 1, 16.0),  # as the settings say
+        (24, 1, 12.0),  # half of it is the main process's
+        (24, 3, 6.0),
+        (0.5, 1, 1.0),  # a process that has less cannot start
+    ],
+)
+def test_a_reader_gets_its_share_of_what_is_free(free_gb: float | None, readers: int, expected_gb: float) -> None:
+    free_bytes = None if free_gb is None else int(free_gb * 1e9)
+    found = Limits(60.0, 16.0).share_of(free_bytes, readers)
+    assert (found.memory_gb, found.is_scarce) == (expected_gb, expected_gb < 16)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a score")
+def test_the_kernel_is_to_kill_readers_before_the_main_process() -> None:
+    (outcome,) = run([partial(Path.read_text, Path("/proc/self/oom_score_adj"))])
+    assert outcome.value is not None
+    assert outcome.value.strip() == "500"
 
 
 class _Unpickles:

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 from pipeline.errors import ScanError
 from pipeline.metrics.overlap import Overlap
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, Normalisation, ScanNormalisation
-from pipeline.preprocessing.prepare import nonzero_box, prepare, prepare_labels, restore
-from pipeline.scan import Scan, Unit
+from pipeline.preprocessing.prepare import (
+    nonzero_box,
+    plan_uncropped,
+    prepare,
+    prepare_labels,
+    restore,
+    restore_probabilities,
+    restore_slabs,
+)
+from pipeline.scan import Scan, ScanHeader, Unit
 
 ORDERS = [
     "".join(letters) for axes in itertools.permutations(("RL", "AP", "SI")) for letters in itertools.product(*axes)
@@ -185,6 +193,33 @@ def test_voxels_that_were_cropped_away_are_background() -> None:
     restored = restore(one_hot(np.full(trail.shape, 3), 4), trail)
     assert np.count_nonzero(restored) == 6 * 5 * 6
     assert (restored[1:7, 2:7, 0:6] == 3).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("slice_axis", [None, 0])
+@pytest.mark.parametrize("order", ["RAS", "LPI", "ASR", "IRP"])
+def test_slabs_give_the_mask_of_the_whole_volume(order: str, slice_axis: Literal[0] | None, axis: int) -> None:
+    scan, _ = stored(*volume(), order, OBLIQUE)
+    trail = prepare(scan, fitted((1.4, 1.0, 1.2), crop=True, slice_axis=slice_axis)).trail
+    scores = np.random.default_rng(0).random((4, *trail.shape), dtype=np.float32)
+    expected = restore_probabilities(scores, trail).argmax(0)  # by scipy
+    slabs = iter(np.split(scores, range(2, trail.shape[axis], 2), 1 + axis))
+    found = restore_slabs(slabs, trail, axis=axis)
+    assert found.shape == scan.shape
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(restore(scores, trail), expected)
+
+
+@pytest.mark.parametrize("slice_axis", [None, 1])
+@pytest.mark.parametrize("order", ["RAS", "LPI", "ASR", "IRP"])
+def test_of_a_header_alone_the_trail_is_that_of_a_scan_that_cannot_be_cropped(
+    order: str, slice_axis: Literal[1] | None
+) -> None:
+    scan, _ = stored(*volume(), order, OBLIQUE)
+    header = ScanHeader(scan.shape, scan.channels, scan.affine)
+    spacing_mm = (1.5, 1.0, 1.2)
+    uncropped = prepare(scan, fitted(spacing_mm, crop=False, slice_axis=slice_axis)).trail
+    assert plan_uncropped(header, fitted(spacing_mm, crop=True, slice_axis=slice_axis)) == uncropped
 
 
 def test_another_number_of_channels_than_in_training_is_refused() -> None:

@@ -1,0 +1,142 @@
+"""What segmenting a scan takes of the main process's memory, told beforehand from sizes alone."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import ScanError
+from pipeline.inference.memory import BYTES_PER_GB
+from pipeline.inference.windows import Size, padded_shape, slab_shape, starts, streaming_axis
+from pipeline.manifest import Manifest
+from pipeline.preprocessing.prepare import Trail, plan_uncropped
+from pipeline.scan import ScanHeader
+from pipeline.sizes import as_window
+
+FLOAT_BYTES = 4
+FIXED_BYTES = 150_000_000
+"""Whatever the sizes: what torch sets up when it first runs, and arrays of a few planes."""
+FEATURES_HELD = {"plain": 10, "residual": 11, "inception": 13}
+"""By the network's block: how many arrays as large as the first stage's features are held at once, as measured."""
+WINDOW_ARRAYS, MIRRORED_ARRAYS = 4, 6
+"""Arrays of a window's classes that are held at once; the mean over mirrored windows is two more."""
+MASK_BYTES = 3
+"""A voxel of the mask: its class number, and its value, which may be of 16 bits."""
+COMPONENTS_BYTES = 16
+"""A voxel where the largest connected part is looked for: numbers of parts in 4 bytes and in 8, and comparisons."""
+SEAM_PLANES = 3
+"""Planes of all classes that are held where two slabs meet: the last one, and a copy of both neighbours."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that segmenting takes, in parts.
+
+    Attributes:
+        image: a copy of the prepared scan, padded to the patch; 0 where it is as large as that.
+        sums: over windows, of the slab that they touch.
+        window: the network at work on a window, and the window's probabilities.
+        handed_out: the planes that no window touches any more, on their way into the mask.
+        mask: on the scan's own grid.
+        probabilities: of every voxel on the prepared and on the scan's own grid, where they are asked for.
+    """
+
+    image: int
+    sums: int
+    window: int
+    handed_out: int
+    mask: int
+    probabilities: int
+
+    @property
+    def total(self) -> int:
+        """All of them; planes that were handed out are let go before the network goes on."""
+        streaming = self.sums + max(self.window, self.handed_out)
+        return FIXED_BYTES + self.image + streaming + self.mask + self.probabilities
+
+
+def footprint(trail: Trail, manifest: Manifest, config: InferenceConfig) -> Footprint:
+    """What segmenting a prepared scan takes, beside the scan and what was prepared of it."""
+    window, classes = as_window(manifest.patch_size), len(manifest.labels) + 1
+    axis = streaming_axis(trail.shape, window)
+    slab = slab_shape(trail.shape, window, axis)
+    planes = SEAM_PLANES + _handed_out(slab[axis], padded_shape(trail.shape, window)[axis], config.overlap)
+    prepared, own = math.prod(trail.shape), math.prod(trail.full_shape)
+    return Footprint(
+        image=_padding_bytes(trail.shape, window, len(manifest.preprocessing.channels)),
+        sums=FLOAT_BYTES * (classes + 1) * math.prod(slab),  # one more for the weights
+        window=_window_bytes(manifest, mirrored=config.tta),
+        handed_out=FLOAT_BYTES * classes * planes * (math.prod(slab) // slab[axis]),
+        mask=own * (MASK_BYTES + (COMPONENTS_BYTES if config.keep_largest else 0)),
+        probabilities=FLOAT_BYTES * (classes * (prepared + own) + own) if config.probability_maps else 0,
+    )
+
+
+def needed_bytes(trail: Trail, manifest: Manifest, config: InferenceConfig) -> int:
+    """The sum of a `footprint`."""
+    return footprint(trail, manifest, config).total
+
+
+def estimate_gb(header: ScanHeader, manifest: Manifest) -> float:
+    """What predicting a scan takes in the main process, of which only the header is known.
+
+    The scan itself and what is prepared of it count as well, as if each voxel had 4 bytes and no margin were cut away;
+    what the process holds before, and scans that are read ahead, do not. Settings are those of the manifest.
+
+    Args:
+        header: of the scan.
+        manifest: of the model.
+
+    Returns:
+        GB.
+    """
+    trail = plan_uncropped(header, manifest.preprocessing)
+    held = FLOAT_BYTES * header.channels * (math.prod(header.shape) + math.prod(trail.shape))
+    return (held + needed_bytes(trail, manifest, manifest.inference)) / BYTES_PER_GB
+
+
+def check_fits(trail: Trail, manifest: Manifest, config: InferenceConfig, *, free_bytes: int | None) -> None:
+    """Refuse a prepared scan before its segmentation would take more memory than there is.
+
+    Args:
+        trail: of the prepared scan.
+        manifest: of the model.
+        config: how it is run.
+        free_bytes: what may still be taken; None where that is not known, and nothing is refused.
+
+    Raises:
+        ScanError: it would take more.
+    """
+    needed = footprint(trail, manifest, config)
+    if free_bytes is None or needed.total <= free_bytes:
+        return
+    remedies = ["Take a machine with more memory, or crop the scan."]
+    if needed.probabilities:
+        without_gb = (needed.total - needed.probabilities) / BYTES_PER_GB
+        remedies.append(f"Without inference.probability_maps it needs about {without_gb:.1f} GB.")
+    if config.readers > 1:
+        remedies.append(f"Fewer inference.readers than {config.readers} leave more.")
+    raise ScanError(
+        "a scan that fits into memory",
+        f"one that needs about {needed.total / BYTES_PER_GB:.1f} GB, where {free_bytes / BYTES_PER_GB:.1f} GB are free",
+        " ".join(remedies),
+    )
+
+
+def _padding_bytes(shape: Size, window: Size, channels: int) -> int:
+    padded = padded_shape(shape, window)
+    return 0 if padded == shape else FLOAT_BYTES * channels * math.prod(padded)
+
+
+def _handed_out(patch: int, size: int, overlap: float) -> int:
+    """The most planes that are handed out as a copy; the last ones, a patch deep, are the sums themselves."""
+    return max((following - start for start, following in pairwise(starts(size, patch, overlap))), default=0)
+
+
+def _window_bytes(manifest: Manifest, *, mirrored: bool) -> int:
+    """Of the network, whose first stage is by far the largest, or of the probabilities that follow."""
+    network, voxels = manifest.network, math.prod(manifest.patch_size)
+    features = network.features[0] * voxels // math.prod(network.stage_strides()[0])
+    probabilities = (len(manifest.labels) + 1) * voxels
+    arrays = MIRRORED_ARRAYS if mirrored else WINDOW_ARRAYS
+    return FLOAT_BYTES * max(FEATURES_HELD[network.block] * features, arrays * probabilities)
