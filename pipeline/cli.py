@@ -16,11 +16,12 @@ from rich.table import Table
 
 from pipeline import __version__
 from pipeline.errors import OutputError, UserError, reason_of
-from pipeline.wording import count_of
+from pipeline.wording import count_of, printable
 
 if TYPE_CHECKING:
     from pipeline.commands.compare import Compared
     from pipeline.commands.predict import Predictions
+    from pipeline.commands.prediction_plan import Planned
     from pipeline.commands.score import Evaluation
     from pipeline.commands.summary import DescribedNetwork
     from pipeline.commands.train import TrainedRun
@@ -99,9 +100,9 @@ def check(
 
     manifest = None
     if model is not None:
-        from pipeline.commands.models import open_model
+        from pipeline.commands.models import open_manifest
 
-        manifest = open_model(model).manifest
+        manifest = open_manifest(model)
     findings = run_check(path, manifest, deep=deep, console=err, shown=out, sheet=sheet)
     out.print(format_findings(findings))
     if any(finding.severity == "error" for finding in findings):
@@ -221,6 +222,9 @@ def predict(
         bool, typer.Option("--overwrite", help="Do cases again that OUTPUT holds, and replace files of others.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Name the patients of DICOM series in cases.csv, and nowhere else.")
+    ] = False,
     track: Annotated[
         bool | None,
         typer.Option("--track/--no-track", help="Record it in MLflow; by default where MLflow is in use."),
@@ -228,22 +232,19 @@ def predict(
 ) -> None:
     """Write a mask, statistics and a picture for each scan, and a table of all."""
     from pipeline.commands.models import open_model, tracks_predictions
-    from pipeline.commands.predict import plan_predictions
+    from pipeline.commands.predict import Options, plan_predictions
 
-    loaded = open_model(model)
+    loaded, options = open_model(model), Options(overwrite=overwrite, identity=identity)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
     if dry_run:
-        _print_plan(plan_predictions(loaded, source, output, config=settings, overwrite=overwrite))
+        _print_plan(plan_predictions(loaded.manifest, source, output, config=settings, options=options))
         return
     if track or (track is None and tracks_predictions(model)):
         from pipeline.commands.linked import predict_tracked as run_predict  # MLflow takes seconds to import
     else:
         from pipeline.commands.predict import predict as run_predict
-    result = run_predict(loaded, source, output, config=settings, overwrite=overwrite, console=out)
-    report = f"{output / 'cases.csv'}, {output / 'report.html'}"
-    kept = sum(row["action"] == "kept" for row in result.rows)
-    counts = [f"{result.done - kept} done", *([f"{kept} kept"] if kept else []), f"{result.failed} failed"]
-    out.print(f"{', '.join(counts)}; {report}")
+    result = run_predict(loaded, source, output, config=settings, console=out, options=options)
+    _print_predictions(result, output)
     _exit(result.done, result.failed)
 
 
@@ -475,10 +476,21 @@ def _print_summary(described: "DescribedNetwork") -> None:
     out.print(f"training memory  {summary.training_gb:.2f} GB a batch, roughly")
 
 
-def _print_plan(plan: "Predictions") -> None:
-    for row in plan.rows:
-        action = {"done": "to do", "kept": "kept"}.get(row["action"], row["status"])
-        out.print(f"{action:8} {row['case']}  {row['reason']}")
+def _print_predictions(result: "Predictions", output: Path) -> None:
+    kept, review = (
+        sum(row[column] == value for row in result.rows) for column, value in (("action", "kept"), ("status", "review"))
+    )
+    counts = [f"{result.done - kept} done", *([f"{kept} kept"] if kept else []), f"{result.failed} failed"]
+    to_review = f", {review} to look at" if review else ""
+    if kept and kept == result.done:
+        out.print("Nothing to do: the masks are there, and nothing that they depend on has changed.")
+    out.print(f"{', '.join(counts)}{to_review}; {output / 'cases.csv'}, {output / 'report.html'}")
+
+
+def _print_plan(plan: "list[Planned]") -> None:
+    for item in plan:
+        action = {"done": "to do", "kept": "kept"}.get(item.action, item.status)
+        out.print(f"{action:8} {item.entry.case}  {printable(item.reason)}")
 
 
 def _number(value: float | None) -> str:

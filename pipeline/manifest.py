@@ -16,8 +16,9 @@ from pipeline.config.network import NetworkConfig
 from pipeline.errors import ConfigError, ModelError
 from pipeline.files import write_text
 from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.ranges import TrainingRanges
 
-FILE_NAME = "model.json"
+FILE_NAME, WEIGHTS = "model.json", "weights.safetensors"
 FORMAT_VERSION: Literal[1] = 1
 Part = Literal["train", "validation", "test", "unused"]
 
@@ -75,6 +76,8 @@ class Manifest(Section):
     channel_files: tuple[str, ...] = ()
     """Where each channel has a file of its own: the patterns of their names, without endings; empty for one file."""
     preprocessing: FittedPreprocessing
+    ranges: TrainingRanges | None = None
+    """What the training cases were like; None of a model of an older version."""
     network: NetworkConfig
     patch_size: tuple[int, ...]
     mirror_axes: tuple[int, ...]

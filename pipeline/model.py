@@ -9,10 +9,8 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.files import atomic_path, file_sha256
-from pipeline.manifest import Manifest, read_manifest, write_manifest
+from pipeline.manifest import WEIGHTS, Manifest, read_manifest, write_manifest
 from pipeline.networks.unet import UNet
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)

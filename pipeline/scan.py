@@ -44,6 +44,7 @@ class Scan:
         format: name of the format that the source was read as, after which a mask's is chosen; may be empty.
         header: what a mask in that format takes over from the source besides its grid, without any text; only the
             format's own module understands it, and most need none.
+        repairs: what reading had to mend of the geometry, in our words; none where the file says it all.
     """
 
     array: NDArray
@@ -52,6 +53,7 @@ class Scan:
     unit: Unit = "mm"
     format: str = ""
     header: bytes = b""
+    repairs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.array.ndim == 4, self.array.shape

@@ -9,11 +9,8 @@ from typing import Any
 
 from pandas import DataFrame
 
-from pipeline.errors import DatasetError, reason_of
-from pipeline.inference.batch import InputFile
-from pipeline.inference.channels import channels_of, find_cases
+from pipeline.errors import reason_of
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.reading import read_and_prepare
 from pipeline.model import load_model
 
 PATH = "path"
@@ -45,23 +42,9 @@ class PyfuncModel:
 
     def _predict(self, path: str) -> dict[str, Any]:
         try:
-            prepared = read_and_prepare(self._case(Path(path)), self._predictor.manifest.preprocessing).prepared
-            return {PATH: path, "mask": self._predictor.predict_prepared(prepared), "reason": ""}
+            return {PATH: path, "mask": self._predictor.predict(Path(path)), "reason": ""}
         except Exception as error:  # whatever it is, the other scans get their masks
             return {PATH: path, "mask": None, "reason": reason_of(error)}
-
-    def _case(self, path: Path) -> InputFile:
-        """The scan: a file alone, or all files of the case where the model's channels have a file each."""
-        channels = channels_of(self._predictor.manifest)
-        if not channels.patterns:
-            return InputFile(path.name, path)
-        cases = [case for case in find_cases(path, None, channels) if case.is_scan]
-        if len(cases) != 1:
-            found = f"{len(cases)} at {path}"
-            raise DatasetError("the folder of one case, or one of its files", found, "Give a path a case.")
-        if cases[0].problem is not None:
-            raise cases[0].problem
-        return cases[0]
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:

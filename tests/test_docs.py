@@ -14,12 +14,22 @@ import typer
 import yaml
 
 from pipeline.cli import app
-from pipeline.commands.predict import FIXED_COLUMNS
+from pipeline.commands.prediction_worklist import FIXED_COLUMNS
 from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ("DESIGN", "blocks", "configuration", "datasets", "evaluating", "extending", "predicting", "tracking")
+GUIDES = (
+    "DESIGN",
+    "blocks",
+    "configuration",
+    "datasets",
+    "evaluating",
+    "extending",
+    "predicting",
+    "python",
+    "tracking",
+)
 PAGES = ["README.md", *(f"docs/{name}.md" for name in GUIDES)]
 CONFIGURATION = runpy.run_path(str(ROOT / "scripts" / "write_configuration_docs.py"))
 BLOCKS = runpy.run_path(str(ROOT / "scripts" / "write_blocks_docs.py"))

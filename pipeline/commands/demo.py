@@ -52,5 +52,5 @@ def demo(config: Config, console: Console) -> Demo:
     )
     console.rule("predict new scans")
     masks, again = run.folder / "predictions", load_model(run.model)
-    predictions = predict_tracked(again, new_scans, masks, config=settings, overwrite=False, console=console)
+    predictions = predict_tracked(again, new_scans, masks, config=settings, console=console)
     return Demo(run, evaluation, evaluation_folder, predictions, masks)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.commands.evaluate import evaluate
-from pipeline.commands.predict import Predictions, predict
+from pipeline.commands.predict import Options, Predictions, predict
 from pipeline.commands.prediction_record import FILE_NAME
 from pipeline.commands.run_folder import locked
 from pipeline.commands.score import Evaluation
@@ -55,12 +55,12 @@ def predict_tracked(
     output: Path,
     *,
     config: InferenceConfig,
-    overwrite: bool,
     console: Console,
+    options: Options | None = None,
 ) -> Predictions:
     """As `predict`, and a run in MLflow."""
     with ExitStack() as held, _linked_run("predict", model.manifest, config) as run:
-        result = predict(model, source, output, config=config, overwrite=overwrite, console=console)
+        result = predict(model, source, output, config=config, console=console, options=options)
         place = held.enter_context(_kept_in(output, run))
         _record_predictions(run, place, result.rows)
     return result

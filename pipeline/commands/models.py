@@ -6,18 +6,21 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.config.overrides import is_tracked
 from pipeline.errors import ModelError
-from pipeline.manifest import FILE_NAME
-from pipeline.model import WEIGHTS, Model, load_model
+from pipeline.manifest import FILE_NAME, WEIGHTS, Manifest, read_manifest
 from pipeline.tracking.address import is_in_use
+
+if TYPE_CHECKING:
+    from pipeline.model import Model
 
 UNREADABLE_ZIP = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises: no archive, damaged or cut off, a compression that it does not know, encrypted."""
 
 
-def open_model(given: str) -> Model:
+def open_model(given: str) -> "Model":
     """Load a model.
 
     Args:
@@ -26,8 +29,16 @@ def open_model(given: str) -> Model:
     Raises:
         ModelError: there is no model there, or it cannot be loaded.
     """
+    from pipeline.model import load_model  # torch takes seconds to import
+
     with local_model(given) as folder:
         return load_model(folder)
+
+
+def open_manifest(given: str) -> Manifest:
+    """What a model says of itself, without its weights; as `open_model`."""
+    with local_model(given) as folder:
+        return read_manifest(folder)
 
 
 @contextmanager

@@ -1,65 +1,59 @@
 """``medseg predict``: masks for a scan or a folder of scans."""
 
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+import hashlib
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.commands.prediction_files import PREVIEW, case_files, column_names, read_columns, write_case
+from pipeline.commands.prediction_plan import Planned, clear, plan_all
 from pipeline.commands.prediction_record import PredictionRecord
+from pipeline.commands.prediction_run import Batch, finished_meanwhile, run_cases
+from pipeline.commands.prediction_session import Session, remove_partial_files
+from pipeline.commands.prediction_worklist import REPORT, TABLE, Row, Worklist, heartbeat, logging_to, run_log
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import OutputError, reason_of
-from pipeline.files import make_writable, write_csv, write_text, writing_to
+from pipeline.errors import OutputError
+from pipeline.files import make_writable, writing_to
 from pipeline.inference.archives import scratch_folder
 from pipeline.inference.batch import InputFile
 from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.readers import Outcome, run_isolated
-from pipeline.inference.reading import ReadScan, read_and_prepare
 from pipeline.manifest import Manifest
 from pipeline.model import Model
-from pipeline.report.html import prediction_report
-from pipeline.wording import enumerate_names, printable
+from pipeline.wording import enumerate_names
 
-TABLE, REPORT = "cases.csv", "report.html"
-FIXED_COLUMNS = ["case", "input", "status", "action", "reason", "seconds"]
-log = logging.getLogger(__name__)
+STYLES = {"failed": "red", "review": "yellow"}
+"""In which colour the rows are shown that a person should know of."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can ask for beside the settings of the model.
+
+    Attributes:
+        overwrite: do cases again that the output holds already, and replace files that this command did not write; by
+            default finished cases are kept, and a case whose place is taken fails.
+        identity: name the patients of DICOM series in the table.
+    """
+
+    overwrite: bool = False
+    identity: bool = False
 
 
 @dataclass(frozen=True)
 class Predictions:
     """What came of a folder: a row a file, as in cases.csv, and how many of the scans failed."""
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     failed: int
     done: int
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """An input, and what is to become of it before any work is done.
-
-    Attributes:
-        entry: the input.
-        status: as in cases.csv.
-        action: as in cases.csv.
-        reason: as in cases.csv.
-        may_replace: whether files that lie in the case's folder may go.
-    """
-
-    entry: InputFile
-    status: str
-    action: str
-    reason: str
-    may_replace: bool = False
 
 
 def predict(
@@ -68,117 +62,104 @@ def predict(
     output: Path,
     *,
     config: InferenceConfig,
-    overwrite: bool,
     console: Console,
+    options: Options | None = None,
 ) -> Predictions:
-    """Write a mask, statistics and a picture for each scan, and a table of all.
+    """Write a mask, statistics and pictures for each scan, and a table of all.
+
+    Several processes may do this at one time with the same model, settings and folders: they share the cases. SIGTERM
+    ends the command after the case in hand.
 
     Args:
         model: the trained model.
         source: a scan or a folder of them.
         output: where results go; see docs/predicting.md for its layout.
         config: settings of the sliding window and the readers.
-        overwrite: do cases again that the output holds already, and replace files that this command did not write;
-            by default finished cases are kept, and a case whose place is taken fails.
         console: where progress is shown.
+        options: none by default.
 
     Raises:
         ConfigError: a device, a number format or a label that is not there.
         DatasetError: there is no scan at ``source``, or it is ``output`` as well.
-        OutputError: ``output`` cannot be written to.
+        OutputError: ``output`` cannot be written to, or another process writes something else to it.
+        KeyboardInterrupt: the run was stopped; what is done is kept, and the table says what is not.
     """
-    record = PredictionRecord(output, model.manifest, config)
-    predictor = Predictor(model, config)
-    rows: list[dict[str, Any]] = []
+    options, predictor = options or Options(), Predictor(model, config)
     with scratch_folder() as scratch:
         inputs = find_cases(source, output, channels_of(model.manifest), config=config, scratch=scratch)
-        plan = _plan(inputs, record, overwrite=overwrite)
-        _show_older(plan, record, console)
-        plan = _prepare_output(plan, record)
-        with progress_line(console, "predicting") as progress:
-            for row in _run(plan, predictor, record):
-                rows.append(row)
-                _write_table(output, rows, model.manifest)
-                _show(row, progress)
-                progress.update(len(rows) / len(plan), f"case {len(rows)} of {len(plan)}")
-    _write_report(output, rows, model.manifest)
-    return _summary(rows)
+        make_writable(output)
+        with logging_to(output), _working_on(output, model.manifest, config) as (session, record):
+            with session.starting(_work(record, source, options)), writing_to(output):
+                plan = _start(inputs, record, session=session, options=options, console=console)
+            with _stop_asked_for() as stop:
+                batch = Batch(predictor, record, session, stop)
+                worklist = Worklist(output, model.manifest, plan, identity=options.identity)
+                _run(worklist, plan, batch, console=console)
+    return _summary(worklist.rows)
 
 
 def plan_predictions(
-    model: Model, source: Path, output: Path, *, config: InferenceConfig, overwrite: bool
-) -> Predictions:
+    manifest: Manifest, source: Path, output: Path, *, config: InferenceConfig, options: Options | None = None
+) -> list[Planned]:
     """What `predict` would do, without doing it.
 
     Raises:
         DatasetError: there is no scan at ``source``, or it is ``output`` as well.
     """
-    record = PredictionRecord(output, model.manifest, config)
+    record = PredictionRecord(output, manifest, config)
     with scratch_folder() as scratch:
-        inputs = find_cases(source, output, channels_of(model.manifest), config=config, scratch=scratch)
-        return _summary([_planned_row(item) for item in _plan(inputs, record, overwrite=overwrite)])
+        inputs = find_cases(source, output, channels_of(manifest), config=config, scratch=scratch)
+        return plan_all(inputs, record, overwrite=(options or Options()).overwrite)
 
 
-def _plan(inputs: list[InputFile], record: PredictionRecord, *, overwrite: bool) -> list[_Planned]:
-    return [_plan_one(entry, record, overwrite=overwrite) for entry in inputs]
+@contextmanager
+def _working_on(
+    output: Path, manifest: Manifest, config: InferenceConfig
+) -> Iterator[tuple[Session, PredictionRecord]]:
+    """Take part in the work on a folder, whose manifest is written at the end."""
+    with writing_to(output):
+        session, record = Session(output), PredictionRecord(output, manifest, config)
+    try:
+        yield session, record
+    finally:
+        if session.has_joined:
+            with session.leaving(), writing_to(output):
+                record.read()
+                record.write()
 
 
-def _plan_one(entry: InputFile, record: PredictionRecord, *, overwrite: bool) -> _Planned:
-    if not entry.is_scan:
-        return _Planned(entry, "skipped", "", entry.note)
-    may_replace = overwrite or record.owns(entry.case)
-    if entry.problem is not None:
-        return _Planned(entry, "failed", "", str(entry.problem), may_replace)
-    status, reason = "review" if entry.doubts else "ok", "; ".join(entry.doubts)
-    if not overwrite and record.holds(entry):
-        return _Planned(entry, status, "kept", reason)
-    if not may_replace:
-        return _Planned(entry, "failed", "", str(_place_taken(record.output / entry.case)))
-    return _Planned(entry, status, "done", reason, may_replace)
+def _work(record: PredictionRecord, source: Path, options: Options) -> str:
+    """What processes must have in common that share a folder."""
+    work = (record.made_by, str(source.resolve()), options.overwrite)
+    return hashlib.sha256(repr(work).encode(errors="surrogateescape")).hexdigest()
 
 
-def _place_taken(folder: Path) -> OutputError:
-    return OutputError(
-        "a place for the results",
-        f"files in {folder} that medseg did not write, or a mask that was changed since",
-        "Choose another OUTPUT, or replace them with --overwrite.",
-    )
-
-
-def _prepare_output(plan: list[_Planned], record: PredictionRecord) -> list[_Planned]:
-    """Make the folder, and remove the older table, and the older results of every case that is done again or fails.
+def _start(
+    inputs: Sequence[InputFile], record: PredictionRecord, *, session: Session, options: Options, console: Console
+) -> list[Planned]:
+    """Plan the cases; the first process removes the older table, and the older results of what is done again or fails.
 
     That comes before the first case is done: whatever ends the run early, no older mask passes for one of this run.
-
-    Returns:
-        The plan, in which cases fail whose older results cannot be removed.
     """
-    make_writable(record.output)
-    with writing_to(record.output):
-        for name in (TABLE, REPORT):
-            (record.output / name).unlink(missing_ok=True)
-        cleared = [_cleared(item, record) if item.may_replace else item for item in plan]
-        record.write()
+    record.read()
+    plan = plan_all(inputs, record, overwrite=options.overwrite and session.is_first)
+    if not session.is_first:
+        return plan
+    _show_older(plan, record, console)
+    for name in (TABLE, REPORT):
+        (record.output / name).unlink(missing_ok=True)
+    for folder in (record.output, *(record.output / case for case in record.cases())):
+        remove_partial_files(folder)
+    cleared = clear(plan, record)
+    record.write()
+    record.clear_journal()
     return cleared
 
 
-def _cleared(item: _Planned, record: PredictionRecord) -> _Planned:
-    folder = record.output / item.entry.case
-    try:
-        _remove_results(folder)
-    except OSError as error:
-        found, remedy = f"{folder}, which cannot be emptied ({error.strerror})", "Mend that, or choose another OUTPUT."
-        return replace(
-            item, status="failed", action="", reason=str(OutputError("a place for the results", found, remedy))
-        )
-    record.forget(item.entry.case)
-    return item
-
-
-def _show_older(plan: list[_Planned], record: PredictionRecord, console: Console) -> None:
+def _show_older(plan: Sequence[Planned], record: PredictionRecord, console: Console) -> None:
     """Say which older results are replaced, and which stay though no row speaks of them."""
     older = record.finished()
-    again = [item.entry.case for item in plan if item.action == "done" and item.entry.case in older]
+    again = [item.entry.case for item in plan if item.is_to_do and item.entry.case in older]
     strangers = sorted(older - {item.entry.case for item in plan})
     messages = [
         (again, "are done again: the model, the settings or the scan changed, or --overwrite was given"),
@@ -190,99 +171,61 @@ def _show_older(plan: list[_Planned], record: PredictionRecord, console: Console
             console.print(text, markup=False, highlight=False, soft_wrap=True, style="yellow")
 
 
-def _run(plan: list[_Planned], predictor: Predictor, record: PredictionRecord) -> Iterator[dict[str, Any]]:
-    """A row for every input, in order; readers work ahead of the network."""
-    outcomes = run_isolated(
-        partial(read_and_prepare, fitted=predictor.manifest.preprocessing),
-        [item.entry for item in plan if item.action == "done"],
-        predictor.config,
+def _run(worklist: Worklist, plan: Sequence[Planned], batch: Batch, *, console: Console) -> None:
+    """Do the cases; however that ends, the table and the report say how far it came."""
+    manifest = batch.predictor.manifest
+    run_log.info(
+        "medseg %s, model %s (%s): %d inputs, %d to do",
+        *(__version__, manifest.name, manifest.weights_sha256[:16], len(plan), sum(item.is_to_do for item in plan)),
     )
-    for item in plan:
-        if item.action == "done":
-            yield _predict_case(item, next(outcomes), predictor=predictor, record=record)
-        elif item.action == "kept":
-            folder = record.output / item.entry.case
-            yield _planned_row(item) | read_columns(folder) | {"preview": f"{folder.name}/{PREVIEW}"}
-        else:
-            yield _planned_row(item)
-
-
-def _predict_case(
-    item: _Planned, outcome: Outcome[InputFile, ReadScan], *, predictor: Predictor, record: PredictionRecord
-) -> dict[str, Any]:
-    """The one place that catches what a single case can throw."""
-    started, entry = time.monotonic(), item.entry
-    if outcome.value is None:
-        return _failed_row(item, str(outcome.error), outcome.seconds)
-    folder, read = record.output / entry.case, outcome.value
     try:
-        found = predictor.segment(read.prepared)
-        record.begin(entry.case, read.sha256, predictor.compute)
-        volumes = write_case(folder, read, found, manifest=predictor.manifest, config=predictor.config)
-        record.finish(entry.case)
-    except Exception as error:
-        _discard(entry.case, record)
-        reason = reason_of(error)
-        log.debug("case %s failed", entry.case, exc_info=True)
-        return _failed_row(item, reason, outcome.seconds)
-    seconds = outcome.seconds + time.monotonic() - started
-    return _planned_row(item, seconds) | volumes | {"preview": f"{entry.case}/{PREVIEW}"}
+        with heartbeat(worklist), progress_line(console, "predicting") as progress:
+            for result in run_cases(plan, batch):
+                _show(worklist.add(result), progress)
+                done, to_do = worklist.shares
+                progress.update(done / to_do if to_do else 1.0, f"case {len(worklist.rows)} of {len(plan)}")
+    except BaseException:
+        with suppress(OutputError):  # what ended the run is what the user has to know
+            _end_early(worklist, plan, batch)
+        raise
+    if worklist.missing:
+        _end_early(worklist, plan, batch)
+        raise KeyboardInterrupt
+    worklist.end("done")
 
 
-def _remove_results(folder: Path) -> None:
-    for path in case_files(folder):
-        path.unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+def _end_early(worklist: Worklist, plan: Sequence[Planned], batch: Batch) -> None:
+    for result in finished_meanwhile(plan, worklist.missing, batch):
+        worklist.add(result)
+    worklist.end("stopped")
 
 
-def _discard(case: str, record: PredictionRecord) -> None:
-    """Leave no result of a case that failed; where one cannot be removed, its row still says that it failed."""
-    with suppress(OSError):
-        _remove_results(record.output / case)
-        record.forget(case)
-        record.write()
+@contextmanager
+def _stop_asked_for() -> Iterator[threading.Event]:
+    """SIGTERM asks for an end after the case in hand, and a second one does what it did before; elsewhere, nothing."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGTERM, before)
+
+    signal.signal(signal.SIGTERM, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _planned_row(item: _Planned, seconds: float = 0.0) -> dict[str, Any]:
-    return {
-        "case": item.entry.case,
-        "input": item.entry.shown,
-        "status": item.status,
-        "action": item.action,
-        "reason": printable(item.reason),
-        "seconds": round(seconds, 2),
-    }
+def _show(row: Row, progress: ProgressLine) -> None:
+    if row["status"] in STYLES:
+        text, style = f"{row['status']}: {row['case']}: {row['reason']}", STYLES[row["status"]]
+        progress.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _failed_row(item: _Planned, reason: str, seconds: float) -> dict[str, Any]:
-    return _planned_row(replace(item, status="failed", action="", reason=reason), seconds)
-
-
-def _write_table(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
-    columns = FIXED_COLUMNS + _volume_columns(rows, manifest)
-    with writing_to(output):
-        write_csv(output / TABLE, columns, [{name: row.get(name) for name in columns} for row in rows])
-
-
-def _volume_columns(rows: list[dict[str, Any]], manifest: Manifest) -> list[str]:
-    """Of each label a column in ml, or in px, or both where some of the scans have a spacing and others have none."""
-    columns = column_names(manifest.labels)
-    return [name for name in columns if any(name in row for row in rows)] or columns[: len(manifest.labels)]
-
-
-def _write_report(output: Path, rows: list[dict[str, Any]], manifest: Manifest) -> None:
-    provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], "medseg": __version__}
-    with writing_to(output):
-        write_text(output / REPORT, prediction_report(rows, list(manifest.labels), provenance))
-
-
-def _show(row: dict[str, Any], progress: ProgressLine) -> None:
-    if row["status"] == "failed":
-        text = f"failed: {row['case']}: {row['reason']}"
-        progress.console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-
-
-def _summary(rows: list[dict[str, Any]]) -> Predictions:
+def _summary(rows: list[Row]) -> Predictions:
     failed = sum(row["status"] == "failed" for row in rows)
     return Predictions(rows, failed, sum(row["status"] in ("ok", "review") for row in rows))

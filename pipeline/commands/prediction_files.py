@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import __version__
+from pipeline.checks.review import review_reasons
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.figures import COLOURS, write_preview
 from pipeline.files import write_json
 from pipeline.formats import registry
 from pipeline.formats.dicom.segmentation import ANATOMICAL, TISSUE, Algorithm, Code, Segment, write_segmentation
-from pipeline.inference.predictor import Segmentation
 from pipeline.inference.reading import ReadScan
+from pipeline.inference.segmentation import Segmentation
 from pipeline.manifest import Manifest
 from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
 from pipeline.scan import Scan
+from pipeline.wording import folder_name
 
 MASK, STATISTICS, PREVIEW, SEGMENTATION = "mask", "statistics.json", "preview.png", "mask.dcm"
 FURTHER = ("label", "probability", "instances")
@@ -31,6 +34,19 @@ DERIVED = (STATISTICS, PREVIEW)
 LARGEST_NUMBER = 2**16 - 1
 """Of an instance: the largest that every format of masks holds."""
 Volumes = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a case whose files were written.
+
+    Attributes:
+        columns: volumes and counts for the table.
+        reasons: why its mask is to be reviewed; none where nothing speaks against it.
+    """
+
+    columns: Volumes
+    reasons: tuple[str, ...] = ()
 
 
 def case_files(folder: Path) -> list[Path]:
@@ -54,7 +70,7 @@ def write_case(
     *,
     manifest: Manifest,
     config: InferenceConfig,
-) -> Volumes:
+) -> Written:
     """Write a case's files, the statistics last: a folder that has them is whole.
 
     Args:
@@ -64,36 +80,57 @@ def write_case(
         manifest: of the model.
         config: which files there are besides the mask.
 
-    Returns:
-        Volumes and counts for the table.
-
     Raises:
         ScanError: there are more instances than a mask can number.
     """
     labels, mask, scan = manifest.labels, segmentation.mask, read.scan
     statistics = describe_structures(mask, scan, labels)
-    ending = registry.mask_ending(scan)
-    registry.write_mask(folder / (MASK + ending), mask, scan, labels=labels)
-    if read.volume is not None:
-        by = Algorithm(manifest.name, f"medseg {__version__}, weights {manifest.weights_sha256[:16]}")
+    registry.write_mask(folder / (MASK + registry.mask_ending(scan)), mask, scan, labels=labels)
+    reasons = _write_segmentation(folder, read, mask, manifest=manifest)
+    counts = _write_further(folder, scan, segmentation, manifest=manifest, config=config)
+    for name, count in counts.items():
+        statistics[name]["instances"] = count
+    reasons += review_reasons(statistics, scan, manifest)
+    write_preview(folder / PREVIEW, scan, mask, labels=labels)
+    write_json(folder / STATISTICS, statistics)
+    return Written(_columns(statistics), tuple(reasons))
+
+
+def _write_segmentation(
+    folder: Path, read: ReadScan, mask: NDArray[np.unsignedinteger], *, manifest: Manifest
+) -> list[str]:
+    """Write the mask for DICOM; where that cannot be done, the other mask stays, and it is said why."""
+    if read.volume is None:
+        return []
+    by = Algorithm(manifest.name, f"medseg {__version__}, weights {manifest.weights_sha256[:16]}")
+    try:
         write_segmentation(folder / SEGMENTATION, mask, read.volume, segments=_segments(manifest), by=by)
+    except ScanError as error:
+        return [f"no {SEGMENTATION}: {error}"]
+    return []
+
+
+def _write_further(
+    folder: Path, scan: Scan, segmentation: Segmentation, *, manifest: Manifest, config: InferenceConfig
+) -> dict[str, int]:
+    """Write the files that the settings ask for, and return how many instances labels have."""
+    labels, mask, ending = manifest.labels, segmentation.mask, registry.mask_ending(scan)
     if config.label_files:
         for name, value in labels.items():
             inside = (mask == value).astype(np.uint8)
             registry.write_mask(folder / (_file_name("label", name, value) + ending), inside, scan, labels={name: 1})
+    counts = {}
     for name in config.instance_files:
         numbers = _instances(mask, scan, name, manifest=manifest, config=config)
         registry.write_mask(folder / (_file_name("instances", name, labels[name]) + ending), numbers, scan, labels={})
-        statistics[name]["instances"] = int(numbers.max(initial=0))
+        counts[name] = int(numbers.max(initial=0))
     if segmentation.probabilities is not None:
         _write_probabilities(folder, scan, segmentation.probabilities, labels=labels)
-    write_preview(folder / PREVIEW, scan, mask, labels=labels)
-    write_json(folder / STATISTICS, statistics)
-    return _columns(statistics)
+    return counts
 
 
 def read_columns(folder: Path) -> Volumes:
-    """What `write_case` returned for a case that an earlier run wrote."""
+    """The columns that `write_case` returned for a case that an earlier run wrote."""
     return _columns(json.loads((folder / STATISTICS).read_text(encoding="utf-8")))
 
 
@@ -150,7 +187,7 @@ def _write_probabilities(
 
 def _file_name(kind: str, label: str, value: int) -> str:
     """``label_2_left_kidney``: the value keeps apart labels whose names differ in what no file name should hold."""
-    return f"{kind}_{value}_{re.sub(r'[^A-Za-z0-9]+', '_', label)}"
+    return folder_name(f"{kind}_{value}_{re.sub(r'[^A-Za-z0-9]+', '_', label)}")
 
 
 def _columns(statistics: Mapping[str, Mapping[str, Any]]) -> Volumes:

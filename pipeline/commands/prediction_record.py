@@ -1,4 +1,8 @@
-"""``manifest.json`` in a folder of predictions: which model made them, how, from which files, and what was written."""
+"""What a folder of predictions holds: which model made a case, how, from which files, and what was written.
+
+``manifest.json`` has all of it when a command ends. While one runs, or after it was killed, the journal has a file for
+each case that was begun since, so that processes that share a folder do not write each other's records.
+"""
 
 import datetime
 import hashlib
@@ -10,11 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import __version__
 from pipeline.commands.prediction_files import DERIVED, case_files
+from pipeline.commands.prediction_session import JOURNAL, SESSION_FILE, case_digest
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.files import file_sha256, write_json
 from pipeline.inference.batch import InputFile
-from pipeline.inference.precision import Compute
 from pipeline.inference.reading import content_sha256
 from pipeline.manifest import Manifest, manifest_sha256
 
@@ -34,18 +38,29 @@ class CaseRecord(BaseModel):
     """Of the scan's file, or of all its files."""
     made_by: str
     """Hash of the version, the model and the settings that the mask depends on."""
+    session: str = ""
+    """Of the processes that made it."""
     device: str
     """Where the network ran: cpu or cuda."""
     precision: str
     """Number format of the convolutions."""
+    reasons: tuple[str, ...] = ()
+    """Why its mask is to be reviewed."""
     files_sha256: dict[str, str]
     """Of each file in the case's folder; empty while they are being written."""
 
 
 class _Earlier(BaseModel):
-    """The part of an earlier record that is read again."""
+    """The part of an earlier manifest that is read again."""
 
     cases: dict[str, CaseRecord]
+
+
+class _Entry(BaseModel):
+    """A file of the journal."""
+
+    case: str
+    record: CaseRecord
 
 
 class PredictionRecord:
@@ -59,6 +74,7 @@ class PredictionRecord:
 
     def __init__(self, output: Path, manifest: Manifest, config: InferenceConfig) -> None:
         self.output = output
+        self._journal = output / JOURNAL
         self._head: dict[str, Any] = {
             "medseg_version": __version__,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -68,14 +84,25 @@ class PredictionRecord:
             "labels": manifest.labels,
             "inference": config.model_dump(mode="json"),
         }
-        self._made_by = _maker(self._head)
-        earlier = _read(output / FILE_NAME)
-        self._cases = {case: record for case, record in earlier.items() if (output / case).is_dir()}
+        self.made_by = _maker(self._head)
+        self._cases: dict[str, CaseRecord] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Read what is known of the folder by now."""
+        known = _read_manifest(self.output / FILE_NAME) | dict(_read_journal(self._journal))
+        self._cases = {case: record for case, record in known.items() if (self.output / case).is_dir()}
+
+    def read_case(self, case: str) -> None:
+        """Read what another process may have recorded of a case."""
+        entry = _read_entry(self._journal / f"{case_digest(case)}.json")
+        if entry is not None:
+            self._cases[case] = entry.record
 
     def holds(self, entry: InputFile) -> bool:
         """Whether the folder has this file's finished case, from the same code, model, settings and content, intact."""
         known = self._cases.get(entry.case)
-        if known is None or known.made_by != self._made_by or not known.files_sha256:
+        if known is None or known.made_by != self.made_by or not known.files_sha256:
             return False
         try:
             if self._files(entry.case) != known.files_sha256:
@@ -87,7 +114,7 @@ class PredictionRecord:
     def owns(self, case: str) -> bool:
         """Whether this command wrote whatever results the case's folder holds.
 
-        A mask that has changed since may be one that a person has corrected. Statistics and preview follow from the
+        A mask that has changed since may be one that a person has corrected. Statistics and pictures follow from the
         mask, so that it does not matter whether they are as they were.
         """
         try:
@@ -103,46 +130,84 @@ class PredictionRecord:
         unfinished = not known.files_sha256
         return unfinished or all(hashed == known.files_sha256.get(name) for name, hashed in masks.items())
 
+    def was_done_in(self, session: str, case: str) -> bool:
+        """Whether a process of this session has finished the case."""
+        known = self._cases.get(case)
+        return known is not None and known.session == session and bool(known.files_sha256)
+
+    def reasons(self, case: str) -> tuple[str, ...]:
+        """Why the mask of a finished case is to be reviewed."""
+        return self._cases[case].reasons
+
+    def cases(self) -> list[str]:
+        """The cases that something is known of."""
+        return sorted(self._cases)
+
     def finished(self) -> set[str]:
         """The cases that the folder holds results of."""
         return {case for case, record in self._cases.items() if record.files_sha256}
 
-    def begin(self, case: str, input_sha256: str, compute: Compute) -> None:
+    def begin(self, case: str, input_sha256: str, *, session: str, device: str, precision: str) -> None:
         """Record that a case's files are about to be written: what an interruption leaves is then known as ours."""
-        self._cases[case] = CaseRecord(
+        record = CaseRecord(
             input_sha256=input_sha256,
-            made_by=self._made_by,
-            device=compute.device.type,
-            precision=compute.precision,
+            made_by=self.made_by,
+            session=session,
+            device=device,
+            precision=precision,
             files_sha256={},
         )
-        self.write()
+        self._note(case, record)
 
-    def finish(self, case: str) -> None:
+    def finish(self, case: str, reasons: tuple[str, ...] = ()) -> None:
         """Record the files of a case that was begun."""
-        self._cases[case] = self._cases[case].model_copy(update={"files_sha256": self._files(case)})
-        self.write()
+        update = {"files_sha256": self._files(case), "reasons": reasons}
+        self._note(case, self._cases[case].model_copy(update=update))
 
     def forget(self, case: str) -> None:
-        """Drop a case whose files are gone; `write` then writes the record without it."""
+        """Drop a case whose files are gone; `write` then writes the manifest without it."""
         self._cases.pop(case, None)
+        (self._journal / f"{case_digest(case)}.json").unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
-        cases = {case: record.model_dump() for case, record in sorted(self._cases.items())}
+        """Write the manifest, whole or not at all."""
+        cases = {case: record.model_dump(mode="json") for case, record in sorted(self._cases.items())}
         write_json(self.output / FILE_NAME, {**self._head, "cases": cases})
+
+    def clear_journal(self) -> None:
+        """Remove the journal's records, once the manifest has them."""
+        for path in self._journal.glob("*.json"):
+            if path.name != SESSION_FILE:
+                path.unlink()
+
+    def _note(self, case: str, record: CaseRecord) -> None:
+        self._cases[case] = record
+        entry = _Entry(case=case, record=record)
+        write_json(self._journal / f"{case_digest(case)}.json", entry.model_dump(mode="json"))
 
     def _files(self, case: str) -> dict[str, str]:
         """Hash of each result in a case's folder."""
         return {path.name: file_sha256(path) for path in case_files(self.output / case)}
 
 
-def _read(path: Path) -> dict[str, CaseRecord]:
-    """The cases of an earlier record; none where there is no record or a damaged one."""
+def _read_manifest(path: Path) -> dict[str, CaseRecord]:
+    """The cases of an earlier manifest; none where there is no manifest or a damaged one."""
     try:
         return _Earlier.model_validate_json(path.read_bytes()).cases
     except (OSError, ValueError):
         return {}
+
+
+def _read_journal(journal: Path) -> list[tuple[str, CaseRecord]]:
+    entries = [_read_entry(path) for path in sorted(journal.glob("*.json")) if path.name != SESSION_FILE]
+    return [(entry.case, entry.record) for entry in entries if entry is not None]
+
+
+def _read_entry(path: Path) -> _Entry | None:
+    try:
+        return _Entry.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _maker(head: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from pipeline.layouts.case_files import read_classes
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import fit
 from pipeline.preprocessing.fitted import FittedPreprocessing
+from pipeline.preprocessing.ranges import TrainingRanges, fit_ranges
 from pipeline.samples.cache import CaseCache, StoredCase
 from pipeline.samples.prepare import Recipe, store_case
 from pipeline.training.validation import ValidationCase
@@ -32,11 +33,13 @@ class PreparedDataset:
         fitted: preprocessing, fitted on the training cases alone.
         train: prepared training cases.
         validation: prepared validation cases with their masks as they are on disk.
+        ranges: what the training cases are like.
     """
 
     fitted: FittedPreprocessing
     train: list[StoredCase]
     validation: list[ValidationCase]
+    ranges: TrainingRanges
 
 
 def prepare_dataset(
@@ -67,7 +70,7 @@ def prepare_dataset(
         raise DatasetError("cases to train on", "none in the training part", "Check data.split.")
     label_values = tuple(checked.dataset.labels.values())
     run = partial(_in_readers, inference=inference, progress=progress)
-    fingerprints = run(read_fingerprint, train, "measuring")
+    fingerprints = list(run(read_fingerprint, train, "measuring"))
     fitted = fit(fingerprints, checked.dataset.modalities, preprocessing, dimensions=dimensions)
     store = partial(
         store_case, recipe=Recipe(fitted, label_values, preprocessing.border, preprocessing.outside), cache=cache
@@ -80,6 +83,7 @@ def prepare_dataset(
         fitted,
         [stored[case.name] for case in train],
         [ValidationCase(stored[case.name], read_classes(case, label_values)) for case in validation],
+        fit_ranges([each.measured for each in fingerprints], checked.dataset.labels),
     )
 
 

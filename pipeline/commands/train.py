@@ -445,6 +445,7 @@ def _manifest(job: Job, data: Data, counters: Counters) -> Manifest:
         files=config.data.files,
         channel_files=data.checked.dataset.channel_files,
         preprocessing=data.prepared.fitted,
+        ranges=data.prepared.ranges,
         network=config.network.model_copy(update={"init_from": None}),
         patch_size=config.training.patch_size,
         mirror_axes=data.prepared.fitted.prepared_axes(config.augmentation.mirror_axes),

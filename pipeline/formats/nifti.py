@@ -80,7 +80,8 @@ def read_scan(path: Path) -> Scan:
     voxels = _voxel_file(path, raw)
     header = _check_header(raw)
     array = _voxels(content if voxels == path else read_plain(voxels), raw, (*header.shape, header.channels))
-    return Scan(np.moveaxis(array, -1, 0), header.affine, path, format=NAME, header=_grid_header(raw).binaryblock)
+    values, grid = np.moveaxis(array, -1, 0), _grid_header(raw).binaryblock
+    return Scan(values, header.affine, path, format=NAME, header=grid, repairs=_repairs(raw, header.affine))
 
 
 def files(path: Path) -> tuple[Path, ...]:
@@ -247,6 +248,14 @@ def _with_pixdim(sform: geometry.Affine, header: nibabel.Nifti1Header) -> geomet
             "Find out which is right, and correct the other.",
         )
     return sform @ np.diag([*(pixdim_mm / unit_mm), 1.0])
+
+
+def _repairs(header: nibabel.Nifti1Header, affine: geometry.Affine) -> tuple[str, ...]:
+    """What `_affine` mended."""
+    (sform, _), _ = _forms(header)
+    if sform is None or np.array_equal(sform, affine):
+        return ()
+    return ("the spacing is that of pixdim, since the sform gives none",)
 
 
 @np.errstate(all="ignore")

@@ -6,14 +6,18 @@ entry than its header says.
 """
 
 import errno
+import os
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from filelock import FileLock
 
 from pipeline.errors import ScanError, UserError
 from pipeline.formats.content import damaged, plain, read_bytes
@@ -30,6 +34,11 @@ MAX_ENTRIES = 200_000
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 BYTES_PER_GB = 1e9
 MEND = "Unpack it, and look what is in it."
+
+
+PREFIX, LOCK = "medseg-scans-", "lock"
+STARTING_SECONDS = 60.0
+"""A folder that is younger may be one whose process has not locked it yet."""
 
 
 @dataclass
@@ -74,9 +83,24 @@ class LeftOut:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder for what archives hold, which is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="medseg-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    """An empty folder for what archives hold, gone afterwards; those that killed processes left are removed too."""
+    _remove_left_behind(Path(tempfile.gettempdir()))
+    temporary = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+    with temporary as name, FileLock(Path(name) / LOCK):
+        folder = Path(name) / "unpacked"
+        folder.mkdir()
+        yield folder
+
+
+def _remove_left_behind(temporary: Path) -> None:
+    """Remove our scratch folders whose processes are gone; what cannot be removed is somebody else's."""
+    for folder in temporary.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            status = folder.lstat()
+            is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            if is_ours and time.time() - status.st_mtime > STARTING_SECONDS and (folder / LOCK).exists():
+                with FileLock(folder / LOCK, timeout=0):  # raises where its process is alive
+                    shutil.rmtree(folder)
 
 
 def is_archive(path: Path) -> bool:

@@ -13,7 +13,7 @@ from pipeline.formats.foreign import DICOM
 from pipeline.formats.format import ForeignFormat, Format
 from pipeline.inference.archives import Scratch, is_archive
 from pipeline.inference.walk import Entry, walk
-from pipeline.wording import enumerate_names, printable
+from pipeline.wording import enumerate_names, folder_name, one_line, printable
 
 NO_SCAN = "not a scan"
 
@@ -113,9 +113,9 @@ def _input_of(entry: Entry) -> InputFile:
 
 def _printable(entry: InputFile) -> InputFile:
     """With what is shown of it."""
-    shown = printable(entry.below.as_posix())
+    shown = one_line(entry.below.as_posix())
     assert entry.case not in {"", ".", ".."}, entry.path  # results are written, and older ones removed, below its name
-    return replace(entry, case=printable(entry.case), note=printable(entry.note), shown=shown)
+    return replace(entry, case=folder_name(entry.case), note=printable(entry.note), shown=shown)
 
 
 def _format_of(path: Path) -> Format | ForeignFormat | None:

@@ -1,6 +1,6 @@
 """From a scan to its mask, with a model and nothing else."""
 
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,30 +12,19 @@ from pipeline.errors import ModelError
 from pipeline.inference.footprint import check_fits
 from pipeline.inference.memory import available_bytes
 from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.reading import read_and_prepare
+from pipeline.inference.segmentation import Segmentation
+from pipeline.inference.single import only_scan
 from pipeline.inference.sliding_window import Network, mirrored, slide, sliding_window
 from pipeline.inference.windows import streaming_axis
 from pipeline.manifest import Manifest
-from pipeline.model import Model
+from pipeline.model import Model, load_model
 from pipeline.postprocessing.components import check_keep_largest, check_names, keep_largest
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
 from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_probabilities, restore_slabs
 from pipeline.scan import Scan
 from pipeline.sizes import as_window
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What a model makes of a scan, on the scan's own grid.
-
-    Attributes:
-        mask: label values (I, J, K).
-        probabilities: of the background and each label (1 + labels, I, J, K), in the order of the manifest, as
-            the network gives them: what is done to the mask afterwards is not in them. None where not asked for.
-    """
-
-    mask: NDArray[np.unsignedinteger]
-    probabilities: NDArray[np.float32] | None = None
 
 
 class Predictor:
@@ -62,14 +51,42 @@ class Predictor:
         self.compute = Compute(where, choose_precision(config.precision, where, trained))
         self.network = self.compute.place_network(model.network, model.manifest.network.dimensions)
 
-    def predict(self, scan: Scan) -> NDArray[np.unsignedinteger]:
-        """Label values (I, J, K) on the scan's own grid.
+    @classmethod
+    def load(cls, folder: Path, config: InferenceConfig | None = None) -> "Predictor":
+        """The model of a folder.
+
+        Args:
+            folder: as training writes it.
+            config: as for the class; by default the model's own.
 
         Raises:
-            ScanError: the scan has another number of channels than the model, or needs more memory than is free.
+            ModelError: there is no model, or a damaged one.
+            ConfigError: as for the class.
+
+        Example:
+            >>> predictor = Predictor.load(Path("runs/demo/1/model"))
+            >>> mask = predictor.predict(Path("scan.nii.gz"))
+        """
+        model = load_model(folder)
+        return cls(model, config or model.manifest.inference)
+
+    def predict(self, source: Path | Scan) -> NDArray[np.unsignedinteger]:
+        """Label values (I, J, K) on the scan's own grid.
+
+        Args:
+            source: a scan, or where one lies: see `only_scan`. A path is read in this process, without the limits of
+                time and memory that `medseg predict` sets.
+
+        Raises:
+            DatasetError: the path stands for no scan, or for several.
+            ScanError: the scan cannot be read, has another number of channels than the model, or needs more memory than
+                is free.
             ModelError: the network's output is not finite.
         """
-        return self.predict_prepared(prepare(scan, self.manifest.preprocessing))
+        if isinstance(source, Scan):
+            return self.predict_prepared(prepare(source, self.manifest.preprocessing))
+        with only_scan(source, self.manifest) as entry:
+            return self.predict_prepared(read_and_prepare(entry, self.manifest.preprocessing).prepared)
 
     def predict_prepared(self, prepared: Prepared) -> NDArray[np.unsignedinteger]:
         """The same for a scan that `prepare` has been run on, for instance in another process.

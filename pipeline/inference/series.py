@@ -16,7 +16,7 @@ from pipeline.formats.dicom.frames import DicomFile, look_into
 from pipeline.formats.dicom.volumes import DIGITS, Volume, find_volumes
 from pipeline.inference.batch import NO_SCAN, InputFile, mark_clashes
 from pipeline.inference.readers import run_isolated
-from pipeline.wording import count_of, enumerate_names, printable
+from pipeline.wording import count_of, enumerate_names, folder_name, one_line
 
 FILES_A_CALL = 64
 """Headers that a process reads before it answers."""
@@ -45,7 +45,7 @@ def join_series(inputs: Sequence[InputFile], config: InferenceConfig) -> list[In
     lost = _Lost.among(inputs, files)
     scans = [_held_against(_of_volume(volume, entries), lost) for volume in volumes]
     joined += [_chosen(scan, config.series) for scan in scans]
-    joined += [_left_over(group, entries) for group in _alike(file for file in files if not file.frames)]
+    joined += [_left_over(group, entries, config.series) for group in _alike(file for file in files if not file.frames)]
     return mark_clashes(sorted(joined, key=lambda entry: min(place[path] for path in entry.paths)))
 
 
@@ -71,7 +71,7 @@ def _one_by_one(paths: Sequence[Path], config: InferenceConfig) -> Iterator[Dico
 
 def _of_volume(volume: Volume, entries: Mapping[Path, InputFile]) -> InputFile:
     below = _place([entries[path] for path in volume.paths])
-    name = printable("__".join((*_stem(below, len(volume.paths)), volume.name)))
+    name = folder_name("__".join((*_stem(below, len(volume.paths)), volume.name)))
     shown = _shown(below, len(volume.paths))
     return InputFile(name, volume.paths[0], volume.problem, volume=volume, below=below, shown=shown)
 
@@ -145,20 +145,24 @@ def _stem(below: Path, files: int) -> tuple[str, ...]:
 
 def _shown(below: Path, files: int) -> str:
     if files == 1:
-        return printable(below.as_posix())
-    return printable(f"{below.as_posix()} ({count_of(files, 'file')})")
+        return one_line(below.as_posix())
+    return one_line(f"{below.as_posix()} ({count_of(files, 'file')})")
 
 
 def _chosen(scan: InputFile, wanted: SeriesConfig) -> InputFile:
     """A scan that is skipped where it is of a series that is not wanted."""
     assert scan.volume is not None
     first = scan.volume.frames[0]
-    fits = (
-        (not wanted.modalities or first.modality in wanted.modalities)
-        and (wanted.description is None or fnmatch(first.description.lower(), wanted.description.lower()))
-        and (not wanted.uids or first.series in wanted.uids)
-    )
+    fits = _fits(wanted, first.series, modality=first.modality, description=first.description)
     return scan if fits else replace(scan, is_scan=False, problem=None, note=NOT_CHOSEN)
+
+
+def _fits(wanted: SeriesConfig, series: str, *, modality: str, description: str) -> bool:
+    return (
+        (not wanted.modalities or modality in wanted.modalities)
+        and (wanted.description is None or fnmatch(description.lower(), wanted.description.lower()))
+        and (not wanted.uids or series in wanted.uids)
+    )
 
 
 def _alike(files: Iterator[DicomFile]) -> list[list[DicomFile]]:
@@ -169,8 +173,8 @@ def _alike(files: Iterator[DicomFile]) -> list[list[DicomFile]]:
     return list(groups.values())
 
 
-def _left_over(files: Sequence[DicomFile], entries: Mapping[Path, InputFile]) -> InputFile:
-    """What no scan could be made of."""
+def _left_over(files: Sequence[DicomFile], entries: Mapping[Path, InputFile], wanted: SeriesConfig) -> InputFile:
+    """What no scan could be made of; of a series that is known and not wanted, it is skipped."""
     first, entry = files[0], entries[files[0].path]
     if not _is_surely_dicom(first.path):
         return replace(entry, is_dicom=False, is_scan=False, note=NO_SCAN)
@@ -178,9 +182,12 @@ def _left_over(files: Sequence[DicomFile], entries: Mapping[Path, InputFile]) ->
         paths = [file.path for file in files]
         below = _place([entries[path] for path in paths])
         digits = hashlib.sha256(first.series.encode()).hexdigest()[:DIGITS]
-        case, shown = printable("__".join((*below.parts, digits))), _shown(below, len(paths))
+        case, shown = folder_name("__".join((*below.parts, digits))), _shown(below, len(paths))
         entry = replace(entry, case=case, others=tuple(paths[1:]), shown=shown)
-    return replace(entry, is_dicom=False, is_scan=first.problem is not None, problem=first.problem, note=first.note)
+    entry = replace(entry, is_dicom=False)
+    if first.series and not _fits(wanted, first.series, modality=first.modality, description=first.description):
+        return replace(entry, is_scan=False, note=first.note or NOT_CHOSEN)
+    return replace(entry, is_scan=first.problem is not None, problem=first.problem, note=first.note)
 
 
 def _is_surely_dicom(path: Path) -> bool:

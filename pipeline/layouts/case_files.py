@@ -42,7 +42,10 @@ def read_image(images: tuple[Path, ...]) -> Scan:
     scans = _read_each(registry.read_scan, images)
     for path, scan in zip(images, scans, strict=True):
         _check_grid(scans[0], scan, path)
-    return scans[0] if len(scans) == 1 else replace(scans[0], array=np.concatenate([scan.array for scan in scans]))
+    if len(scans) == 1:
+        return scans[0]
+    repairs = tuple(dict.fromkeys(repair for scan in scans for repair in scan.repairs))
+    return replace(scans[0], array=np.concatenate([scan.array for scan in scans]), repairs=repairs)
 
 
 def read_labels(case: Case) -> Scan:

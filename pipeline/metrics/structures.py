@@ -1,4 +1,4 @@
-"""What a mask says about each structure: volume, place, intensity."""
+"""What a mask says about each structure: volume, place, parts, intensity."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.scan import Scan
+from pipeline.structures import Structure, structures_in
 
 ABSENT = "the structure was not found in this scan"
 SEVERAL_CHANNELS = "the scan has several channels"
 NO_SPACING = "the scan has no spacing"
+OF_PRESENT = ("centroid_mm", "bbox_voxels", "parts", "mean_intensity", "touches_border")
 
 
 def describe_structures(
@@ -25,35 +27,49 @@ def describe_structures(
 
     Returns:
         By name: ``volume_ml``, ``voxels``, ``centroid_mm`` (RAS), ``bbox_voxels`` (first and last index of each axis),
-        ``mean_intensity``, ``touches_border``; a value that cannot be given is null, with a ``reason``.
+        ``parts`` (connected ones, specks left out), ``mean_intensity``, ``touches_border``; a value that cannot be
+        given is null, with a ``reason``.
     """
-    return {name: _describe(mask == value, scan) for name, value in labels.items()}
-
-
-def _describe(inside: NDArray[np.bool_], scan: Scan) -> dict[str, Any]:
-    voxels, image, in_mm = np.argwhere(inside), scan.array, scan.unit == "mm"
-    volume_ml = len(voxels) * geometry.voxel_volume_ml(scan.affine) if in_mm else None
-    if len(voxels) == 0:
-        unknown = dict.fromkeys(("centroid_mm", "bbox_voxels", "mean_intensity", "touches_border"))
-        return {"volume_ml": volume_ml, "voxels": 0, **unknown, "reason": _reasons([ABSENT], scan)}
-    first, last = voxels.min(0), voxels.max(0)
-    reasons = _reasons([SEVERAL_CHANNELS] if len(image) > 1 else [], scan)
+    found = dict(structures_in(mask))
     return {
-        "volume_ml": volume_ml,
-        "voxels": len(voxels),
-        "centroid_mm": [float(mm) for mm in (scan.affine @ [*voxels.mean(0), 1.0])[:3]] if in_mm else None,
-        "bbox_voxels": [[int(a), int(b)] for a, b in zip(first, last, strict=True)],
-        "mean_intensity": float(image[0][inside].mean(dtype=np.float64)) if len(image) == 1 else None,
-        "touches_border": _touches_border(first, last, scan),
+        name: _describe(found[value], scan) if value in found else _describe_absent(scan)
+        for name, value in labels.items()
+    }
+
+
+def _describe_absent(scan: Scan) -> dict[str, Any]:
+    volume_ml = 0.0 if scan.unit == "mm" else None
+    return {"volume_ml": volume_ml, "voxels": 0, **dict.fromkeys(OF_PRESENT), "reason": _reasons([ABSENT], scan)}
+
+
+def _describe(structure: Structure, scan: Scan) -> dict[str, Any]:
+    inside, voxels, in_mm = structure.inside, structure.voxels, scan.unit == "mm"
+    reasons = _reasons([SEVERAL_CHANNELS] if scan.channels > 1 else [], scan)
+    return {
+        "volume_ml": voxels * geometry.voxel_volume_ml(scan.affine) if in_mm else None,
+        "voxels": voxels,
+        "centroid_mm": _centroid_mm(structure, scan) if in_mm else None,
+        "bbox_voxels": [[first, last] for first, last in zip(structure.first, structure.last, strict=True)],
+        "parts": structure.parts(),
+        "mean_intensity": _mean_intensity(scan, structure.box, inside) if scan.channels == 1 else None,
+        "touches_border": structure.touches_border(scan.shape, scan.unit),
         **({"reason": reasons} if reasons else {}),
     }
 
 
+def _centroid_mm(structure: Structure, scan: Scan) -> list[float]:
+    """From the sums along each axis, which take no list of all voxels."""
+    mean = []
+    for axis, first in enumerate(structure.first):
+        others = tuple(other for other in range(structure.inside.ndim) if other != axis)
+        counts = np.count_nonzero(structure.inside, axis=others)
+        mean.append(first + float(np.arange(len(counts)) @ counts) / structure.voxels)
+    return [float(mm) for mm in (scan.affine @ [*mean, 1.0])[:3]]
+
+
+def _mean_intensity(scan: Scan, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> float:
+    return float(scan.array[0][box][inside].mean(dtype=np.float64))
+
+
 def _reasons(reasons: list[str], scan: Scan) -> str:
     return "; ".join([*reasons, *([NO_SPACING] if scan.unit == "px" else [])])
-
-
-def _touches_border(first: NDArray[np.int_], last: NDArray[np.int_], scan: Scan) -> bool:
-    """Whether the first or last index reaches the edge of the scan; a picture has none above or below it."""
-    axes = [axis for axis, size in enumerate(scan.shape) if size > 1 or scan.unit == "mm"]
-    return any(first[axis] == 0 or last[axis] == scan.shape[axis] - 1 for axis in axes)

@@ -15,6 +15,7 @@ from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, Normalisation, ScanNormalisation
 from pipeline.preprocessing.prepare import nonzero_box
+from pipeline.preprocessing.ranges import Measured, measure
 from pipeline.scan import Scan, Unit
 
 FOREGROUND_SAMPLES = 10_000
@@ -33,6 +34,7 @@ class Fingerprint:
         shape: spatial shape in RAS order after cropping.
         cropped_share: share of the voxels that the nonzero box holds.
         foreground: (C, at most FOREGROUND_SAMPLES) intensities inside the labels.
+        measured: for the ranges of the training cases.
         unit: as in `Scan`.
     """
 
@@ -40,6 +42,7 @@ class Fingerprint:
     shape: tuple[int, ...]
     cropped_share: float
     foreground: NDArray[np.float32]
+    measured: Measured
     unit: Unit = "mm"
 
 
@@ -58,6 +61,7 @@ def fingerprint(scan: Scan, labels: NDArray[np.unsignedinteger]) -> Fingerprint:
         shape=shape,
         cropped_share=float(np.prod(shape)) / float(np.prod(scan.shape)),
         foreground=inside[:, ::step].astype(np.float32),
+        measured=measure(scan, labels),
         unit=scan.unit,
     )
 

@@ -56,7 +56,7 @@ def test_a_network_of_images_is_trained_on_slices_and_writes_volumes(dataset: Pa
     assert model.manifest.network.dimensions == 2
     assert model.manifest.preprocessing.slice_axis is not None
     scan = next(iter(sorted((SAMPLES / "imagesTs").iterdir())))
-    predict(model, scan, Path("masks"), config=model.manifest.inference, overwrite=False, console=QUIET)
+    predict(model, scan, Path("masks"), config=model.manifest.inference, console=QUIET)
     (mask,) = Path("masks").glob("*/mask.nii.gz")
     assert read(mask).shape == read(scan).shape
     np.testing.assert_allclose(read(mask).affine, read(scan).affine)
@@ -94,7 +94,7 @@ def test_pictures_are_trained_on_scored_and_predicted_in_their_own_format(tmp_pa
     (tmp_path / "eyes.yaml").write_text("name: eyes\ndata: {root: eyes, labels: {disc: 1}, mask: {threshold: 127}}\n")
     result = evaluate(model, tmp_path / "eyes.yaml", Path("out"), part="all", config=config, console=QUIET)
     assert result.summary["mean_dice"] > 0.8
-    predict(model, root / "images", Path("masks"), config=config, overwrite=False, console=QUIET)
+    predict(model, root / "images", Path("masks"), config=config, console=QUIET)
     for number in range(21, 26):
         with Image.open(f"masks/{number}_training/mask.tif") as mask, Image.open(_truth(root, number)) as truth:
             inside = (np.asarray(mask) == 1)[:, 9:], (np.asarray(truth.convert("L")) > 127)[:, 9:]
@@ -127,7 +127,7 @@ def test_a_case_of_two_files_is_trained_on_predicted_and_served_and_a_missing_ch
     )
     first, second, *_ = sorted(path.name for path in root.iterdir())
     (root / second / "T1c.nii.gz").unlink()
-    result = predict(model, root, Path("masks"), config=model.manifest.inference, overwrite=False, console=QUIET)
+    result = predict(model, root, Path("masks"), config=model.manifest.inference, console=QUIET)
     found = rows(Path("masks"))
     assert (found[first]["status"], found[second]["status"], result.failed) == ("ok", "failed", 1)
     assert "none for T1c ({case}/T1c)" in found[second]["reason"]
@@ -150,7 +150,7 @@ def test_voxels_outside_the_field_of_view_count_in_no_score(tmp_path: Path) -> N
     _, model = trained(root, f"data.files={{{images}}}", "data.labels={anterior: 1, posterior: 2}")
     config = model.manifest.inference
     evaluate(model, root, Path("out"), part="test", config=config, console=QUIET)
-    predict(model, root, Path("masks"), config=config, overwrite=False, console=QUIET)
+    predict(model, root, Path("masks"), config=config, console=QUIET)
     with Path("out/cases.csv").open(newline="") as stream:
         scores = [row for row in csv.DictReader(stream) if row["label"] == "anterior"]
     assert scores
@@ -177,7 +177,7 @@ def test_real_scans_of_two_files_are_trained_on_and_predicted_and_a_missing_chan
         for path in folder.glob("*_subtrMeanDivStd.nii.gz"):
             (tmp_path / "scans" / folder.name / path.name).symlink_to(path)
     (tmp_path / "scans" / lacking.name / "T1c_subtrMeanDivStd.nii.gz").unlink()
-    predict(model, tmp_path / "scans", Path("masks"), config=model.manifest.inference, overwrite=False, console=QUIET)
+    predict(model, tmp_path / "scans", Path("masks"), config=model.manifest.inference, console=QUIET)
     found = rows(Path("masks"))
     assert (found[whole.name]["status"], found[lacking.name]["status"]) == ("ok", "failed")
     assert "none for T1c" in found[lacking.name]["reason"]

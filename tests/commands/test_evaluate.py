@@ -263,7 +263,7 @@ def test_scoring_what_predict_wrote_gives_what_evaluate_gives(
     model = load_model(write_model())
     run(tmp_path / "model", dataset, tmp_path / "evaluated")
     inference = model.manifest.inference
-    predict(model, dataset / "imagesTr", tmp_path / "masks", config=inference, overwrite=False, console=QUIET)
+    predict(model, dataset / "imagesTr", tmp_path / "masks", config=inference, console=QUIET)
     config = EvaluationConfig(bootstrap_samples=100)
     score(tmp_path / "masks", dataset / "labelsTr", tmp_path / "scored", labels=model.manifest.labels, config=config)
     evaluated, scored = metrics(tmp_path / "evaluated"), metrics(tmp_path / "scored")

@@ -130,7 +130,6 @@ def test_one_head_in_all_48_orders_of_axes_gets_one_mask(
         source,
         tmp_path / "out",
         config=model.manifest.inference,
-        overwrite=False,
         console=Console(quiet=True),
     )
     assert (done.done, done.failed) == (48, 0)

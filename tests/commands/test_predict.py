@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from pipeline.commands import predict as command
-from pipeline.commands import prediction_files, prediction_record
-from pipeline.commands.predict import Predictions, plan_predictions, predict
+from pipeline.commands import prediction_files, prediction_record, prediction_run, prediction_worklist
+from pipeline.commands.predict import Options, Predictions, plan_predictions, predict
 from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
 from pipeline.figures import write_preview
-from pipeline.files import file_sha256, write_csv
-from pipeline.inference.predictor import Predictor, Segmentation
+from pipeline.files import file_sha256
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.segmentation import Segmentation
 from pipeline.model import load_model
 from tests.formats import references
 
@@ -49,7 +49,7 @@ def _image() -> NDArray[np.int16]:
 def run(model: Path, source: Path, output: Path, *, overwrite: bool = False, **settings: Any) -> Predictions:
     loaded = load_model(model)
     config = loaded.manifest.inference.model_copy(update=settings)
-    return predict(loaded, source, output, config=config, overwrite=overwrite, console=QUIET)
+    return predict(loaded, source, output, config=config, console=QUIET, options=Options(overwrite=overwrite))
 
 
 def table(output: Path) -> dict[str, dict[str, str]]:
@@ -88,7 +88,9 @@ def test_each_case_gets_a_mask_statistics_and_a_picture_and_the_folder_a_table_a
         "b/statistics.json",
         "cases.csv",
         "manifest.json",
+        "medseg.log",
         "report.html",
+        "status.json",
     ]
     with Image.open(tmp_path / "out" / "a" / "preview.png") as picture:
         assert min(picture.size) > 100
@@ -225,7 +227,7 @@ def test_no_text_of_a_header_is_in_any_file_that_is_written(write_model: WriteMo
     assert b"DOE^JOHN" in (tmp_path / "in" / "a.nii").read_bytes()
     run(write_model(), tmp_path / "in", tmp_path / "out")
     names = files_below(tmp_path / "out")
-    assert len(names) == 9
+    assert len(names) == 11
     for name in names:
         content = (tmp_path / "out" / name).read_bytes()
         assert b"DOE" not in (gzip.decompress(content) if name.endswith(".gz") else content), name
@@ -455,7 +457,6 @@ def test_results_of_scans_that_are_not_in_the_input_stay_and_are_named(
             tmp_path / name,
             tmp_path / "out",
             config=model.manifest.inference,
-            overwrite=False,
             console=Console(file=shown, width=300),
         )
     assert "out (a) of an earlier run were not seen in INPUT; they stay, and have no row." in shown.getvalue()
@@ -493,7 +494,9 @@ def test_the_older_table_and_report_do_not_outlive_the_start_of_a_run(
     monkeypatch.setattr(Predictor, "segment", interrupt)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(tmp_path / "model", path, tmp_path / "out", overwrite=True)
-    assert files_below(tmp_path / "out") == ["manifest.json"]
+    row = table(tmp_path / "out")["a"]
+    assert (row["status"], row["action"], "the run ended before its turn" in row["reason"]) == ("failed", "", True)
+    assert "the run ended before its turn" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_names_that_are_no_utf8_cost_nothing_and_their_cases_are_kept(
@@ -518,7 +521,7 @@ def test_what_looks_like_markup_in_a_message_is_shown_as_it_is(write_model: Writ
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "[red] a [b].nii").touch()
     console = Console(file=shown, width=300)
-    predict(model, tmp_path / "in", tmp_path / "out", config=model.manifest.inference, overwrite=False, console=console)
+    predict(model, tmp_path / "in", tmp_path / "out", config=model.manifest.inference, console=console)
     assert "failed: [red] a [b]: Expected" in shown.getvalue()
 
 
@@ -635,8 +638,9 @@ def test_a_plan_says_what_would_be_done(write_model: WriteModel, write_volume: W
 
     def plan(*, overwrite: bool) -> list[tuple[str, str, str]]:
         inference = model.manifest.inference
-        planned = plan_predictions(model, tmp_path / "in", tmp_path / "out", config=inference, overwrite=overwrite)
-        return [(row["case"], row["status"], row["action"]) for row in planned.rows]
+        options = Options(overwrite=overwrite)
+        planned = plan_predictions(model.manifest, tmp_path / "in", tmp_path / "out", config=inference, options=options)
+        return [(item.entry.case, item.status, item.action) for item in planned]
 
     assert plan(overwrite=False) == [("a", "ok", "kept"), ("b", "ok", "done"), ("c", "failed", "")]
     assert plan(overwrite=True) == [("a", "ok", "done"), ("b", "ok", "done"), ("c", "failed", "")]
@@ -839,7 +843,7 @@ def test_a_reader_that_is_killed_or_hangs_costs_its_own_row_alone(
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "deadly_reader.py").write_text(DEADLY_READER)
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
-    monkeypatch.setattr(command, "read_and_prepare", importlib.import_module("deadly_reader").read)
+    monkeypatch.setattr(prediction_run, "read_and_prepare", importlib.import_module("deadly_reader").read)
     for name in ("a", "killed", "l", "late", "z"):
         write_volume(tmp_path / "in" / f"{name}.nii", _image())
     result = run(write_model(), tmp_path / "in", tmp_path / "out", read_deadline_seconds=2.0)
@@ -893,7 +897,11 @@ def test_an_interrupt_keeps_the_finished_cases_and_leaves_none_half_written(
         "a/statistics.json",
         "cases.csv",
         "manifest.json",
+        "medseg.log",
+        "report.html",
+        "status.json",
     ]
+    assert [row["status"] for row in table(tmp_path / "out").values()] == ["ok", "failed", "failed"]
     monkeypatch.undo()
     result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out")
     assert [row["action"] for row in result.rows] == ["kept", "done", "done"]
@@ -918,23 +926,29 @@ def test_an_output_that_is_a_file_is_refused(
         run(write_model(), path, path)
 
 
+@pytest.mark.parametrize("what", ["write_csv", "write_case"])
 def test_a_full_disk_ends_the_run_with_a_message_and_keeps_what_is_done(
-    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    for name in "abc":
+    for name in "abcdef":
         write_volume(tmp_path / "in" / f"{name}.nii", _image())
+    where = prediction_worklist if what == "write_csv" else prediction_run
+    write, calls = getattr(where, what), list[int]()
 
-    def fill(target: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-        if len(rows) == 2:
+    def fill(*args: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) >= 2:
             raise OSError(28, "No space left on device")
-        write_csv(target, columns, rows)
+        return write(*args, **named)
 
-    monkeypatch.setattr(command, "write_csv", fill)
+    monkeypatch.setattr(where, what, fill)
     with pytest.raises(OutputError, match=r"found .*out: No space left on device\. Free space there or"):
         run(write_model(), tmp_path / "in", tmp_path / "out")
+    assert len(calls) <= 3  # of six cases, one more was under way
     monkeypatch.undo()
     result = run(tmp_path / "model", tmp_path / "in", tmp_path / "out")
-    assert [row["action"] for row in result.rows] == ["kept", "kept", "done"]
+    kept = sum(row["action"] == "kept" for row in result.rows)
+    assert (kept >= 1, result.done) == (True, 6)
 
 
 def test_a_label_to_keep_the_largest_part_of_must_be_one_of_the_models(write_model: WriteModel) -> None:

@@ -1,5 +1,6 @@
 """`predict` on DICOM: a series in; a mask in NIfTI and as DICOM's own segmentation out."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def write_series(folder: Path, **elements: object) -> Path:
 
 def run(model: Path, source: Path, output: Path) -> Predictions:
     loaded = load_model(model)
-    return predict(loaded, source, output, config=loaded.manifest.inference, overwrite=False, console=QUIET)
+    return predict(loaded, source, output, config=loaded.manifest.inference, console=QUIET)
 
 
 def foreground(affine: NDArray, numbers: NDArray) -> set[tuple[float, ...]]:
@@ -145,7 +146,7 @@ def test_a_series_beside_a_damaged_file_is_to_be_reviewed(write_model: WriteMode
         assert (tmp_path / "out" / ct["case"] / "mask.dcm").exists()
 
 
-def test_a_segmentation_that_cannot_be_made_fails_the_case_and_names_nobody(
+def test_a_segmentation_that_cannot_be_made_costs_the_case_no_other_file_and_names_nobody(
     write_model: WriteModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_series(tmp_path / "ct")
@@ -155,12 +156,13 @@ def test_a_segmentation_that_cannot_be_made_fails_the_case_and_names_nobody(
 
     monkeypatch.setattr(highdicom.seg, "Segmentation", refuse)
     (row,) = run(write_model(), tmp_path / "ct", tmp_path / "out").rows
-    assert (row["status"], "highdicom refuses (ValueError)" in row["reason"], "Doe" in row["reason"]) == (
-        "failed",
-        True,
-        False,
-    )
-    assert not (tmp_path / "out" / row["case"]).exists()
+    for _ in range(2):  # as it was done, and as it is kept
+        assert (row["status"], "Doe" in row["reason"]) == ("review", False)
+        assert re.match(r"no mask\.dcm: .* highdicom refuses \(ValueError\)", row["reason"])
+        files = {path.name for path in (tmp_path / "out" / row["case"]).iterdir()}
+        assert files == {"mask.nii.gz", "preview.png", "statistics.json"}
+        (row,) = run(tmp_path / "model", tmp_path / "ct", tmp_path / "out").rows
+    assert row["action"] == "kept"
 
 
 def test_nothing_but_the_segmentation_names_the_patient(write_model: WriteModel, tmp_path: Path) -> None:
@@ -180,9 +182,7 @@ def test_the_segments_have_the_codes_of_the_model(write_model: WriteModel, tmp_p
     categories = {"lesion": ("SCT", "49755003", "Morphologically Abnormal Structure")}
     manifest = model.manifest.model_copy(update={"codes": codes, "categories": categories})
     model = type(model)(manifest, model.network)
-    (row,) = predict(
-        model, tmp_path / "ct", tmp_path / "out", config=manifest.inference, overwrite=False, console=QUIET
-    ).rows
+    (row,) = predict(model, tmp_path / "ct", tmp_path / "out", config=manifest.inference, console=QUIET).rows
     organ, lesion = dcmread(tmp_path / "out" / row["case"] / "mask.dcm").SegmentSequence
     assert [organ.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for organ in (organ, lesion)] == [
         "Liver",

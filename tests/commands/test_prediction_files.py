@@ -48,7 +48,7 @@ def run(model: Path, source: Path, output: Path, **settings: Any) -> dict[str, s
     """The row of the one case."""
     loaded = load_model(model)
     config = loaded.manifest.inference.model_copy(update=settings)
-    predict(loaded, source, output, config=config, overwrite=False, console=QUIET)
+    predict(loaded, source, output, config=config, console=QUIET)
     (row,) = csv.DictReader((output / "cases.csv").read_text().splitlines())
     assert row["status"] == "ok", row["reason"]
     return row
@@ -178,7 +178,7 @@ def test_labels_that_differ_in_odd_characters_have_files_of_their_own(
     manifest = loaded.manifest.model_copy(update={"labels": {"left/lung": 1, "left lung": 4}})
     config = manifest.inference.model_copy(update={"label_files": True})
     output = tmp_path / "out"
-    predict(replace(loaded, manifest=manifest), source, output, config=config, overwrite=False, console=QUIET)
+    predict(replace(loaded, manifest=manifest), source, output, config=config, console=QUIET)
     files = [path for path in case_files(output / "a") if path.name.startswith("label")]
     assert [path.name for path in files] == ["label_1_left_lung.nii.gz", "label_4_left_lung.nii.gz"]
     mask = voxels(output / "a" / "mask.nii.gz")

@@ -42,7 +42,7 @@ def test_a_model_of_mlflow_gives_the_masks_of_predict_without_the_training_code_
     scans = sorted((SAMPLES / "imagesTs").iterdir())[:2]
     model = load_model(run.model)
     for scan in scans:
-        predict(model, scan, tmp_path / "masks", config=model.manifest.inference, overwrite=False, console=quiet)
+        predict(model, scan, tmp_path / "masks", config=model.manifest.inference, console=quiet)
     expected = [np.asarray(load(path).dataobj) for path in sorted((tmp_path / "masks").glob("*/mask.nii.gz"))]  # type: ignore[attr-defined]
     damaged = tmp_path / "damaged.nii.gz"
     damaged.write_bytes(b"nothing")

@@ -1,6 +1,7 @@
 """Zip files among scans: what is in them is found, and nothing in them leads out of them or fills the disk."""
 
 import io
+import os
 import shutil
 import stat
 import tempfile
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -208,6 +210,21 @@ def test_what_was_unpacked_is_gone_afterwards(tmp_path: Path) -> None:
         unpack(path, Scratch.of(folder, 1.0))
         assert list(folder.rglob("a.nii"))
     assert not folder.exists()
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_works_on_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("medseg-scans-left", "medseg-scans-young", "medseg-scans-alive", "medseg-scans-of-others"):
+        (tmp_path / name / "unpacked").mkdir(parents=True)
+        if name != "medseg-scans-of-others":
+            (tmp_path / name / "lock").touch()
+        if name != "medseg-scans-young":
+            os.utime(tmp_path / name, (0, 0))
+    with FileLock(tmp_path / "medseg-scans-alive" / "lock"), scratch_folder():
+        pass
+    assert {path.name.removeprefix("medseg-scans-") for path in tmp_path.iterdir()} == {"young", "alive", "of-others"}
 
 
 def test_an_archive_without_a_scan_is_refused(tmp_path: Path, scratch: Path) -> None:

@@ -251,6 +251,15 @@ def test_series_are_chosen_by_modality_description_or_uid(
 
 
 @in_this_process
+def test_what_cannot_be_read_of_a_series_that_is_not_wanted_is_skipped(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    write_slice(tmp_path / "us" / "a", PIXELS, (0, 0, 0), Modality="US", SeriesInstanceUID="1.9", SamplesPerPixel=3)
+    assert [entry.problem is None for entry in find(tmp_path)] == [True, False]
+    _, us = find(tmp_path, series={"modalities": ["CT"]})
+    assert (us.is_scan, us.problem, us.note) == (False, None, "a series that inference.series leaves out")
+
+
+@in_this_process
 def test_a_folder_of_reports_has_no_scan(tmp_path: Path) -> None:
     write_slice(tmp_path / "report", PIXELS, (0, 0, 0), SOPClassUID=REPORT)
     with pytest.raises(DatasetError, match="Expected scans"):

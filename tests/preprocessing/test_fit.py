@@ -10,6 +10,7 @@ from pipeline.config.preprocessing import PreprocessingConfig
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.preprocessing.fit import FOREGROUND_SAMPLES, Fingerprint, fingerprint, fit, target_spacing_mm
 from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing, ScanNormalisation
+from pipeline.preprocessing.ranges import Measured
 from pipeline.scan import Scan
 
 THICK: list[tuple[float, ...]] = [(0.7, 0.7, 5.0), (0.8, 0.8, 4.0), (0.9, 0.9, 6.0)]
@@ -22,7 +23,7 @@ def case(
     foreground: NDArray[np.float32] | None = None,
 ) -> Fingerprint:
     values = np.arange(10, dtype=np.float32)[None] if foreground is None else foreground
-    return Fingerprint(spacing_mm, shape, cropped_share, values)
+    return Fingerprint(spacing_mm, shape, cropped_share, values, Measured({}, np.zeros((1, 3)), spacing_mm, False))
 
 
 def test_the_target_is_the_median_spacing_of_each_axis() -> None:

@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,8 @@ class DicomFile:
     Attributes:
         path: the file.
         series: SeriesInstanceUID; "" where it cannot be told.
+        modality: Modality; "" likewise.
+        description: SeriesDescription, free text; "" likewise.
         frames: its image planes; none where there is a problem, or no scan.
         problem: why it cannot be read as a scan; None where it can, and where it is none.
         note: what it is instead of a scan; "" for scans.
@@ -147,6 +149,8 @@ class DicomFile:
 
     path: Path
     series: str = ""
+    modality: str = ""
+    description: str = ""
     frames: tuple[Frame, ...] = ()
     problem: UserError | None = None
     note: str = ""
@@ -154,15 +158,15 @@ class DicomFile:
 
 def look_into(path: Path) -> DicomFile:
     """What a file is, without its pixels."""
-    series = ""
+    file = DicomFile(path)
     try:
         dataset = read_dataset(path, only=HEADER_TAGS)
-        series = _series(dataset)
-        return DicomFile(path, series, tuple(_frames(dataset, path)))
+        file = _of_series(dataset, path)
+        return replace(file, frames=tuple(_frames(dataset, path)))
     except NoScanError as error:
-        return DicomFile(path, series, note=error.found)
+        return replace(file, note=error.found)
     except ScanError as error:
-        return DicomFile(path, series, problem=error)
+        return replace(file, problem=error)
 
 
 def read_frames(path: Path) -> list[Frame]:
@@ -228,9 +232,11 @@ def decoding() -> Iterator[None]:
             raise damaged(WHOLE, type(error).__name__) from None  # nor does a traceback
 
 
-def _series(dataset: "Dataset") -> str:
+def _of_series(dataset: "Dataset", path: Path) -> DicomFile:
     with decoding():
-        return str(dataset.get("SeriesInstanceUID") or "")
+        names = ("SeriesInstanceUID", "Modality", "SeriesDescription")
+        series, modality, description = (str(dataset.get(name) or "") for name in names)
+        return DicomFile(path, series, modality, description)
 
 
 def _frames(dataset: "Dataset", path: Path) -> list[Frame]:
