@@ -26,6 +26,7 @@ from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
 from pipeline.figures import write_preview
 from pipeline.files import file_sha256
+from pipeline.inference import predictor
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.segmentation import Segmentation
 from pipeline.model import load_model
@@ -523,6 +524,23 @@ def test_what_looks_like_markup_in_a_message_is_shown_as_it_is(write_model: Writ
     console = Console(file=shown, width=300)
     predict(model, tmp_path / "in", tmp_path / "out", config=model.manifest.inference, console=console)
     assert "failed: [red] a [b]: Expected" in shown.getvalue()
+
+
+def test_a_scan_that_would_not_fit_into_memory_fails_and_the_others_get_their_masks(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_volume(tmp_path / "in" / "a.nii.gz", np.ones((300, 300, 300), np.uint8))
+    write_volume(tmp_path / "in" / "b.nii.gz", _image())
+    # a takes 0.15 GB whatever its size, 0.08 for its mask and 0.02 for sums of 16 x 300 x 300 voxels and 4 numbers
+    monkeypatch.setattr(predictor, "available_bytes", lambda: 200_000_000)
+    result = run(write_model(), tmp_path / "in", tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert (result.done, result.failed) == (1, 1)
+    assert rows["b"]["status"] == "ok"
+    assert rows["a"]["reason"] == (
+        "Expected a scan that fits into memory; found one that needs about 0.3 GB, where 0.2 GB are free. "
+        "Take a machine with more memory, or crop the scan."
+    )
 
 
 def test_the_volume_of_a_small_structure_is_not_rounded_to_nothing(
