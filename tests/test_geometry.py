@@ -5,6 +5,7 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 import pytest
+from nibabel import orientations
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -128,6 +129,14 @@ def test_shear_is_the_cosine_between_axes() -> None:
     sheared[:2, 1] = [0.6, 0.8]  # at the angle whose cosine is 0.6 to the first axis
     assert geometry.shear_cosine(sheared) == pytest.approx(0.6)
     assert geometry.shear_cosine(np.diag([1.0, 2.0, 3.0, 1.0])) == 0.0
+
+
+def test_the_shape_of_a_reoriented_array_is_undone_as_the_array_is() -> None:
+    array = np.zeros((1, 5, 6, 7))
+    for codes in ("RAS", "SRA", "PIL"):
+        affine = orientations.inv_ornt_aff(orientations.axcodes2ornt(codes), (5, 6, 7))
+        for reorientation in (geometry.to_ras(affine), geometry.to_ras(affine).with_last(1)):
+            assert reorientation.undo_shape(reorientation.apply(array).shape[1:]) == (5, 6, 7)
 
 
 class Grid(NamedTuple):

@@ -1,10 +1,10 @@
 """The likeliest class at each voxel of another grid, from scores that come in slabs along one axis.
 
-What is interpolated at an output plane needs its two neighbouring planes of the input and no others, so that a slab can
-be let go once the next one has come:
+What is interpolated at an output plane needs its two neighbouring planes of the input and no others, so that of a slab
+only the last plane is kept until the next one comes. Six planes in two slabs, made five:
 
-    input   |  0  |  1  |  2  ||  3  |  4  |  5  |        two slabs of three planes
-    output  |   0   |   1   |   2    |   3   |            n = 6, m = 4; 2 lies between planes 3 and 4
+    input   |  0  |  1  |  2  ||  3  |  4  |  5  |
+    output  |   0  |   1  |   2   |   3  |   4  |        2 lies between planes 2 and 3, where the slabs meet
 
 Along each axis an output voxel takes one input voxel or two, its taps. Sums and products are those of
 `scipy.ndimage.zoom`, in its order and in double precision: however the slabs are cut, the result is that of
@@ -73,7 +73,7 @@ def find_taps(size: int, target: int, *, nearest: bool) -> tuple[Tap, ...]:
     before = np.floor(position).astype(np.intp)
     share = position - before
     first, second = (index.clip(0, size - 1) for index in (before, before + 1))
-    return Tap(first, 1 - share), Tap(second, 1 - (1 - share))
+    return Tap(first, 1 - share), Tap(second, 1 - (1 - share))  # the sum is 1, which 1 - share and share may miss
 
 
 def argmax_slabs(
@@ -154,7 +154,7 @@ def _contenders(scores: NDArray[np.floating]) -> list[int]:
     The winner is at least the mean of all classes, and an interpolated mean is at least its smallest value in the box;
     a class that is smaller everywhere wins nowhere. Of a hundred organs, a box has a few.
     """
-    largest = scores.reshape(len(scores), -1).max(1).astype(np.float64)
+    largest = scores.max((1, 2, 3)).astype(np.float64)
     needed = float(scores.mean(0, dtype=np.float64).min())
     slack = MARGIN * np.maximum(np.abs(largest), abs(needed))
     return np.flatnonzero(largest >= needed - slack).tolist()

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.inference.precision import Compute
 from pipeline.inference.predictor import network_function
-from pipeline.inference.sliding_window import sliding_window
+from pipeline.inference.sliding_window import slide, sliding_window
+from pipeline.inference.windows import streaming_axis
 from pipeline.metrics.overlap import Overlap
 from pipeline.networks.unet import UNet
 from pipeline.preprocessing.labels import IGNORED
-from pipeline.preprocessing.prepare import restore
+from pipeline.preprocessing.prepare import restore_slabs
 from pipeline.samples.cache import StoredCase
 from pipeline.sizes import as_window
 
@@ -56,7 +58,7 @@ def validate(network: UNet, validation: Validation, compute: Compute) -> list[Ca
     """Dice of each case, in the order of the cases."""
     rows = []
     for case in validation.cases:
-        mask = restore(predict_scores(network, case.stored, validation, compute=compute), case.stored.trail)
+        mask = predict_classes(network, case.stored, validation, compute=compute)
         counted = case.truth != IGNORED
         overlaps = (
             Overlap.of((mask == value) & counted, case.truth == value) for value in range(1, validation.classes)
@@ -65,10 +67,19 @@ def validate(network: UNet, validation: Validation, compute: Compute) -> list[Ca
     return rows
 
 
+def predict_classes(network: UNet, case: StoredCase, validation: Validation, *, compute: Compute) -> NDArray[np.uint8]:
+    """Class numbers of a prepared case (I, J, K), on the scan's own grid; only a slab of its scores is held."""
+    window = as_window(validation.patch_size)
+    with torch.inference_mode():
+        run = network_function(network, compute, len(validation.patch_size))
+        slabs = map(Tensor.numpy, slide(run, torch.from_numpy(case.image()), window, overlap=validation.overlap))
+        return restore_slabs(slabs, case.trail, axis=streaming_axis(case.trail.shape, window))
+
+
 def predict_scores(
     network: UNet, case: StoredCase, validation: Validation, *, compute: Compute
 ) -> NDArray[np.floating[Any]]:
-    """Logits of a prepared case (classes, I, J, K), on the grid that it was prepared to."""
+    """Probabilities of a prepared case (classes, I, J, K), on the grid that it was prepared to."""
     with torch.inference_mode():
         image = torch.from_numpy(case.image())
         run = network_function(network, compute, len(validation.patch_size))

@@ -22,6 +22,7 @@ def test_a_picture_has_pixels_and_no_sizes() -> None:
         "voxels": 6,
         "centroid_mm": None,
         "bbox_voxels": [[2, 3], [1, 3], [0, 0]],
+        "parts": 1,
         "mean_intensity": 14.5,  # columns 2 and 3, rows 1 to 3: 11, 12, 13, 16, 17, 18
         "touches_border": False,  # there is nothing above or below a picture
         "reason": "the scan has no spacing",
