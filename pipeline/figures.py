@@ -1,8 +1,9 @@
 """Pictures of scans and masks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,24 +31,52 @@ THUMBNAIL_PIXELS = 160
 SHEET_COLUMNS, SHEET_GAP = 6, 8
 FILL = 0.35
 PLANES = ("sagittal", "coronal", "axial")
+EDGES = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))
+"""Letters at the left, right, upper and lower edge of each of these planes."""
+BAR_SHARE = 0.4
+"""Of a panel's width, which the scale bar does not exceed."""
+SAMPLED_VOXELS = 1_000_000
+HALO = 2
+"""Pixels of black around white letters and lines, which are seen on bright ground too."""
 AXIAL = 2
 COLOUR_CHANNELS = 3
+PANEL_GAP, LEAST_WIDTH = 6, 360
+LEGEND_ROWS, MORE_PIXELS = 3, 90
+"""Of the legend at most, and the room that is kept for the number of names that do not fit."""
+LETTERING: dict[str, Any] = {"fill": "white", "font_size": 14, "stroke_width": HALO, "stroke_fill": "black"}
+_PEN = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+"""Measures text."""
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """A plane through the volume, rows from top to bottom: red, green and blue from 0 to 1, label values, its size."""
+    """A plane through the volume, rows from top to bottom: red, green and blue from 0 to 1, label values, its size.
+
+    ``edges`` are the letters at its left, right, upper and lower edge; none where the sides are not known.
+    """
 
     colours: NDArray[np.float32]
     labels: NDArray[np.unsignedinteger]
     height_mm: float
     width_mm: float
+    edges: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A name of the legend, and where it stands."""
+
+    row: int
+    left: int
+    text: str
+    colour: tuple[int, int, int]
 
 
 def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> None:
-    """Three planes through the middle of the mask, right side of the patient on the left, as radiologists look at them.
+    """Three planes through most of the mask, right side of the patient on the left, as radiologists look at them.
 
-    A scan of one slice has one plane; of a picture it is not said how it lies in the patient, which nobody knows.
+    Letters name the sides, and a bar gives the scale of all planes. A scan of one slice has one plane; of
+    a picture it is not said how it lies in the patient, which nobody knows.
 
     Args:
         target: a .png file.
@@ -60,7 +89,9 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
     panels = _panels(scan, mask, planes)
     pixels = PANEL_PIXELS if len(panels) > 1 else LONE_PANEL_PIXELS
     scale = pixels / max(max(panel.height_mm, panel.width_mm) for panel in panels)
-    pictures = [_draw(panel, scale, labels) for panel in panels]
+    pictures = [_annotated(_draw(panel, scale, labels), panel) for panel in panels]
+    widest = max(range(len(panels)), key=lambda index: panels[index].width_mm)
+    _draw_bar(pictures[widest], scale, scan.unit)
     with atomic_path(target) as path:
         _compose(list(zip(names, pictures, strict=True)), labels).save(path)
 
@@ -86,16 +117,16 @@ def write_contact_sheet(target: Path, thumbnails: Sequence[tuple[str, NDArray[np
     pen = ImageDraw.Draw(sheet)
     for place, (name, pixels) in enumerate(thumbnails):
         left, top = SHEET_GAP + place % columns * width, SHEET_GAP + place // columns * height
-        pen.text((left, top), _fitting(name, pen), fill="white", font_size=CAPTION_FONT)
+        pen.text((left, top), fitting(name), fill="white", font_size=CAPTION_FONT)
         sheet.paste(Image.fromarray(pixels), (left, top + CAPTION_PIXELS))
     with atomic_path(target) as path:
         sheet.save(path)
 
 
-def _fitting(name: str, pen: ImageDraw.ImageDraw) -> str:
+def fitting(name: str) -> str:
     """A name cut in its middle until it fits above a thumbnail: its beginning and its end tell it from others."""
     shown, kept = name, len(name)
-    while pen.textlength(shown, font_size=CAPTION_FONT) > THUMBNAIL_PIXELS and kept > 2:
+    while _PEN.textlength(shown, font_size=CAPTION_FONT) > THUMBNAIL_PIXELS and kept > 2:
         kept -= 1
         shown = f"{name[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - kept // 2 :]}"
     return shown
@@ -107,9 +138,21 @@ def _planes(scan: Scan) -> list[int]:
 
 def _panels(scan: Scan, mask: NDArray[np.unsignedinteger], planes: Sequence[int]) -> list[_Panel]:
     reorientation = geometry.to_ras(scan.affine)
-    levels = grey_levels(reorientation.apply(shown_channels(scan)))
-    upright_mask, spacing_mm = reorientation.apply(mask[None])[0], geometry.ras_spacing_mm(scan.affine)
-    return [_panel(levels, upright_mask, axis, spacing_mm=spacing_mm) for axis in planes]
+    volume, upright_mask = reorientation.apply(shown_channels(scan)), reorientation.apply(mask[None])[0]
+    window, panels = grey_window(volume), []
+    for axis in planes:
+        index = fullest_slice(upright_mask, axis)
+        colours = scaled(cut_colours(volume, axis, index), window)
+        width, height = size_mm(upright_mask.shape, geometry.ras_spacing_mm(scan.affine), axis)
+        edges = EDGES[axis] if scan.unit == "mm" else ()
+        panels.append(_Panel(colours, cut_plane(upright_mask, axis, index), height, width, edges))
+    return panels
+
+
+def size_mm(shape: tuple[int, ...], spacing_mm: tuple[float, ...], axis: int) -> tuple[float, float]:
+    """Width and height of the plane across an axis of a RAS volume."""
+    across, up = (other for other in range(3) if other != axis)
+    return shape[across] * spacing_mm[across], shape[up] * spacing_mm[up]
 
 
 def shown_channels(scan: Scan) -> NDArray:
@@ -119,9 +162,33 @@ def shown_channels(scan: Scan) -> NDArray:
 
 
 def grey_levels(volume: NDArray) -> NDArray[np.float32]:
-    """Grey values from 0 to 1 between the 0.5 and 99.5 percentile."""
-    low, high = np.percentile(volume, [0.5, 99.5])
-    return np.clip((volume.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    """Grey values from 0 to 1 within the `grey_window`."""
+    return scaled(volume, grey_window(volume))
+
+
+def scaled(values: NDArray, window: tuple[float, float]) -> NDArray[np.float32]:
+    """Values as 0 at the lower end of a window and below, to 1 at its upper end and above."""
+    low, high = window
+    return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+
+
+def grey_window(volume: NDArray) -> tuple[float, float]:
+    """The values (C, I, J, K) that are shown black and white: the 0.5 and 99.5 percentile of a million voxels or so."""
+    step = max(1, round((volume.size / SAMPLED_VOXELS) ** (1 / 3)))
+    sample = volume[:, *(slice(None, None, step if size > step else 1) for size in volume.shape[1:])]
+    low, high = np.percentile(sample.astype(np.float64), [0.5, 99.5])
+    return float(low), float(high)
+
+
+def round_length_mm(longest_mm: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not longer.
+
+    Example:
+        >>> round_length_mm(47.0), round_length_mm(0.3)
+        (20.0, 0.2)
+    """
+    power = 10.0 ** np.floor(np.log10(longest_mm))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= longest_mm))
 
 
 def shown_planes(shape: tuple[int, ...]) -> list[int]:
@@ -137,20 +204,13 @@ def fullest_slice(mask: NDArray, axis: int) -> int:
     return int(count.argmax()) if count.any() else mask.shape[axis] // 2
 
 
-def _panel(levels: NDArray, mask: NDArray, axis: int, *, spacing_mm: tuple[float, ...]) -> _Panel:
-    index = fullest_slice(mask, axis)
-    across, up = (other for other in range(3) if other != axis)
-    height, width = mask.shape[up] * spacing_mm[up], mask.shape[across] * spacing_mm[across]
-    return _Panel(cut_colours(levels, axis, index), cut_plane(mask, axis, index), height, width)
-
-
 def cut_plane(volume: NDArray, axis: int, index: int) -> NDArray:
     """Cut a plane out of a RAS volume and turn it so that superior (or anterior) is up, the patient's right left."""
-    plane = np.take(volume, index, axis)  # (across, up)
+    plane = volume[(slice(None),) * axis + (index,)]  # (across, up); np.take copies the volume first
     return np.ascontiguousarray(plane.T[::-1, ::-1])
 
 
-def cut_colours(levels: NDArray[np.float32], axis: int, index: int) -> NDArray[np.float32]:
+def cut_colours(levels: NDArray, axis: int, index: int) -> NDArray:
     """As `cut_plane` of one or three channels: red, green and blue (rows, columns, 3); of one channel, grey."""
     plane = np.stack([cut_plane(channel, axis, index) for channel in levels], axis=-1)
     return np.broadcast_to(plane, (*plane.shape[:2], COLOUR_CHANNELS))
@@ -175,19 +235,55 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return inside & ~enclosed
 
 
+def _annotated(picture: Image.Image, panel: _Panel) -> Image.Image:
+    """With the letters of the patient's sides."""
+    width, height = picture.size
+    places = (("lm", 4, height / 2), ("rm", width - 4, height / 2), ("ma", width / 2, 4), ("md", width / 2, height - 4))
+    pen = ImageDraw.Draw(picture)
+    for letter, (anchor, x, y) in zip(panel.edges, places, strict=False):
+        pen.text((x, y), letter, anchor=anchor, **LETTERING)
+    return picture
+
+
+def _draw_bar(picture: Image.Image, scale: float, unit: str) -> None:
+    """A bar at the lower left, whose length is a round number."""
+    length_mm = round_length_mm(BAR_SHARE * picture.width / scale)
+    left, low, length = 10, picture.height - 10, max(1, round(length_mm * scale))
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((left - HALO, low - 2 - HALO, left + length + HALO, low + HALO), fill="black")
+    pen.rectangle((left, low - 2, left + length, low), fill="white")
+    pen.text((left, low - 2 - 2 * HALO), f"{length_mm:g} {unit}", anchor="ls", **LETTERING)
+
+
 def _compose(named: list[tuple[str, Image.Image]], labels: dict[str, int]) -> Image.Image:
     pictures = [picture for _, picture in named]
-    gap = 6
-    height = max(picture.height for picture in pictures) + 2 * CAPTION_PIXELS
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    sheet = Image.new("RGB", (max(width, 360), height), "black")
+    width = max(sum(picture.width for picture in pictures) + PANEL_GAP * (len(pictures) - 1), LEAST_WIDTH)
+    legend = _legend(labels, width)
+    top = max(picture.height for picture in pictures) + CAPTION_PIXELS
+    rows = 1 + max((entry.row for entry in legend), default=0)
+    sheet = Image.new("RGB", (width, top + rows * CAPTION_PIXELS), "black")
     pen, left = ImageDraw.Draw(sheet), 0
     for name, picture in named:
-        pen.text((left + 4, 5), name, fill="white", font_size=12)
+        pen.text((left + 4, 5), name, fill="white", font_size=CAPTION_FONT)
         sheet.paste(picture, (left, CAPTION_PIXELS))
-        left += picture.width + gap
-    left = 4
-    for index, name in enumerate(labels):
-        pen.text((left, height - CAPTION_PIXELS + 4), name, fill=COLOURS[index % len(COLOURS)], font_size=12)
-        left += round(pen.textlength(name, font_size=12)) + 16
+        left += picture.width + PANEL_GAP
+    for entry in legend:
+        place = (entry.left, top + entry.row * CAPTION_PIXELS + 4)
+        pen.text(place, entry.text, fill=entry.colour, font_size=CAPTION_FONT)
     return sheet
+
+
+def _legend(labels: Iterable[str], width: int) -> list[_Entry]:
+    """The names in rows, of which there are `LEGEND_ROWS` at most; it is said how many are left out."""
+    entries, row, left = list[_Entry](), 0, 4
+    names = list(labels)
+    for index, name in enumerate(names):
+        length = round(_PEN.textlength(fitting(name), font_size=CAPTION_FONT)) + 16
+        if left + length > width and left > 4:
+            row, left = row + 1, 4
+        is_last_row = row == LEGEND_ROWS - 1 and index + 1 < len(names)
+        if is_last_row and left + length + MORE_PIXELS > width:
+            return [*entries, _Entry(row, left, f"and {len(names) - index} more", (255, 255, 255))]
+        entries.append(_Entry(row, left, fitting(name), COLOURS[index % len(COLOURS)]))
+        left += length
+    return entries

@@ -114,4 +114,6 @@ def test_the_preview_of_a_picture_is_the_picture_as_it_stands_in_its_file(tmp_pa
         drawn = np.asarray(preview.convert("L"), dtype=float)[22 : 22 + 320, :640]  # below the caption, 16 for a pixel
     assert preview.height == 320 + 2 * 22
     assert drawn[:60, 500:].min() > 200
-    assert drawn[100:, :].max() == drawn[:, :460].max() == 0
+    above_the_bar = drawn[:280]
+    assert above_the_bar[100:].max() == above_the_bar[:, :460].max() == 0
+    assert drawn[280:, :300].max() == 255  # the bar of 10 pixels and its length

@@ -15,7 +15,7 @@ from pipeline.checks.review import review_reasons
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.figures import COLOURS, write_preview
-from pipeline.files import write_json
+from pipeline.files import write_json, write_text
 from pipeline.formats import registry
 from pipeline.formats.dicom.segmentation import ANATOMICAL, TISSUE, Algorithm, Code, Segment, write_segmentation
 from pipeline.inference.reading import ReadScan
@@ -23,13 +23,14 @@ from pipeline.inference.segmentation import Segmentation
 from pipeline.manifest import Manifest
 from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
+from pipeline.report.viewer import viewer_page
 from pipeline.scan import Scan
 from pipeline.wording import folder_name
 
-MASK, STATISTICS, PREVIEW, SEGMENTATION = "mask", "statistics.json", "preview.png", "mask.dcm"
+MASK, STATISTICS, PREVIEW, VIEWER, SEGMENTATION = "mask", "statistics.json", "preview.png", "viewer.html", "mask.dcm"
 FURTHER = ("label", "probability", "instances")
 """What names of the files that the settings ask for begin with; the label's value and name follow."""
-DERIVED = (STATISTICS, PREVIEW)
+DERIVED = (STATISTICS, PREVIEW, VIEWER)
 """What follows from the mask, so that it does not matter who changed it."""
 LARGEST_NUMBER = 2**16 - 1
 """Of an instance: the largest that every format of masks holds."""
@@ -92,6 +93,8 @@ def write_case(
         statistics[name]["instances"] = count
     reasons += review_reasons(statistics, scan, manifest)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
+    if config.viewer_pages:
+        write_text(folder / VIEWER, viewer_page(scan, mask, labels=labels, title=folder.name, reasons=reasons))
     write_json(folder / STATISTICS, statistics)
     return Written(_columns(statistics), tuple(reasons))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.commands.prediction_files import PREVIEW, column_names, read_columns
+from pipeline.commands.prediction_files import PREVIEW, VIEWER, column_names, read_columns
 from pipeline.commands.prediction_plan import Planned
 from pipeline.commands.prediction_run import Result
 from pipeline.files import write_csv, write_json, write_text, writing_to
@@ -85,10 +85,11 @@ class Worklist:
         Args:
             state: done or stopped.
         """
+        left = len(self.missing)
         self._rows |= {index: self._row(Result(index, self._plan[index].failed(NOT_DONE))) for index in self.missing}
         self._state = state
         self._write_table(self.rows)
-        self._write_report()
+        self._write_report(f"The run was stopped: {left} of {len(self._plan)} inputs were not done." if left else "")
         self.write_status()
         run_log.info("%s: %s", state, ", ".join(f"{count} {name}" for name, count in self._counts().items()))
 
@@ -128,7 +129,10 @@ class Worklist:
         if item.action == "":
             return row
         columns = read_columns(self.output / item.entry.case) if result.written is None else result.written.columns
-        return row | columns | {"preview": f"{item.entry.case}/{PREVIEW}"}
+        pages = {"preview": f"{item.entry.case}/{PREVIEW}"}
+        if (self.output / item.entry.case / VIEWER).exists():
+            pages["viewer"] = f"{item.entry.case}/{VIEWER}"
+        return row | columns | pages
 
     def _write_table(self, rows: Sequence[Row]) -> None:
         columns = [*FIXED_COLUMNS, *(IDENTITY if self._identity else []), *_volume_columns(rows, self._manifest)]
@@ -136,11 +140,12 @@ class Worklist:
             write_csv(self.output / TABLE, columns, [{name: _cell(row.get(name)) for name in columns} for row in rows])
         self._written = time.monotonic()
 
-    def _write_report(self) -> None:
+    def _write_report(self, banner: str) -> None:
         manifest = self._manifest
         provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], "medseg": __version__}
         with writing_to(self.output):
-            write_text(self.output / REPORT, prediction_report(self.rows, list(manifest.labels), provenance))
+            page = prediction_report(self.rows, list(manifest.labels), provenance, banner=banner)
+            write_text(self.output / REPORT, page)
 
 
 @contextmanager

@@ -51,6 +51,8 @@ class InferenceConfig(Section):
     """Labels whose instances (cells, nuclei) are counted and written as a file, numbered from 1. They are connected
     parts, divided where inference.watershed names the label, slice by slice where the model's evaluation.per_slice says
     so; of a label in its evaluation.walls, they are the parts that it divides."""
+    viewer_pages: bool = True
+    """Write a page for each case, on which a person can go through the slices with the mask over them; up to 8 MB."""
     series: SeriesConfig = SeriesConfig()
     """Which series of DICOM are wanted."""
     unpacked_gb: Positive = 20.0

@@ -40,7 +40,7 @@ METRIC_TITLES = {
     "predicted_px": "Predicted (px)",
 }
 """Column headings; a metric that is not among them goes by its own name."""
-STATUSES = ("failed", "review", "ok", "skipped")
+STATUSES = ("review", "failed", "ok", "skipped")
 """Of predicted cases, in the order of the table: those that need a person come first."""
 NO_METRICS = ("case", "label", "status", "reason")
 """Columns of a row that are no numbers."""
@@ -134,20 +134,28 @@ def comparison_report(
     return template.render(content=content, rows=rows, plots=plots, provenance=_dotted(content["provenance"]))
 
 
-def prediction_report(rows: list[dict[str, Any]], labels: list[str], provenance: dict[str, Any]) -> str:
+def prediction_report(
+    rows: list[dict[str, Any]], labels: list[str], provenance: dict[str, Any], *, banner: str = ""
+) -> str:
     """A page of predicted cases, those that need a person first.
 
     Args:
         rows: one a case: ``case``, ``status`` (ok, review, failed, skipped), ``reason``, ``<label>_ml`` (``<label>_px``
-            where the scan has no spacing) and ``preview``, the picture's path relative to the page. Volumes and preview
-            may be missing or None.
+            where the scan has no spacing), and the paths, relative to the page, of ``preview``, a picture, and
+            ``viewer``, a page. Volumes and paths may be missing or None.
         labels: the structures' names, in the order of the columns.
         provenance: as for `evaluation_report`.
+        banner: what a reader has to know first.
     """
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     ordered = sorted(rows, key=lambda row: STATUSES.index(row["status"]))
     template = _environment().get_template("prediction.html")
-    return template.render(rows=ordered, counts=counts, labels=labels, provenance=_dotted(provenance))
+    return template.render(rows=ordered, counts=counts, labels=labels, provenance=_dotted(provenance), banner=banner)
+
+
+def render(template: str, **values: Any) -> str:
+    """A page of a template."""
+    return _environment().get_template(template).render(**values)
 
 
 def number(value: float | None) -> str:

@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from pipeline import geometry
 from pipeline.figures import (
     COLOURS,
+    EDGES,
     PLANES,
     cut_colours,
     cut_plane,
     fullest_slice,
     grey_levels,
+    round_length_mm,
     shown_channels,
     shown_planes,
 )
 from pipeline.report.plots import METADATA, cut_name, plot_style
 from pipeline.scan import Scan, Unit
 
-EDGES = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))
-"""Letters at the left, right, upper and lower edge of the sagittal, coronal and axial plane."""
 WIDTH, HEIGHT, GAP, TITLE, LEGEND_ROW = 7.0, 2.8, 0.12, 0.28, 0.2
 """Inches: the picture's width, a panel's height at most, between panels, above them, and a row of the legend."""
 SINGLE_HEIGHT = 5.6
@@ -186,17 +186,6 @@ def _add_scale_bar(panel: Axes, unit: Unit) -> None:
     halo = [withStroke(linewidth=4, foreground="black")]
     panel.plot((left, left + length_mm), (y, y), color="white", linewidth=2, solid_capstyle="butt", path_effects=halo)
     panel.text(left + length_mm / 2, y - 0.02 * height, f"{length_mm:g} {unit}", va="bottom", **LETTERS)
-
-
-def round_length_mm(longest_mm: float) -> float:
-    """The largest of 1, 2 and 5 times a power of ten that is not longer.
-
-    Example:
-        >>> round_length_mm(47.0), round_length_mm(0.3)
-        (20.0, 0.2)
-    """
-    power = 10.0 ** np.floor(np.log10(longest_mm))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= longest_mm))
 
 
 def _legend_columns(names: Iterable[str]) -> int:

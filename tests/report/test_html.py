@@ -153,7 +153,7 @@ def test_names_that_look_like_html_are_text(page: str) -> None:
     ("page", "addresses"),
     [
         (evaluation_report(summary(), [score()], {}), ["data:,"]),
-        (prediction_report([prediction()], ["anterior"], {}), ["data:,", "scan1/preview.png", "scan1/preview.png"]),
+        (prediction_report([prediction()], ["anterior"], {}), ["data:,", *["scan1/preview.png"] * 3]),
     ],
     ids=["evaluation", "prediction"],
 )
@@ -165,7 +165,22 @@ def test_a_page_asks_for_nothing_from_elsewhere(page: str, addresses: list[str])
 def test_predictions_that_need_a_person_come_first_and_keep_their_order() -> None:
     statuses = {"a": "ok", "b": "skipped", "c": "review", "d": "failed", "e": "ok", "f": "failed"}
     page = prediction_report([prediction(case=case, status=status) for case, status in statuses.items()], [], {})
-    assert re.findall(r'<th scope="row" class="name">(.)</th>', page) == ["d", "f", "c", "a", "e", "b"]
+    assert re.findall(r'<th scope="row" class="name"><a [^>]*>(.)</a></th>', page) == ["c", "d", "f", "a", "e", "b"]
+
+
+def test_a_case_leads_to_its_page_and_to_its_picture_where_it_has_none() -> None:
+    rows = [prediction(case="a", viewer="a/viewer.html"), prediction(case="b"), prediction(case="c", preview=None)]
+    page = prediction_report(rows, [], {})
+    assert re.findall(r'class="name">(?:<a href="(.*?)">)?(.)<', page) == [
+        ("a/viewer.html", "a"),
+        ("scan1/preview.png", "b"),
+        ("", "c"),
+    ]
+
+
+def test_a_banner_is_shown_where_there_is_one() -> None:
+    assert 'role="alert">12 of 40 &lt;' in prediction_report([prediction()], [], {}, banner="12 of 40 <")
+    assert "role=" not in prediction_report([prediction()], [], {})
 
 
 def test_predictions_are_counted_by_status() -> None:
@@ -177,7 +192,7 @@ def test_predictions_are_counted_by_status() -> None:
 def test_a_volume_is_in_ml_or_in_pixels_or_missing() -> None:
     row = {"case": "x", "status": "review", "reason": "cut off", "a_ml": 1.2345, "b_px": 120, "c_ml": None}
     shown = cells(prediction_report([row], ["a", "b", "c"], {}))
-    assert shown[shown.index("x") :] == ["x", "review", "cut off", "1.234 ml", "120 px", "–", ""]  # noqa: RUF001
+    assert shown[shown.index("x") :] == ["x", "review", "cut off", "", "1.234 ml", "120 px", "–"]  # noqa: RUF001
 
 
 def test_a_preview_is_found_although_its_path_has_signs_that_addresses_use() -> None:

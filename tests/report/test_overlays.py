@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.figures import COLOURS
-from pipeline.report.overlays import overlay_png, round_length_mm
+from pipeline.figures import COLOURS, round_length_mm
+from pipeline.report.overlays import overlay_png
 from pipeline.scan import UNITS, Scan
 
 RAS = np.eye(4)
