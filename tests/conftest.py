@@ -124,7 +124,7 @@ def write_model(tmp_path: Path) -> WriteModel:
         patch_size: tuple[int, int, int] = (16, 16, 16),
         unit: Unit = "mm",
     ) -> Path:
-        manifest = _threshold_manifest(spacing_mm, parts or {}, patch_size)
+        manifest = threshold_manifest(spacing_mm, parts, patch_size)
         preprocessing = manifest.preprocessing.model_copy(update={"unit": unit})
         manifest = manifest.model_copy(update={"preprocessing": preprocessing})
         save_model(tmp_path / name, _threshold_weights(lesion), manifest)
@@ -149,9 +149,12 @@ def _threshold_weights(lesion: float) -> dict[str, Tensor]:
     return weights | {f"{name}.bias": torch.tensor(bias) for name, (_, bias) in layers.items()}
 
 
-def _threshold_manifest(
-    spacing_mm: tuple[float, float, float] | None, parts: dict[str, Part], patch_size: tuple[int, int, int]
+def threshold_manifest(
+    spacing_mm: tuple[float, float, float] | None = None,
+    parts: dict[str, Part] | None = None,
+    patch_size: tuple[int, int, int] = (16, 16, 16),
 ) -> Manifest:
+    """The manifest of the model that `write_model` writes."""
     clip = ClipNormalisation(low=0.0, high=1e6, mean=0.0, std=1.0)
     return Manifest(
         name="threshold",
@@ -174,7 +177,7 @@ def _threshold_manifest(
         mirror_axes=(0, 1, 2),
         inference=InferenceConfig(overlap=0.0, device="cpu", precision="fp32", threads=1),
         evaluation=EvaluationConfig(bootstrap_samples=100),
-        parts=parts,
+        parts=parts or {},
         validation_dice=None,
         weights_sha256="",
         provenance=Provenance(

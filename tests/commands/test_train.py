@@ -69,6 +69,9 @@ def test_a_run_leaves_its_folder_its_model_and_its_record(dataset: Path) -> None
     assert manifest.weights_sha256 == file_sha256(run.model / "weights.safetensors")
     assert sorted(manifest.parts.values()) == ["test", "train", "train", "train", "validation"]
     assert manifest.labels == {"anterior": 1, "posterior": 2}
+    assert manifest.ranges is not None
+    assert manifest.ranges.cases == 3
+    assert [manifest.ranges.labels[name].absent_share for name in manifest.labels] == [0.0, 0.0]
     assert manifest.codes == {"anterior": ("SCT", "5366008", "Hippocampus")}
     assert (manifest.provenance.epochs, manifest.provenance.run_id) == (2, run.run_id)
     assert manifest.provenance.precision == "fp32"
