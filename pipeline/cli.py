@@ -21,7 +21,7 @@ from pipeline.wording import count_of, printable
 if TYPE_CHECKING:
     from pipeline.commands.compare import Compared
     from pipeline.commands.predict import Predictions
-    from pipeline.commands.prediction_plan import Planned
+    from pipeline.commands.preflight import Preflight
     from pipeline.commands.score import Evaluation
     from pipeline.commands.summary import DescribedNetwork
     from pipeline.commands.train import TrainedRun
@@ -231,14 +231,20 @@ def predict(
     ] = None,
 ) -> None:
     """Write a mask, statistics and a picture for each scan, and a table of all."""
-    from pipeline.commands.models import open_model, tracks_predictions
-    from pipeline.commands.predict import Options, plan_predictions
+    from pipeline.commands.models import open_manifest, open_model, tracks_predictions
+
+    if dry_run:
+        from pipeline.commands.preflight import preflight
+
+        manifest = open_manifest(model)
+        settings = _inference(manifest.inference, overrides or [], device=device, tta=tta)
+        found = preflight(manifest, source, output, config=settings, overwrite=overwrite, console=err)
+        _print_preflight(found)
+        return
+    from pipeline.commands.predict import Options
 
     loaded, options = open_model(model), Options(overwrite=overwrite, identity=identity)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
-    if dry_run:
-        _print_plan(plan_predictions(loaded.manifest, source, output, config=settings, options=options))
-        return
     if track or (track is None and tracks_predictions(model)):
         from pipeline.commands.linked import predict_tracked as run_predict  # MLflow takes seconds to import
     else:
@@ -487,10 +493,17 @@ def _print_predictions(result: "Predictions", output: Path) -> None:
     out.print(f"{', '.join(counts)}{to_review}; {output / 'cases.csv'}, {output / 'report.html'}")
 
 
-def _print_plan(plan: "list[Planned]") -> None:
-    for item in plan:
+def _print_preflight(found: "Preflight") -> None:
+    from pipeline.checks.findings import format_findings
+
+    for each in found.inputs:
+        item = each.item
         action = {"done": "to do", "kept": "kept"}.get(item.action, item.status)
-        out.print(f"{action:8} {item.entry.case}  {printable(item.reason)}")
+        size = "" if each.shape is None else f"{' x '.join(map(str, each.shape))} voxels, {each.memory_gb:.1f} GB"
+        text = "  ".join(part for part in (size, printable(item.reason)) if part)
+        out.print(f"{action:8} {item.entry.case}  {text}", markup=False, highlight=False, soft_wrap=True)
+    if found.findings:
+        out.print(f"\n{format_findings(found.findings)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

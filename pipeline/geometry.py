@@ -4,14 +4,24 @@ An affine is a 4x4 matrix that maps homogeneous voxel indices ``(i, j, k, 1)`` t
 right, y towards the front (anterior), z towards the head (superior). Arrays have their channels first: ``C I J K``.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from nibabel import orientations
 from numpy.typing import NDArray
 
 from pipeline.errors import ScanError
+
+if "pydicom" not in sys.modules:
+    # nibabel imports it for DICOM elements inside NIfTI files, which nobody asks for here: it would make every process
+    # that reads a scan start in twice the time.
+    sys.modules["pydicom"] = None  # type: ignore[assignment]  # how Python marks a module that is not to be found
+    try:
+        import nibabel  # noqa: F401
+    finally:
+        del sys.modules["pydicom"]
+from nibabel import orientations
 
 Affine = NDArray[np.float64]
 MAX_SHEAR_COSINE = 0.05

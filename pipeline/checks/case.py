@@ -1,6 +1,6 @@
 """Looking at one case, in another process, where a damaged file can do no harm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.checks.findings import Finding
+from pipeline.checks.review import scan_reasons, spacing_reasons
 from pipeline.errors import ScanError
 from pipeline.formats import registry
 from pipeline.formats.dicom import scans as dicom
@@ -17,6 +18,7 @@ from pipeline.formats.dicom.volumes import Volume
 from pipeline.geometry import misplaced_mask, ras_spacing_mm, to_ras
 from pipeline.layouts.case_files import read_field_of_view, read_header, read_image, read_labels
 from pipeline.layouts.dataset import Case
+from pipeline.manifest import Manifest
 from pipeline.preprocessing.labels import unknown_labels
 from pipeline.scan import Scan, ScanHeader, Unit
 from pipeline.wording import count_of
@@ -38,6 +40,7 @@ class Inspection:
         labels: the mask values that are declared; None where any will do.
         channels: how many channels its image should have; None where any number will do.
         volume: the slices of its image, where that is one of DICOM.
+        model: that its image should suit; None asks for none.
     """
 
     case: Case
@@ -45,6 +48,7 @@ class Inspection:
     labels: frozenset[int] | None = None
     channels: int | None = None
     volume: Volume | None = None
+    model: Manifest | None = None
 
     def read_header(self) -> ScanHeader:
         """The grid of its image."""
@@ -94,12 +98,15 @@ def inspect_case(job: Inspection) -> CaseFacts:
     masks = [(path, attempt(partial(read_mask, path), path)) for path in job.case.masks]
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
+        findings += [] if job.model is None else _unlike_training(name, spacing_reasons(image, job.model))
     for path, mask in masks:
         findings += [] if mask is None else _mask_header_findings(job.case, path, mask, image=image)
-    content_hash = _content_hash(job, findings) if job.deep and image is not None else None
+    scan = attempt(job.read_image, job.case.image) if job.deep and image is not None else None
+    if scan is not None and job.model is not None:
+        findings += _unlike_training(name, scan_reasons(scan, job.model))
     has_labels = all(mask is not None and _has_labels(job.case, mask) for _, mask in masks)
     voxels = _label_voxels(job, findings) if job.deep and masks and has_labels else None
-    facts = CaseFacts(name, tuple(findings), content_hash, voxels=voxels)
+    facts = CaseFacts(name, tuple(findings), None if scan is None else scan.content_hash(), voxels=voxels)
     return facts if image is None else _with_geometry(facts, image)
 
 
@@ -116,6 +123,14 @@ def _attempt(read: Callable[[], T], path: Path, *, case: str, findings: list[Fin
     except ScanError as error:
         findings.append(Finding.of(case, error, f"{path.parent.name}/{path.name}"))
         return None
+
+
+def _unlike_training(case: str, reasons: Sequence[str]) -> list[Finding]:
+    expected, remedy = (
+        "a scan like those of the model's training",
+        "Look whether it is one; its mask will be to review.",
+    )
+    return [Finding("warning", case, expected, reason, remedy) for reason in reasons]
 
 
 def _channel_findings(case: str, image: ScanHeader, channels: int | None) -> list[Finding]:
@@ -150,11 +165,6 @@ def _mask_header_findings(case: Case, path: Path, mask: ScanHeader, *, image: Sc
 def _has_labels(case: Case, mask: ScanHeader) -> bool:
     """Whether a label can be read for each voxel: from the one channel, or as the case's coding says."""
     return mask.channels == 1 or not case.coding.is_plain
-
-
-def _content_hash(job: Inspection, findings: list[Finding]) -> str | None:
-    scan = _attempt(job.read_image, job.case.image, case=job.case.name, findings=findings)
-    return None if scan is None else scan.content_hash()
 
 
 def _label_voxels(job: Inspection, findings: list[Finding]) -> dict[int, int] | None:

@@ -39,7 +39,9 @@ def review_reasons(statistics: Mapping[str, Mapping[str, Any]], scan: Scan, mani
 
 def scan_reasons(scan: Scan, manifest: Manifest) -> list[str]:
     """What of a scan itself, its geometry and intensities, speaks against a mask of it."""
-    ranges, reasons = manifest.ranges, []
+    ranges, reasons = manifest.ranges, list[str]()
+    if scan.channels != len(manifest.modalities):
+        return reasons  # the model cannot be run on it, which is said elsewhere
     if scan.repairs and (ranges is None or ranges.repaired_share < RARE):
         reasons.append(f"geometry repaired: {'; '.join(scan.repairs)}")
     for index, channel in enumerate(scan.array):

@@ -1,30 +1,26 @@
 """``medseg check``: what is wrong with a data set or a folder of scans, before anything expensive."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.checks.case import CaseFacts, Inspection
+from pipeline.checks.case import CaseFacts
 from pipeline.checks.dataset import dataset_findings, inspections, name_labels
 from pipeline.checks.findings import Finding
-from pipeline.commands.dataset import read_facts
 from pipeline.commands.overview import show_overview, show_scans
-from pipeline.commands.progress import progress_line
+from pipeline.commands.scan_checks import inspect_scans, model_findings, problems_of, read_inspections
 from pipeline.commands.selection import CONFIGURATIONS, check_declaration, data_of, is_arranged_as
 from pipeline.config.data import DataConfig
-from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import load_config
-from pipeline.errors import DatasetError, UserError
+from pipeline.errors import DatasetError
 from pipeline.inference.archives import scratch_folder
 from pipeline.inference.batch import InputFile
 from pipeline.inference.channels import ANY_FILE, channels_of, find_cases
-from pipeline.inference.reading import FOREIGN_LABELS
-from pipeline.layouts.dataset import Case, Dataset
+from pipeline.layouts.dataset import Dataset
 from pipeline.layouts.discover import discover, recognise
 from pipeline.manifest import Manifest
-from pipeline.preprocessing.labels import unknown_labels
-from pipeline.preprocessing.prepare import foreign_unit
 from pipeline.wording import count_of
 
 SHEET_ENDING = ".png"
@@ -58,7 +54,8 @@ def check(
     if data is not None:
         dataset = discover(data)
         _spare_files(dataset, sheet)
-        facts = _read(inspections(dataset, deep=deep, declared=manifest is None), console)  # or held against the model
+        jobs = inspections(dataset, deep=deep, declared=manifest is None)  # or held against the model
+        facts = read_inspections([replace(job, model=manifest) for job in jobs], console)
         dataset = name_labels(dataset, facts)
         if shown is not None:
             show_overview(dataset, facts, shown)
@@ -117,40 +114,21 @@ def _against(
 ) -> list[Finding]:
     """What keeps a model from being run and scored on a data set."""
     _say_suited(facts, manifest, len(facts), deep=deep, console=console)
-    return [*_declaration(dataset, manifest), *_against_model(facts, manifest)]
+    return [*_declaration(dataset, manifest), *model_findings(facts, manifest)]
 
 
 def _check_scans(
     inputs: Sequence[InputFile], manifest: Manifest | None, *, deep: bool, console: Console, shown: Console | None
 ) -> list[Finding]:
     scans = [entry for entry in inputs if entry.is_scan]
-    findings = [_finding_of(entry, entry.problem) for entry in scans if entry.problem is not None]
-    findings += [_doubt_of(entry, doubt) for entry in scans for doubt in entry.doubts]
-    readable = [entry for entry in scans if entry.problem is None]
-    jobs = [Inspection(Case(each.case, each.paths, None, each.case), deep, volume=each.volume) for each in readable]
-    facts = _read(jobs, console)
-    findings += [finding for each in facts for finding in each.findings]
+    facts = inspect_scans([entry for entry in scans if entry.problem is None], manifest, deep=deep, console=console)
+    findings = problems_of(scans) + [finding for each in facts for finding in each.findings]
     if manifest is not None:
         _say_suited(facts, manifest, len(scans), deep=deep, console=console)
-        findings += _against_model(facts, manifest)
+        findings += model_findings(facts, manifest)
     elif shown is not None and len(scans) > 1:
         show_scans(inputs, facts, shown)
     return sorted(findings, key=lambda finding: finding.case)
-
-
-def _finding_of(entry: InputFile, problem: UserError) -> Finding:
-    """A problem of a scan; a series of DICOM is named by its folder too."""
-    return Finding.of(entry.case, problem, entry.shown if entry.volume is not None else "")
-
-
-def _doubt_of(entry: InputFile, doubt: str) -> Finding:
-    remedy = "Export the series again, or look at its mask twice."
-    return Finding("warning", entry.case, "a series that is whole for certain", doubt, remedy, entry.shown)
-
-
-def _read(jobs: Sequence[Inspection], console: Console) -> list[CaseFacts]:
-    with progress_line(console, "reading") as progress:
-        return read_facts(jobs, InferenceConfig(), progress)
 
 
 def _say_suited(facts: Sequence[CaseFacts], manifest: Manifest, total: int, *, deep: bool, console: Console) -> None:
@@ -166,20 +144,3 @@ def _declaration(dataset: Dataset, manifest: Manifest) -> list[Finding]:
     except DatasetError as error:
         return [Finding.of("", error)]
     return []
-
-
-def _against_model(facts: Sequence[CaseFacts], manifest: Manifest) -> list[Finding]:
-    """What keeps the model from being run on a case, or from being scored on its mask."""
-    findings = []
-    for each in facts:
-        if each.channels is not None and each.channels != len(manifest.modalities):
-            wanted = f"{count_of(len(manifest.modalities), 'channel')}, as the model {manifest.name} has"
-            remedy = "Give the kind of scan that it was trained on."
-            findings.append(Finding("error", each.case, wanted, str(each.channels), remedy))
-        misfit = None if each.unit is None else foreign_unit(each.unit, manifest.preprocessing)
-        if misfit is not None:
-            findings.append(Finding.of(each.case, misfit))
-        problem = unknown_labels(each.labels or frozenset(), manifest.label_values, FOREIGN_LABELS)
-        if problem is not None:
-            findings.append(Finding.of(each.case, problem))
-    return findings

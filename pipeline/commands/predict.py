@@ -98,20 +98,6 @@ def predict(
     return _summary(worklist.rows)
 
 
-def plan_predictions(
-    manifest: Manifest, source: Path, output: Path, *, config: InferenceConfig, options: Options | None = None
-) -> list[Planned]:
-    """What `predict` would do, without doing it.
-
-    Raises:
-        DatasetError: there is no scan at ``source``, or it is ``output`` as well.
-    """
-    record = PredictionRecord(output, manifest, config)
-    with scratch_folder() as scratch:
-        inputs = find_cases(source, output, channels_of(manifest), config=config, scratch=scratch)
-        return plan_all(inputs, record, overwrite=(options or Options()).overwrite)
-
-
 @contextmanager
 def _working_on(
     output: Path, manifest: Manifest, config: InferenceConfig

@@ -21,7 +21,8 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.commands import prediction_files, prediction_record, prediction_run, prediction_worklist
-from pipeline.commands.predict import Options, Predictions, plan_predictions, predict
+from pipeline.commands.predict import Options, Predictions, predict
+from pipeline.commands.preflight import preflight
 from pipeline.config.inference import InferenceConfig, WatershedConfig
 from pipeline.errors import ConfigError, DatasetError, OutputError
 from pipeline.figures import write_preview
@@ -84,9 +85,11 @@ def test_each_case_gets_a_mask_statistics_and_a_picture_and_the_folder_a_table_a
         "a/mask.nii.gz",
         "a/preview.png",
         "a/statistics.json",
+        "a/viewer.html",
         "b/mask.nii",
         "b/preview.png",
         "b/statistics.json",
+        "b/viewer.html",
         "cases.csv",
         "manifest.json",
         "medseg.log",
@@ -166,7 +169,7 @@ def test_the_manifest_names_the_model_the_settings_and_the_inputs(
     case = manifest["cases"].pop("a")
     assert manifest["cases"] == {}
     assert (case["input_sha256"], case["device"], case["precision"]) == (file_sha256(path), "cpu", "fp32")
-    files = ("mask.nii.gz", "statistics.json", "preview.png")
+    files = ("mask.nii.gz", "statistics.json", "preview.png", "viewer.html")
     assert case["files_sha256"] == {name: file_sha256(tmp_path / "out" / "a" / name) for name in files}
 
 
@@ -230,7 +233,7 @@ def test_no_text_of_a_header_is_in_any_file_that_is_written(write_model: WriteMo
     assert b"DOE^JOHN" in (tmp_path / "in" / "a.nii").read_bytes()
     run(write_model(), tmp_path / "in", tmp_path / "out")
     names = files_below(tmp_path / "out")
-    assert len(names) == 11
+    assert len(names) == 13
     for name in names:
         content = (tmp_path / "out" / name).read_bytes()
         assert b"DOE" not in (gzip.decompress(content) if name.endswith(".gz") else content), name
@@ -258,7 +261,7 @@ def test_pictures_get_masks_in_their_own_format_or_in_png_and_a_table_of_pixels(
     rows = table(tmp_path / "out")
     assert list(rows["png"]) == [*COLUMNS[:6], "organ_px", "lesion_px"]
     for case, mask in {"png": "mask.png", "tif": "mask.tif", "gif": "mask.png", "bmp": "mask.png"}.items():
-        assert files_below(tmp_path / "out" / case) == sorted([mask, "preview.png", "statistics.json"])
+        assert files_below(tmp_path / "out" / case) == sorted([mask, "preview.png", "statistics.json", "viewer.html"])
         with Image.open(tmp_path / "out" / case / mask) as image:
             np.testing.assert_array_equal(np.asarray(image), expected, err_msg=case)
         assert (rows[case]["status"], rows[case]["organ_px"], rows[case]["lesion_px"]) == ("ok", "11", "1")
@@ -562,7 +565,7 @@ TAKEN = (
 )
 
 
-@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nii", "statistics.json", "preview.png"])
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nii", "statistics.json", "preview.png", "viewer.html"])
 def test_a_file_that_predict_did_not_write_fails_its_case_and_stays_but_for_overwrite(
     write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, name: str
 ) -> None:
@@ -578,7 +581,7 @@ def test_a_file_that_predict_did_not_write_fails_its_case_and_stays_but_for_over
     assert files_below(tmp_path / "out" / "a") == [name]
     assert foreign.read_bytes() == b"drawn by hand"
     assert [row["status"] for row in run(model, tmp_path / "in", tmp_path / "out", overwrite=True).rows] == ["ok"] * 2
-    assert files_below(tmp_path / "out" / "a") == ["mask.nii.gz", "preview.png", "statistics.json"]
+    assert files_below(tmp_path / "out" / "a") == ["mask.nii.gz", "preview.png", "statistics.json", "viewer.html"]
     assert [row["action"] for row in run(model, tmp_path / "in", tmp_path / "out").rows] == ["kept"] * 2
 
 
@@ -658,9 +661,9 @@ def test_a_plan_says_what_would_be_done(write_model: WriteModel, write_volume: W
 
     def plan(*, overwrite: bool) -> list[tuple[str, str, str]]:
         inference = model.manifest.inference
-        options = Options(overwrite=overwrite)
-        planned = plan_predictions(model.manifest, tmp_path / "in", tmp_path / "out", config=inference, options=options)
-        return [(item.entry.case, item.status, item.action) for item in planned]
+        source, output = tmp_path / "in", tmp_path / "out"
+        found = preflight(model.manifest, source, output, config=inference, overwrite=overwrite, console=QUIET)
+        return [(each.item.entry.case, each.item.status, each.item.action) for each in found.inputs]
 
     assert plan(overwrite=False) == [("a", "ok", "kept"), ("b", "ok", "done"), ("c", "failed", "")]
     assert plan(overwrite=True) == [("a", "ok", "done"), ("b", "ok", "done"), ("c", "failed", "")]
@@ -918,6 +921,7 @@ def test_an_interrupt_keeps_the_finished_cases_and_leaves_none_half_written(
         "a/mask.nii",
         "a/preview.png",
         "a/statistics.json",
+        "a/viewer.html",
         "cases.csv",
         "manifest.json",
         "medseg.log",

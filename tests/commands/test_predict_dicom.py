@@ -88,6 +88,7 @@ def test_a_series_gets_its_mask_as_nifti_and_as_segmentation(write_model: WriteM
         "mask.nii.gz",
         "preview.png",
         "statistics.json",
+        "viewer.html",
     ]
     expected = of_nifti(folder / "mask.nii.gz", (1, 4))
     assert len(expected) == 18
@@ -160,7 +161,7 @@ def test_a_segmentation_that_cannot_be_made_costs_the_case_no_other_file_and_nam
         assert (row["status"], "Doe" in row["reason"]) == ("review", False)
         assert re.match(r"no mask\.dcm: .* highdicom refuses \(ValueError\)", row["reason"])
         files = {path.name for path in (tmp_path / "out" / row["case"]).iterdir()}
-        assert files == {"mask.nii.gz", "preview.png", "statistics.json"}
+        assert files == {"mask.nii.gz", "preview.png", "statistics.json", "viewer.html"}
         (row,) = run(tmp_path / "model", tmp_path / "ct", tmp_path / "out").rows
     assert row["action"] == "kept"
 

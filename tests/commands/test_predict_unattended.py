@@ -224,7 +224,7 @@ def test_status_and_log_say_how_far_the_work_is(
     assert "6 inputs, 6 to do" in lines[0]
     assert sum(" INFO ok " in line for line in lines) == 5
     assert any(" INFO failed f: Expected " in line for line in lines)
-    assert lines[-1].endswith(" INFO done: 1 failed, 0 review, 5 ok, 0 skipped")
+    assert lines[-1].endswith(" INFO done: 0 review, 1 failed, 5 ok, 0 skipped")
 
 
 # --- Names

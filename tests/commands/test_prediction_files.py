@@ -66,7 +66,7 @@ def names(output: Path) -> list[str]:
 
 def test_by_default_there_are_none(write_model: WriteModel, source: Path, tmp_path: Path) -> None:
     row = run(write_model(), source, tmp_path / "out")
-    assert names(tmp_path / "out") == ["mask.nii.gz", "preview.png", "statistics.json"]
+    assert names(tmp_path / "out") == ["mask.nii.gz", "preview.png", "statistics.json", "viewer.html"]
     assert "organ_instances" not in row
 
 
@@ -159,7 +159,7 @@ def test_a_case_done_again_without_them_keeps_none(write_model: WriteModel, sour
     assert (kept["action"], kept["organ_instances"]) == ("kept", "2")
     (output / "a" / "label_of_mine.txt").write_text("stays")
     assert run(model, source, output)["action"] == "done"
-    assert names(output) == ["label_of_mine.txt", "mask.nii.gz", "preview.png", "statistics.json"]
+    assert names(output) == ["label_of_mine.txt", "mask.nii.gz", "preview.png", "statistics.json", "viewer.html"]
 
 
 def test_a_file_that_a_person_corrected_is_not_replaced(write_model: WriteModel, source: Path, tmp_path: Path) -> None:
@@ -213,3 +213,12 @@ def test_instances_of_a_wall_are_what_it_divides(write_model: WriteModel, tmp_pa
     (model / "model.json").write_text(json.dumps(content))
     row = run(model, tmp_path / "in", tmp_path / "out", instance_files=("organ",))
     assert row["organ_instances"] == "2"
+
+
+def test_a_case_has_no_page_where_none_is_asked_for(write_model: WriteModel, source: Path, tmp_path: Path) -> None:
+    run(write_model(), source, tmp_path / "out", viewer_pages=False)
+    assert names(tmp_path / "out") == ["mask.nii.gz", "preview.png", "statistics.json"]
+    assert "viewer.html" not in (tmp_path / "out" / "report.html").read_text()
+    run(tmp_path / "model", source, tmp_path / "out")
+    assert "viewer.html" in names(tmp_path / "out")
+    assert 'href="a/viewer.html"' in (tmp_path / "out" / "report.html").read_text()
