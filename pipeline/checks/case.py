@@ -126,10 +126,7 @@ def _attempt(read: Callable[[], T], path: Path, *, case: str, findings: list[Fin
 
 
 def _unlike_training(case: str, reasons: Sequence[str]) -> list[Finding]:
-    expected, remedy = (
-        "a scan like those of the model's training",
-        "Look whether it is one; its mask will be to review.",
-    )
+    expected, remedy = "a scan like those of the training", "Look whether it is one: its mask is to be reviewed."
     return [Finding("warning", case, expected, reason, remedy) for reason in reasons]
 
 

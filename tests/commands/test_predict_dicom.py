@@ -1,5 +1,6 @@
 """`predict` on DICOM: a series in; a mask in NIfTI and as DICOM's own segmentation out."""
 
+import csv
 import re
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.commands.check import check
-from pipeline.commands.predict import Predictions, predict
+from pipeline.commands.predict import Options, Predictions, predict
 from pipeline.formats.itk import LPS_TO_RAS
 from pipeline.model import load_model
 from tests.conftest import RealData, WriteModel
@@ -228,3 +229,27 @@ def test_real_series_and_the_same_scans_as_nifti_give_the_same_masks(
         found = read(tmp_path / "out" / series["case"] / path)
         assert len(found) == len(converted)
         assert len(found ^ converted) < 0.01 * len(found), path  # positions that were rounded to another hundredth
+
+
+def test_the_table_names_patients_where_that_is_asked_for_and_nothing_else_does(
+    write_model: WriteModel, tmp_path: Path
+) -> None:
+    write_series(tmp_path / "in" / "ct", SeriesDescription="=cmd()")
+    loaded = load_model(write_model())
+    for _ in range(2):  # as it is done, and as it is kept
+        predict(
+            loaded,
+            tmp_path / "in",
+            tmp_path / "out",
+            config=loaded.manifest.inference,
+            console=QUIET,
+            options=Options(identity=True),
+        )
+        (row,) = csv.DictReader((tmp_path / "out" / "cases.csv").read_text().splitlines())
+        assert (row["patient_name"], row["patient_id"]) == ("Doe^Jane", PATIENT["PatientID"])
+        assert row["series_description"] == "'=cmd()"
+    for path in (path for path in (tmp_path / "out").rglob("*") if path.is_file()):
+        named = b"Doe" in path.read_bytes()
+        assert named == (path.name in {"cases.csv", "mask.dcm"}), path
+    run(tmp_path / "model", tmp_path / "in", tmp_path / "out")
+    assert "Doe" not in (tmp_path / "out" / "cases.csv").read_text()
