@@ -55,6 +55,6 @@ def _is_hidden(below: Path) -> bool:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, TABLE.open("w", newline="", encoding="utf-8") as written:
-        writer = csv.DictWriter(written, COLUMNS)
+        writer = csv.DictWriter(written, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(verdicts(run(Path(sys.argv[2]), Path(sys.argv[1]), Path(folder) / "out")))
