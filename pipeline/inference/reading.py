@@ -1,23 +1,27 @@
 """What runs in reader processes: reading and preparing scans. No torch here, so that these processes start fast."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ScanError
 from pipeline.formats import registry
 from pipeline.formats.dicom import scans as dicom
 from pipeline.formats.dicom.volumes import Volume
 from pipeline.geometry import misplaced_mask
 from pipeline.inference.batch import InputFile
-from pipeline.layouts.case_files import read_counted_labels, read_image, read_labels
+from pipeline.layouts.case_files import read_counted_labels, read_header, read_image, read_labels
 from pipeline.layouts.dataset import Case
 from pipeline.preprocessing.fit import Fingerprint, fingerprint
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import unknown_labels, values_in
 from pipeline.preprocessing.prepare import Prepared, prepare
-from pipeline.scan import Scan
+from pipeline.scan import Scan, ScanHeader
 
+MAX_VOXELS = 4 * 10**9
+"""Of a scan as it is stored, all channels counted: 8 GB in the usual 16 bits."""
 FOREIGN_LABELS = "Score only what the model segments."
 """What to do about labels of a mask that a model does not know."""
 
@@ -64,8 +68,17 @@ def read_and_prepare(entry: InputFile, fitted: FittedPreprocessing) -> ReadScan:
     Raises:
         ScanError: the file cannot be read, or does not suit the model.
     """
+    _check_size(read_header(entry.paths) if entry.volume is None else dicom.read_header(entry.volume))
     scan = read_image(entry.paths) if entry.volume is None else dicom.read_scan(entry.volume)
     return ReadScan(scan, prepare(scan, fitted), content_sha256(entry), entry.volume)
+
+
+def _check_size(header: ScanHeader) -> None:
+    """Refuse what claims to be larger than any scan before it is unpacked: zeros compress to a thousandth."""
+    voxels = header.channels * math.prod(header.shape)
+    if voxels > MAX_VOXELS:
+        expected, found = f"a scan of at most {MAX_VOXELS:.0e} voxels, all channels counted", f"{voxels:.2g}"
+        raise ScanError(expected, found, "Look whether its header is damaged, or crop it.")
 
 
 def content_sha256(entry: InputFile) -> str:

@@ -687,6 +687,7 @@ def _damage(folder: Path, write_volume: WriteVolume) -> None:
     (folder / "no_trailer.nii.gz").write_bytes(good[:-6])
     (folder / "flipped_bit.nii.gz").write_bytes(good[:-5] + bytes([good[-5] ^ 1]) + good[-4:])
     (folder / "empty.nii.gz").write_bytes(b"")
+    (folder / "bomb.nii.gz").write_bytes(_bomb(good))
     (folder / "nothing.nii").write_bytes(b"")
     (folder / "text.nii").write_text("a letter, not a scan " * 40)
     (folder / "picture.nii.gz").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(400))
@@ -708,12 +709,20 @@ def _damage(folder: Path, write_volume: WriteVolume) -> None:
     (folder / "wrong_ending.nii.bak").write_bytes(gzip.decompress(good))
 
 
+def _bomb(good: bytes) -> bytes:
+    """A header that claims 10^12 voxels, and a few of them."""
+    plain = bytearray(gzip.decompress(good))
+    struct.pack_into("<3h", plain, 42, 10_000, 10_000, 10_000)
+    return gzip.compress(bytes(plain))
+
+
 DAMAGES = {
     "good": ("ok", "^$"),
     "last": ("ok", "^$"),
     "cut_off": ("failed", "found compressed data that is damaged or cut off"),
     "no_trailer": ("failed", "found compressed data that is damaged or cut off"),
     "flipped_bit": ("failed", "found compressed data that is damaged or cut off"),
+    "bomb": ("failed", r"Expected a scan of at most 4e\+09 voxels, all channels counted; found 1e\+12"),
     "empty": ("failed", "found "),
     "nothing": ("failed", "found 0 bytes"),
     "text": ("failed", "found a file that does not begin with a NIfTI header"),
@@ -755,7 +764,7 @@ def test_each_damage_is_a_row_with_its_reason_and_leaves_no_file_that_looks_like
     _damage(tmp_path / "in", write_volume)
     result = run(write_model(), tmp_path / "in", tmp_path / "out")
     _check_rows(tmp_path / "out", DAMAGES)
-    assert (result.done, result.failed) == (4, 15)
+    assert (result.done, result.failed) == (4, 16)
 
 
 CHANNELS = "Expected a scan with 1 channel, as in training; found {}\\."
