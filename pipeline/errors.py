@@ -33,6 +33,10 @@ class DamagedFileError(ScanError):
     """A file is damaged, cut off or cannot be opened, so that nobody knows what it holds."""
 
 
+class TooLargeError(ScanError):
+    """A scan takes more memory than is free just now."""
+
+
 class DatasetError(UserError):
     """A folder is no data set that can be trained or evaluated on."""
 

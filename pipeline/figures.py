@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from pipeline import geometry
 from pipeline.files import atomic_path
-from pipeline.scan import Scan
+from pipeline.scan import Scan, Unit
 
 COLOURS = (
     (230, 75, 53),
@@ -188,7 +188,7 @@ def round_length_mm(longest_mm: float) -> float:
         (20.0, 0.2)
     """
     power = 10.0 ** np.floor(np.log10(longest_mm))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= longest_mm))
+    return float(max(step * power for step in (0.5, 1, 2, 5) if step * power <= longest_mm))  # the logarithm rounds
 
 
 def shown_planes(shape: tuple[int, ...]) -> list[int]:
@@ -245,7 +245,7 @@ def _annotated(picture: Image.Image, panel: _Panel) -> Image.Image:
     return picture
 
 
-def _draw_bar(picture: Image.Image, scale: float, unit: str) -> None:
+def _draw_bar(picture: Image.Image, scale: float, unit: Unit) -> None:
     """A bar at the lower left, whose length is a round number."""
     length_mm = round_length_mm(BAR_SHARE * picture.width / scale)
     left, low, length = 10, picture.height - 10, max(1, round(length_mm * scale))

@@ -1,6 +1,7 @@
 """Writing files whole or not at all, and hashing them."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,18 @@ from pipeline.errors import OutputError
 
 PARTIAL = ".partial-"
 """What the names of files begin with that are being written."""
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of a disk that is full, or read-only: what fails one file fails every other."""
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+UMASK = _umask()
+"""Read once, before there are threads: it can only be read by changing it."""
 
 
 @contextmanager
@@ -33,7 +46,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     path = Path(name)
     try:
         yield path
-        path.chmod(0o666 & ~_umask())
+        path.chmod(0o666 & ~UMASK)
         fsync(path)
         path.replace(target)
         fsync(target.parent)
@@ -103,12 +116,6 @@ def files_sha256(paths: Sequence[Path]) -> str:
     """SHA-256 of one file; of several, of their hashes in this order."""
     hashes = [file_sha256(path) for path in paths]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def fsync(path: Path) -> None:

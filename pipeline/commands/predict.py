@@ -16,15 +16,18 @@ from pipeline.commands.prediction_plan import Planned, clear, plan_all
 from pipeline.commands.prediction_record import PredictionRecord
 from pipeline.commands.prediction_run import Batch, finished_meanwhile, run_cases
 from pipeline.commands.prediction_session import Session, remove_partial_files
-from pipeline.commands.prediction_worklist import REPORT, TABLE, Row, Worklist, heartbeat, logging_to, run_log
+from pipeline.commands.prediction_watch import heartbeat, logging_to, run_log, write_status
+from pipeline.commands.prediction_worklist import REPORT, TABLE, Row, Worklist
 from pipeline.commands.progress import ProgressLine, progress_line
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError
 from pipeline.files import make_writable, writing_to
+from pipeline.formats.dicom.identity import read_identity
 from pipeline.inference.archives import scratch_folder
 from pipeline.inference.batch import InputFile
 from pipeline.inference.channels import channels_of, find_cases
 from pipeline.inference.predictor import Predictor
+from pipeline.inference.readers import run_isolated
 from pipeline.manifest import Manifest
 from pipeline.model import Model
 from pipeline.wording import enumerate_names
@@ -89,11 +92,12 @@ def predict(
         inputs = find_cases(source, output, channels_of(model.manifest), config=config, scratch=scratch)
         make_writable(output)
         with logging_to(output), _working_on(output, model.manifest, config) as (session, record):
-            with session.starting(_work(record, source, options)), writing_to(output):
+            with writing_to(output), session.starting(_work(record, source, config, options=options)):
                 plan = _start(inputs, record, session=session, options=options, console=console)
             with _stop_asked_for() as stop:
                 batch = Batch(predictor, record, session, stop)
-                worklist = Worklist(output, model.manifest, plan, identity=options.identity)
+                identities = _identities(plan, config) if options.identity else None
+                worklist = Worklist(output, model.manifest, plan, identities=identities)
                 _run(worklist, plan, batch, console=console)
     return _summary(worklist.rows)
 
@@ -109,14 +113,15 @@ def _working_on(
         yield session, record
     finally:
         if session.has_joined:
-            with session.leaving(), writing_to(output):
+            with writing_to(output), session.leaving():
                 record.read()
                 record.write()
 
 
-def _work(record: PredictionRecord, source: Path, options: Options) -> str:
+def _work(record: PredictionRecord, source: Path, config: InferenceConfig, *, options: Options) -> str:
     """What processes must have in common that share a folder."""
-    work = (record.made_by, str(source.resolve()), options.overwrite)
+    which = config.series.model_dump(mode="json"), config.unpacked_gb
+    work = (record.made_by, which, str(source.resolve()), options.overwrite, options.identity)
     return hashlib.sha256(repr(work).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -127,6 +132,7 @@ def _start(
 
     That comes before the first case is done: whatever ends the run early, no older mask passes for one of this run.
     """
+    write_status(record.output, "starting", {"cases": len(inputs)})
     record.read()
     plan = plan_all(inputs, record, overwrite=options.overwrite and session.is_first)
     if not session.is_first:
@@ -165,7 +171,7 @@ def _run(worklist: Worklist, plan: Sequence[Planned], batch: Batch, *, console: 
         *(__version__, manifest.name, manifest.weights_sha256[:16], len(plan), sum(item.is_to_do for item in plan)),
     )
     try:
-        with heartbeat(worklist), progress_line(console, "predicting") as progress:
+        with heartbeat(worklist.output, worklist.counts), progress_line(console, "predicting") as progress:
             for result in run_cases(plan, batch):
                 _show(worklist.add(result), progress)
                 done, to_do = worklist.shares
@@ -177,13 +183,27 @@ def _run(worklist: Worklist, plan: Sequence[Planned], batch: Batch, *, console: 
     if worklist.missing:
         _end_early(worklist, plan, batch)
         raise KeyboardInterrupt
-    worklist.end("done")
+    _end("done", worklist)
 
 
 def _end_early(worklist: Worklist, plan: Sequence[Planned], batch: Batch) -> None:
     for result in finished_meanwhile(plan, worklist.missing, batch):
         worklist.add(result)
-    worklist.end("stopped")
+    _end("stopped" if worklist.missing else "done", worklist)
+
+
+def _end(state: str, worklist: Worklist) -> None:
+    counts = worklist.counts()
+    worklist.end()
+    write_status(worklist.output, state, counts)
+    run_log.info("%s: %s", state, ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _identities(plan: Sequence[Planned], config: InferenceConfig) -> dict[str, dict[str, str]]:
+    """Whose images the series hold, by case; headers are read in processes, as any file is."""
+    first = {item.entry.case: item.entry.volume.frames[0].path for item in plan if item.entry.volume is not None}
+    outcomes = run_isolated(read_identity, list(first.values()), config)
+    return {case: outcome.value or {} for case, outcome in zip(first, outcomes, strict=True)}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def write_case(
     *,
     manifest: Manifest,
     config: InferenceConfig,
+    doubts: Sequence[str] = (),
 ) -> Written:
     """Write a case's files, the statistics last: a folder that has them is whole.
 
@@ -80,6 +81,7 @@ def write_case(
         segmentation: its mask, and its probabilities where the settings ask for them.
         manifest: of the model.
         config: which files there are besides the mask.
+        doubts: why it is to be reviewed whatever the mask shows; for its page.
 
     Raises:
         ScanError: there are more instances than a mask can number.
@@ -94,7 +96,9 @@ def write_case(
     reasons += review_reasons(statistics, scan, manifest)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
     if config.viewer_pages:
-        write_text(folder / VIEWER, viewer_page(scan, mask, labels=labels, title=folder.name, reasons=reasons))
+        write_text(
+            folder / VIEWER, viewer_page(scan, mask, labels=labels, title=folder.name, reasons=[*doubts, *reasons])
+        )
     write_json(folder / STATISTICS, statistics)
     return Written(_columns(statistics), tuple(reasons))
 

@@ -64,7 +64,7 @@ def plan_one(entry: InputFile, record: PredictionRecord, *, overwrite: bool) -> 
     if not overwrite and record.holds(entry):
         return kept(entry, record)
     if not may_replace:
-        return Planned(entry, "failed", reason=str(_place_taken(record.output / entry.case)))
+        return Planned(entry, "failed", reason=str(place_taken(record.output / entry.case)))
     return Planned(entry, "ok", "done", may_replace=may_replace).to_review(entry.doubts)
 
 
@@ -108,7 +108,8 @@ def _cleared(item: Planned, record: PredictionRecord) -> Planned:
     return item
 
 
-def _place_taken(folder: Path) -> OutputError:
+def place_taken(folder: Path) -> OutputError:
+    """Why a case has no place: files that are not ours lie there."""
     return OutputError(
         "a place for the results",
         f"files in {folder} that medseg did not write, or a mask that was changed since",

@@ -46,6 +46,8 @@ class CaseRecord(BaseModel):
     """Number format of the convolutions."""
     reasons: tuple[str, ...] = ()
     """Why its mask is to be reviewed."""
+    failure: str = ""
+    """Why there is no mask, where this session has tried."""
     files_sha256: dict[str, str]
     """Of each file in the case's folder; empty while they are being written."""
 
@@ -93,19 +95,22 @@ class PredictionRecord:
         known = _read_manifest(self.output / FILE_NAME) | dict(_read_journal(self._journal))
         self._cases = {case: record for case, record in known.items() if (self.output / case).is_dir()}
 
-    def read_case(self, case: str) -> None:
-        """Read what another process may have recorded of a case."""
+    def known(self, case: str) -> CaseRecord | None:
+        """What is known of a case by now, also by another process.
+
+        Whoever compares files with it looks at the files first: a case is recorded before its first file is written.
+        """
         entry = _read_entry(self._journal / f"{case_digest(case)}.json")
         if entry is not None:
             self._cases[case] = entry.record
+        return self._cases.get(case)
 
     def holds(self, entry: InputFile) -> bool:
         """Whether the folder has this file's finished case, from the same code, model, settings and content, intact."""
-        known = self._cases.get(entry.case)
-        if known is None or known.made_by != self.made_by or not known.files_sha256:
-            return False
         try:
-            if self._files(entry.case) != known.files_sha256:
+            files = self._files(entry.case)
+            known = self.known(entry.case)
+            if known is None or known.made_by != self.made_by or not known.files_sha256 or files != known.files_sha256:
                 return False
             return content_sha256(entry) == known.input_sha256
         except (OSError, ScanError):
@@ -123,17 +128,18 @@ class PredictionRecord:
             return False
         if not files:
             return True
-        known = self._cases.get(case)
+        known = self.known(case)
         if known is None:
             return False
         masks = {name: hashed for name, hashed in files.items() if name not in DERIVED}
         unfinished = not known.files_sha256
         return unfinished or all(hashed == known.files_sha256.get(name) for name, hashed in masks.items())
 
-    def was_done_in(self, session: str, case: str) -> bool:
-        """Whether a process of this session has finished the case."""
-        known = self._cases.get(case)
-        return known is not None and known.session == session and bool(known.files_sha256)
+    def outcome_in(self, session: str, case: str) -> CaseRecord | None:
+        """What a process of this session has made of a case; None where none has come to its end."""
+        known = self.known(case)
+        ended = known is not None and known.session == session and (known.files_sha256 or known.failure)
+        return known if ended else None
 
     def reasons(self, case: str) -> tuple[str, ...]:
         """Why the mask of a finished case is to be reviewed."""
@@ -164,6 +170,11 @@ class PredictionRecord:
         update = {"files_sha256": self._files(case), "reasons": reasons}
         self._note(case, self._cases[case].model_copy(update=update))
 
+    def fail(self, case: str, reason: str, *, session: str) -> None:
+        """Record for the other processes that a case has failed; the manifest has no word of it."""
+        nothing = {"input_sha256": "", "made_by": self.made_by, "device": "", "precision": "", "files_sha256": {}}
+        self._note(case, CaseRecord(**nothing, session=session, failure=reason))
+
     def forget(self, case: str) -> None:
         """Drop a case whose files are gone; `write` then writes the manifest without it."""
         self._cases.pop(case, None)
@@ -171,7 +182,11 @@ class PredictionRecord:
 
     def write(self) -> None:
         """Write the manifest, whole or not at all."""
-        cases = {case: record.model_dump(mode="json") for case, record in sorted(self._cases.items())}
+        cases = {
+            case: record.model_dump(mode="json", exclude={"failure"})
+            for case, record in sorted(self._cases.items())
+            if not record.failure
+        }
         write_json(self.output / FILE_NAME, {**self._head, "cases": cases})
 
     def clear_journal(self) -> None:

@@ -1,12 +1,11 @@
 """Doing the cases of a plan: readers work ahead of the network, and files are written behind it."""
 
-import errno
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,10 +13,11 @@ from functools import partial
 from filelock import FileLock
 
 from pipeline.commands.prediction_files import Written, write_case
-from pipeline.commands.prediction_plan import Planned, kept, remove_results
+from pipeline.commands.prediction_plan import Planned, kept, place_taken, remove_results
 from pipeline.commands.prediction_record import PredictionRecord
 from pipeline.commands.prediction_session import Session
-from pipeline.errors import OutputError, reason_of
+from pipeline.errors import OutputError, TooLargeError, reason_of
+from pipeline.files import NO_ROOM
 from pipeline.inference.batch import InputFile
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome, run_isolated
@@ -28,8 +28,6 @@ WRITTEN_BEHIND = 1
 """Cases that are being written, or wait for it, while the network does the next one; each holds its scan in memory."""
 POLL_SECONDS = 1.0
 """Between two looks whether a case is free that another process has begun."""
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""What fails every later case as well."""
 log = logging.getLogger(__name__)
 
 
@@ -118,8 +116,9 @@ def finished_meanwhile(plan: Sequence[Planned], without: Sequence[int], batch: B
         batch: as for `run_cases`.
     """
     for index in without:
-        if plan[index].is_to_do and _is_done_since(plan[index].entry, batch):
-            yield Result(index, replace(kept(plan[index].entry, batch.record), action="done"))
+        result = _ended(index, plan[index], batch) if plan[index].is_to_do else None
+        if result is not None:
+            yield replace(result, item=replace(result.item, action=result.item.action and "done"))
 
 
 def _run_round(plan: Sequence[Planned], now: _Round, batch: Batch) -> Iterator[Result]:
@@ -130,14 +129,17 @@ def _run_round(plan: Sequence[Planned], now: _Round, batch: Batch) -> Iterator[R
         held.callback(_release_all, now, behind)
         writer = held.enter_context(ThreadPoolExecutor(1, "writer"))
         for outcome in held.enter_context(closing(outcomes)):
+            while behind and behind[0][1].done():  # before the network runs for minutes
+                yield _finished(*behind.popleft(), batch=batch)
             claim = now.claims.popleft()
-            behind.append((claim, _predict(claim, outcome, batch=batch, writer=writer)))
+            written = [future for _, future in behind]
+            behind.append((claim, _predict(claim, outcome, written, batch=batch, writer=writer)))
             while len(behind) > WRITTEN_BEHIND:
-                yield _finished(*behind.popleft())
+                yield _finished(*behind.popleft(), batch=batch)
             if batch.stop.is_set():
                 break
         while behind:
-            yield _finished(*behind.popleft())
+            yield _finished(*behind.popleft(), batch=batch)
 
 
 def _claimed(plan: Sequence[Planned], now: _Round, batch: Batch) -> Iterator[InputFile]:
@@ -148,29 +150,45 @@ def _claimed(plan: Sequence[Planned], now: _Round, batch: Batch) -> Iterator[Inp
         entry, lock = plan[index].entry, batch.session.claim(plan[index].entry.case)
         if lock is None:
             now.others.append(index)
-        elif _is_done_since(entry, batch):
+            continue
+        ended = _ended(index, plan[index], batch)
+        if ended is not None:
             lock.release()
-            now.done.append(Result(index, kept(entry, batch.record)))
+            now.done.append(ended)
         else:
             now.claims.append(_Claim(index, plan[index], lock))
             yield entry
 
 
-def _is_done_since(entry: InputFile, batch: Batch) -> bool:
-    """Whether this process, or one that shares its work, has finished a case since the plan was made."""
-    batch.record.read_case(entry.case)
-    return batch.record.was_done_in(batch.session.name, entry.case)
+def _ended(index: int, item: Planned, batch: Batch) -> Result | None:
+    """What this process, or one that shares its work, has made of a case since the plan was made; None for nothing."""
+    known = batch.record.outcome_in(batch.session.name, item.entry.case)
+    if known is None:
+        return None
+    return Result(index, item.failed(known.failure) if known.failure else kept(item.entry, batch.record))
 
 
 def _predict(
-    claim: _Claim, outcome: Outcome[InputFile, ReadScan], *, batch: Batch, writer: ThreadPoolExecutor
+    claim: _Claim,
+    outcome: Outcome[InputFile, ReadScan],
+    written: Sequence[Future[Result]],
+    *,
+    batch: Batch,
+    writer: ThreadPoolExecutor,
 ) -> Future[Result]:
-    """Run the network on what was read; the files are written by a thread."""
+    """Run the network on what was read; the files are written by a thread.
+
+    Where memory is short, once more when the cases before it have been written, and have given theirs free.
+    """
     started = time.monotonic() - outcome.seconds
     if outcome.value is None:
         return _settled(_failure(claim, str(outcome.error), outcome.seconds))
     try:
-        found = batch.predictor.segment(outcome.value.prepared)
+        try:
+            found = batch.predictor.segment(outcome.value.prepared)
+        except TooLargeError:
+            wait(written)
+            found = batch.predictor.segment(outcome.value.prepared)
     except Exception as error:
         return _settled(_failure(claim, _reason(claim, error), time.monotonic() - started))
     return writer.submit(_write, claim, outcome.value, found, batch=batch, started=started)
@@ -180,16 +198,24 @@ def _write(claim: _Claim, read: ReadScan, found: Segmentation, *, batch: Batch, 
     """Write the files of a case, or leave none."""
     case, record, compute = claim.item.entry.case, batch.record, batch.predictor.compute
     try:
+        if not record.owns(case):  # such as those of a case whose name the file system takes for the same
+            raise place_taken(record.output / case)
         remove_results(case, record)
         where = {"device": compute.device.type, "precision": compute.precision}
         record.begin(case, read.sha256, session=batch.session.name, **where)
         written = write_case(
-            record.output / case, read, found, manifest=batch.predictor.manifest, config=batch.predictor.config
+            record.output / case,
+            read,
+            found,
+            manifest=batch.predictor.manifest,
+            config=batch.predictor.config,
+            doubts=claim.item.entry.doubts,
         )
         record.finish(case, written.reasons)
     except Exception as error:
         with suppress(OSError):  # where a file cannot be removed, the row still says that the case failed
-            remove_results(case, record)
+            if record.owns(case):
+                remove_results(case, record)
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise _no_room(record, error) from error
         return _failure(claim, _reason(claim, error), time.monotonic() - started)
@@ -205,9 +231,14 @@ def _no_room(record: PredictionRecord, error: OSError) -> OutputError:
     )
 
 
-def _finished(claim: _Claim, future: "Future[Result]") -> Result:
+def _finished(claim: _Claim, future: "Future[Result]", *, batch: Batch) -> Result:
+    """The result of a case, which is then free for other processes; they do not try again what has failed."""
     try:
-        return future.result()
+        result = future.result()
+        if result.item.status == "failed":
+            with suppress(OSError):
+                batch.record.fail(claim.item.entry.case, result.item.reason, session=batch.session.name)
+        return result
     finally:
         claim.lock.release()
 

@@ -90,8 +90,9 @@ class Session:
 
     def _tidy(self) -> None:
         """Empty the journal; who waits for a lock whose file is gone makes a new one."""
-        for path in self.journal.iterdir():
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # where the file system keeps a file that is open, it is empty, and stays
+            for path in self.journal.iterdir():
+                path.unlink(missing_ok=True)
 
 
 def case_digest(case: str) -> str:
@@ -117,7 +118,7 @@ def _name_of(journal: Path, work: str) -> str:
 
 
 def _lock(path: Path) -> FileLock:
-    return FileLock(path, thread_local=False)  # it may be a thread that writes a case which gives its lock free
+    return FileLock(path, mode=0o666, thread_local=False)  # of any account, and given free by any thread
 
 
 def _is_held(path: Path) -> bool:

@@ -5,7 +5,6 @@ files is made: no links, no devices. Sizes are bounded before the first byte is 
 entry than its header says.
 """
 
-import errno
 import os
 import shutil
 import stat
@@ -20,7 +19,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from filelock import FileLock
 
 from pipeline.errors import ScanError, UserError
+from pipeline.files import NO_ROOM
 from pipeline.formats.content import damaged, plain, read_bytes
+from pipeline.inference.memory import BYTES_PER_GB
 
 MAGIC = b"PK\x03\x04"
 ENDING = ".zip"
@@ -31,8 +32,6 @@ MAX_RATIO, FREE_OF_RATIO_BYTES = 250, 100 * 2**20
 """An entry that grows by more than this factor, and beyond this size, is no scan: masks grow by a hundred at most."""
 MAX_ENTRIES = 200_000
 """Of one archive; each is a file."""
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-BYTES_PER_GB = 1e9
 MEND = "Unpack it, and look what is in it."
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import ScanError
+from pipeline.errors import TooLargeError
 from pipeline.inference.memory import BYTES_PER_GB
 from pipeline.inference.windows import Size, padded_shape, slab_shape, starts, streaming_axis
 from pipeline.manifest import Manifest
@@ -105,7 +105,7 @@ def check_fits(trail: Trail, manifest: Manifest, config: InferenceConfig, *, fre
         free_bytes: what may still be taken; None where that is not known, and nothing is refused.
 
     Raises:
-        ScanError: it would take more.
+        TooLargeError: it would take more.
     """
     needed = footprint(trail, manifest, config)
     if free_bytes is None or needed.total <= free_bytes:
@@ -116,7 +116,7 @@ def check_fits(trail: Trail, manifest: Manifest, config: InferenceConfig, *, fre
         remedies.append(f"Without inference.probability_maps it needs about {without_gb:.1f} GB.")
     if config.readers > 1:
         remedies.append(f"Fewer inference.readers than {config.readers} leave more.")
-    raise ScanError(
+    raise TooLargeError(
         "a scan that fits into memory",
         f"one that needs about {needed.total / BYTES_PER_GB:.1f} GB, where {free_bytes / BYTES_PER_GB:.1f} GB are free",
         " ".join(remedies),

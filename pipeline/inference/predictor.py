@@ -74,8 +74,8 @@ class Predictor:
         """Label values (I, J, K) on the scan's own grid.
 
         Args:
-            source: a scan, or where one lies: see `only_scan`. A path is read in this process, without the limits of
-                time and memory that `medseg predict` sets.
+            source: a scan, or where one lies: see `only_scan`. Its voxels are read in this process, without the limits
+                of time and memory that `medseg predict` sets.
 
         Raises:
             DatasetError: the path stands for no scan, or for several.
@@ -85,7 +85,7 @@ class Predictor:
         """
         if isinstance(source, Scan):
             return self.predict_prepared(prepare(source, self.manifest.preprocessing))
-        with only_scan(source, self.manifest) as entry:
+        with only_scan(source, self.manifest, self.config) as entry:
             return self.predict_prepared(read_and_prepare(entry, self.manifest.preprocessing).prepared)
 
     def predict_prepared(self, prepared: Prepared) -> NDArray[np.unsignedinteger]:

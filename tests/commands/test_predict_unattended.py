@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from pipeline.commands import prediction_worklist
+from pipeline.commands import prediction_watch
 from pipeline.commands.predict import Options, Predictions, predict
 from pipeline.commands.prediction_session import Session, case_digest
 from pipeline.errors import OutputError
@@ -122,7 +122,7 @@ def test_a_request_to_end_is_met_after_the_case_in_hand_and_the_table_names_the_
     assert len(calls) == 2
     assert statuses(tmp_path / "out") == ["ok", "ok", *["failed"] * 4]
     status = json.loads((tmp_path / "out" / "status.json").read_text())
-    assert (status["state"], status["ok"], status["failed"]) == ("stopped", 2, 4)
+    assert [status[key] for key in ("state", "ok", "failed", "finished", "to_do")] == ["stopped", 2, 0, 2, 4]
     monkeypatch.undo()
     assert [row["action"] for row in run(tmp_path / "model", scans, tmp_path / "out").rows] == [
         *["kept"] * 2,
@@ -206,7 +206,7 @@ def test_an_output_that_another_process_fills_with_other_masks_is_refused_and_le
 def test_status_and_log_say_how_far_the_work_is(
     write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction_worklist, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(prediction_watch, "HEARTBEAT_SECONDS", 0.01)
     segment, seen = Predictor.segment, list[dict[str, Any]]()
 
     def look(self: Predictor, prepared: Any) -> Any:
@@ -224,7 +224,7 @@ def test_status_and_log_say_how_far_the_work_is(
     assert "6 inputs, 6 to do" in lines[0]
     assert sum(" INFO ok " in line for line in lines) == 5
     assert any(" INFO failed f: Expected " in line for line in lines)
-    assert lines[-1].endswith(" INFO done: 0 review, 1 failed, 5 ok, 0 skipped")
+    assert lines[-1].endswith(" INFO done: 6 cases, 6 finished, 0 to_do, 0 review, 1 failed, 5 ok, 0 skipped")
 
 
 # --- Names
