@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -223,7 +224,10 @@ def predict(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     identity: Annotated[
-        bool, typer.Option("--identity", help="Name the patients of DICOM series in cases.csv, and nowhere else.")
+        bool,
+        typer.Option(
+            "--identity", help="Name the patients of DICOM series in cases.csv; otherwise mask.dcm alone does."
+        ),
     ] = False,
     track: Annotated[
         bool | None,
@@ -488,7 +492,7 @@ def _print_predictions(result: "Predictions", output: Path) -> None:
     )
     counts = [f"{result.done - kept} done", *([f"{kept} kept"] if kept else []), f"{result.failed} failed"]
     to_review = f", {review} to look at" if review else ""
-    if kept and kept == result.done:
+    if kept and kept == result.done and not result.failed:
         out.print("Nothing to do: the masks are there, and nothing that they depend on has changed.")
     out.print(f"{', '.join(counts)}{to_review}; {output / 'cases.csv'}, {output / 'report.html'}")
 
@@ -496,14 +500,20 @@ def _print_predictions(result: "Predictions", output: Path) -> None:
 def _print_preflight(found: "Preflight") -> None:
     from pipeline.checks.findings import format_findings
 
+    failing = {finding.case for finding in found.findings if finding.severity == "error"}
+    counts = Counter[str]()
     for each in found.inputs:
         item = each.item
         action = {"done": "to do", "kept": "kept"}.get(item.action, item.status)
+        action = "fails" if item.entry.case in failing or item.status == "failed" else action
+        counts[action] += 1
         size = "" if each.shape is None else f"{' x '.join(map(str, each.shape))} voxels, {each.memory_gb:.1f} GB"
         text = "  ".join(part for part in (size, printable(item.reason)) if part)
         out.print(f"{action:8} {item.entry.case}  {text}", markup=False, highlight=False, soft_wrap=True)
     if found.findings:
         out.print(f"\n{format_findings(found.findings)}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"\n{', '.join(f'{count} {action}' for action, count in counts.items())}; of scans, headers were read")
+    _exit(counts["to do"] + counts["kept"], counts["fails"])
 
 
 def _number(value: float | None) -> str:

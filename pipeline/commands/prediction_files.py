@@ -25,6 +25,7 @@ from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
 from pipeline.report.viewer import viewer_page
 from pipeline.scan import Scan
+from pipeline.structures import LARGEST
 from pipeline.wording import folder_name
 
 MASK, STATISTICS, PREVIEW, VIEWER, SEGMENTATION = "mask", "statistics.json", "preview.png", "viewer.html", "mask.dcm"
@@ -32,8 +33,6 @@ FURTHER = ("label", "probability", "instances")
 """What names of the files that the settings ask for begin with; the label's value and name follow."""
 DERIVED = (STATISTICS, PREVIEW, VIEWER)
 """What follows from the mask, so that it does not matter who changed it."""
-LARGEST_NUMBER = 2**16 - 1
-"""Of an instance: the largest that every format of masks holds."""
 Volumes = dict[str, float]
 
 
@@ -158,9 +157,9 @@ def _instances(
         per_slice=manifest.evaluation.per_slice,
     )
     found = int(numbers.max(initial=0))
-    if found > LARGEST_NUMBER:
+    if found > LARGEST:
         raise ScanError(
-            f"up to {LARGEST_NUMBER} instances of {label}", f"{found}", "Leave it out of inference.instance_files."
+            f"up to {LARGEST} instances of {label}", f"{found}", "Leave it out of inference.instance_files."
         )
     return numbers.astype(np.uint16 if found > np.iinfo(np.uint8).max else np.uint8)
 

@@ -16,6 +16,8 @@ from pipeline.inference.walk import Entry, walk
 from pipeline.wording import enumerate_names, folder_name, one_line, printable
 
 NO_SCAN = "not a scan"
+RESERVED = {"cases.csv", "report.html", "manifest.json", "status.json", "medseg.log"}
+"""What lies in a folder of predictions beside its cases."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def check_scans(inputs: Iterable[InputFile], source: Path) -> None:
         DatasetError: there is none.
     """
     if not any(entry.is_scan for entry in inputs):
-        raise DatasetError(f"scans ({registry.READ})", f"none in {source}", "Check the path.")
+        raise DatasetError(f"scans ({registry.READ}, DICOM)", f"none in {source}", "Check the path.")
 
 
 def _input_of(entry: Entry) -> InputFile:
@@ -111,11 +113,17 @@ def _input_of(entry: Entry) -> InputFile:
     return replace(scan, is_scan=how is not None, note="" if how else NO_SCAN)
 
 
+def case_folder(text: str) -> str:
+    """What a case and its folder are called after: as `folder_name`, but for what OUTPUT has of its own."""
+    name = folder_name(text)
+    return f"{name}_" if name.casefold() in RESERVED else name
+
+
 def _printable(entry: InputFile) -> InputFile:
     """With what is shown of it."""
     shown = one_line(entry.below.as_posix())
     assert entry.case not in {"", ".", ".."}, entry.path  # results are written, and older ones removed, below its name
-    return replace(entry, case=folder_name(entry.case), note=printable(entry.note), shown=shown)
+    return replace(entry, case=case_folder(entry.case), note=printable(entry.note), shown=shown)
 
 
 def _format_of(path: Path) -> Format | ForeignFormat | None:

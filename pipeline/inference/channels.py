@@ -7,12 +7,12 @@ from pathlib import Path
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import DatasetError, ScanError
 from pipeline.inference.archives import Scratch, is_archive
-from pipeline.inference.batch import InputFile, check_scans, find_inputs
+from pipeline.inference.batch import InputFile, case_folder, check_scans, find_inputs
 from pipeline.inference.series import join_series
 from pipeline.layouts.patterns import expression_of
 from pipeline.layouts.scan_files import case_name
 from pipeline.manifest import Manifest
-from pipeline.wording import folder_name, printable
+from pipeline.wording import printable
 
 NO_CHANNEL = "no channel of the model"
 
@@ -37,7 +37,7 @@ class ChannelFiles:
             fits = expression_of(pattern).fullmatch("/".join(parts[-depth:]))
             if fits is not None:
                 above = parts[1:-depth]  # below the folder of scans
-                return folder_name("__".join((*above, fits["case"]))), channel
+                return case_folder("__".join((*above, fits["case"]))), channel
         return None
 
 

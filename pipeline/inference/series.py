@@ -14,13 +14,14 @@ from pipeline.formats import registry
 from pipeline.formats.content import HEAD_BYTES, read_bytes
 from pipeline.formats.dicom.frames import DicomFile, look_into
 from pipeline.formats.dicom.volumes import DIGITS, Volume, find_volumes
-from pipeline.inference.batch import NO_SCAN, InputFile, mark_clashes
+from pipeline.inference.batch import NO_SCAN, InputFile, case_folder, mark_clashes
 from pipeline.inference.readers import run_isolated
-from pipeline.wording import count_of, enumerate_names, folder_name, one_line
+from pipeline.wording import count_of, enumerate_names, one_line
 
 FILES_A_CALL = 64
 """Headers that a process reads before it answers."""
-NOT_CHOSEN = "a series that inference.series leaves out"
+LONGEST_CODE = 16
+"""Letters of a code string (PS3.5, 6.2)."""
 
 
 def join_series(inputs: Sequence[InputFile], config: InferenceConfig) -> list[InputFile]:
@@ -71,7 +72,7 @@ def _one_by_one(paths: Sequence[Path], config: InferenceConfig) -> Iterator[Dico
 
 def _of_volume(volume: Volume, entries: Mapping[Path, InputFile]) -> InputFile:
     below = _place([entries[path] for path in volume.paths])
-    name = folder_name("__".join((*_stem(below, len(volume.paths)), volume.name)))
+    name = case_folder("__".join((*_stem(below, len(volume.paths)), volume.name)))
     shown = _shown(below, len(volume.paths))
     return InputFile(name, volume.paths[0], volume.problem, volume=volume, below=below, shown=shown)
 
@@ -154,7 +155,13 @@ def _chosen(scan: InputFile, wanted: SeriesConfig) -> InputFile:
     assert scan.volume is not None
     first = scan.volume.frames[0]
     fits = _fits(wanted, first.series, modality=first.modality, description=first.description)
-    return scan if fits else replace(scan, is_scan=False, problem=None, note=NOT_CHOSEN)
+    return scan if fits else replace(scan, is_scan=False, problem=None, note=_not_chosen(first.modality))
+
+
+def _not_chosen(modality: str) -> str:
+    """Why a series is skipped; of its header, nothing but the code of its modality may be said."""
+    code = modality if modality.isalnum() and len(modality) <= LONGEST_CODE else "none"
+    return f"a series that inference.series leaves out (its modality: {code})"
 
 
 def _fits(wanted: SeriesConfig, series: str, *, modality: str, description: str) -> bool:
@@ -182,11 +189,11 @@ def _left_over(files: Sequence[DicomFile], entries: Mapping[Path, InputFile], wa
         paths = [file.path for file in files]
         below = _place([entries[path] for path in paths])
         digits = hashlib.sha256(first.series.encode()).hexdigest()[:DIGITS]
-        case, shown = folder_name("__".join((*below.parts, digits))), _shown(below, len(paths))
+        case, shown = case_folder("__".join((*below.parts, digits))), _shown(below, len(paths))
         entry = replace(entry, case=case, others=tuple(paths[1:]), shown=shown)
     entry = replace(entry, is_dicom=False)
     if first.series and not _fits(wanted, first.series, modality=first.modality, description=first.description):
-        return replace(entry, is_scan=False, note=first.note or NOT_CHOSEN)
+        return replace(entry, is_scan=False, note=first.note or _not_chosen(first.modality))
     return replace(entry, is_scan=first.problem is not None, problem=first.problem, note=first.note)
 
 

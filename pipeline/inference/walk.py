@@ -1,11 +1,15 @@
 """What lies in a folder, in the folders below it, and in the archives among its files."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import ScanError
 from pipeline.inference.archives import MAX_DEPTH, MEND, Scratch, is_archive, unpack
+
+MANIFEST, MARK, MARK_BYTES = "manifest.json", b'"medseg_version"', 200
+"""The file that a folder of predictions has, and what it begins with."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class _Waiting:
 def walk(source: Path, output: Path | None, scratch: Scratch | None) -> Iterator[Entry]:
     """The files in order of their names, folder by folder.
 
-    Hidden files and folders are passed over. Links are followed, but not in circles.
+    Hidden files and folders are passed over, and so are folders of predictions. Links are followed, but not in circles.
 
     Args:
         source: a folder, or an archive.
@@ -68,12 +72,23 @@ def _open(item: _Waiting, waiting: list[_Waiting], output: Path | None) -> Itera
         remedy = "Check its permissions; scans in it are not known."
         yield Entry(item.path, item.below, ScanError("a folder that can be listed", found, remedy))
         return
+    if _is_of_predictions(content):
+        return
     above = item.above | {real}
     waiting += [
         _Waiting(path, item.below / path.name, above, item.depth)
         for path in content
         if not _is_passed_over(path, output)
     ]
+
+
+def _is_of_predictions(content: list[Path]) -> bool:
+    """Whether a folder is the output of an earlier run: its masks are no scans."""
+    for path in content:
+        if path.name == MANIFEST:
+            with suppress(OSError), path.open("rb") as stream:
+                return MARK in stream.read(MARK_BYTES)
+    return False
 
 
 def _look_into(item: _Waiting, waiting: list[_Waiting], scratch: Scratch) -> Iterator[Entry]:

@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import geometry
-from pipeline.figures import AXIAL, COLOURS, EDGES, PLANES, cut_plane, grey_window, round_length_mm, shown_channels
+from pipeline.figures import (
+    AXIAL,
+    COLOURS,
+    EDGES,
+    PLANES,
+    cut_plane,
+    grey_window,
+    round_length_mm,
+    scaled,
+    shown_channels,
+    size_mm,
+)
 from pipeline.report.html import render
 from pipeline.scan import Scan
 
@@ -62,17 +73,19 @@ class _Stack:
     @property
     def size_mm(self) -> tuple[float, float]:
         """Width and height of a slice."""
-        across, up = (other for other in range(3) if other != self.axis)
-        shape = self.numbers.shape
-        return shape[across] * self.spacing_mm[across], shape[up] * self.spacing_mm[up]
+        return size_mm(self.numbers.shape, self.spacing_mm, self.axis)
+
+    def native_pixels(self) -> tuple[int, int]:
+        """Width and height in pixels at the finer of the two spacings."""
+        width_mm, height_mm = self.size_mm
+        finer_mm = min(mm for axis, mm in enumerate(self.spacing_mm) if axis != self.axis)
+        return max(1, round(width_mm / finer_mm)), max(1, round(height_mm / finer_mm))
 
     def full_pixels(self) -> tuple[int, int]:
-        """Width and height in pixels at the finer of the two spacings, within bounds."""
-        width_mm, height_mm = self.size_mm
-        across, up = (other for other in range(3) if other != self.axis)
-        scale = 1 / min(self.spacing_mm[across], self.spacing_mm[up])
-        scale *= min(1.0, LARGEST_SIDE / (scale * max(width_mm, height_mm)))
-        return max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
+        """The same, within bounds."""
+        width, height = self.native_pixels()
+        scale = min(1.0, LARGEST_SIDE / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
     def slices(self, indices: Sequence[int]) -> Iterator[Slice]:
         """The planes at rising indices."""
@@ -89,9 +102,7 @@ class _Stack:
         return np.moveaxis(volume, 1 + self.axis, 1)[:, start:stop]
 
     def _as_bytes(self, plane: NDArray) -> NDArray[np.uint8]:
-        low, high = self.window
-        grey = (plane.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
-        return np.clip(grey, 0, 255).astype(np.uint8)
+        return (scaled(plane, self.window) * 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -144,6 +155,7 @@ def viewer_page(
         labels=list(labels)[:MOST_LABELS],
         colours=[f"rgb{COLOURS[place % len(COLOURS)]}" for place in range(min(len(labels), MOST_LABELS))],
         step=pictures.indices[1] - pictures.indices[0] if len(pictures.indices) > 1 else 1,
+        scale=min(1.0, pictures.pixels[0] / stack.native_pixels()[0]),
         content=_script_json(_content(stack, pictures, scan)),
         provenance=[],
     )

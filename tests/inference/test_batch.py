@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.prediction_record import FILE_NAME
+from pipeline.commands.prediction_watch import LOG, STATUS
+from pipeline.commands.prediction_worklist import REPORT, TABLE
 from pipeline.errors import DatasetError
+from pipeline.files import write_json
 from pipeline.formats import registry
-from pipeline.inference.batch import find_inputs
+from pipeline.inference.batch import RESERVED, find_inputs
 
 
 def touch(path: Path) -> Path:
@@ -199,3 +203,20 @@ def test_a_folder_that_can_be_listed_and_not_entered_is_a_failed_case(
 
     monkeypatch.setattr(Path, "lstat", refuse)
     assert [(entry.case, entry.problem is None) for entry in find_inputs(tmp_path)] == [("a", True), ("study", False)]
+
+
+def test_what_a_folder_of_predictions_has_of_its_own_is_the_name_of_no_case(tmp_path: Path) -> None:
+    for name in (*RESERVED, "Cases.CSV"):
+        (tmp_path / f"{name}.nii").touch()
+    assert {entry.case for entry in find_inputs(tmp_path)} == {f"{name}_" for name in (*RESERVED, "Cases.CSV")}
+    assert {TABLE, REPORT, STATUS, LOG, FILE_NAME} == RESERVED
+
+
+def test_predictions_below_the_input_are_no_scans(tmp_path: Path) -> None:
+    for name in ("a.nii", "out/a/mask.nii", "data/b.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    write_json(tmp_path / "out" / FILE_NAME, {"medseg_version": "0.1.0", "cases": {}})
+    write_json(tmp_path / "data" / FILE_NAME, {"another": "manifest"})
+    scans = [entry.case for entry in find_inputs(tmp_path) if entry.is_scan]
+    assert scans == ["a", "data__b"]

@@ -246,7 +246,9 @@ def test_series_are_chosen_by_modality_description_or_uid(
     touch(tmp_path / "z.nii")
     ct, mr, z = find(tmp_path, series=settings)
     assert [entry.shown.partition(" ")[0] for entry in (ct, mr) if entry.is_scan] == chosen
-    assert {entry.note for entry in (ct, mr) if not entry.is_scan} <= {"a series that inference.series leaves out"}
+    assert {entry.note for entry in (ct, mr) if not entry.is_scan} <= {
+        f"a series that inference.series leaves out (its modality: {modality})" for modality in ("CT", "MR")
+    }
     assert z.is_scan
 
 
@@ -256,7 +258,11 @@ def test_what_cannot_be_read_of_a_series_that_is_not_wanted_is_skipped(tmp_path:
     write_slice(tmp_path / "us" / "a", PIXELS, (0, 0, 0), Modality="US", SeriesInstanceUID="1.9", SamplesPerPixel=3)
     assert [entry.problem is None for entry in find(tmp_path)] == [True, False]
     _, us = find(tmp_path, series={"modalities": ["CT"]})
-    assert (us.is_scan, us.problem, us.note) == (False, None, "a series that inference.series leaves out")
+    assert (us.is_scan, us.problem, us.note) == (
+        False,
+        None,
+        "a series that inference.series leaves out (its modality: US)",
+    )
 
 
 @in_this_process
