@@ -23,12 +23,14 @@ class ScanHeader:
         channels: images on the grid.
         affine: voxel index -> RAS, in ``unit``.
         unit: as in `Scan`.
+        repairs: as in `Scan`.
     """
 
     shape: tuple[int, ...]
     channels: int
     affine: geometry.Affine
     unit: Unit = "mm"
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,8 @@ class Scan:
         format: name of the format that the source was read as, after which a mask's is chosen; may be empty.
         header: what a mask in that format takes over from the source besides its grid, without any text; only the
             format's own module understands it, and most need none.
-        repairs: what reading had to mend of the geometry, in our words; none where the file says it all.
+        repairs: what reading had to mend of the geometry, or to choose in doubt, in our words and never in the file's;
+            none where the file says it all.
     """
 
     array: NDArray

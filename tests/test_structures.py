@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pipeline.structures import structures_in
 
@@ -27,14 +28,35 @@ def test_an_empty_mask_has_none() -> None:
 def test_parts_that_share_a_corner_are_one_and_specks_are_none() -> None:
     corner = mask_of((1, np.s_[0:2, 0:2, 0:2]), (1, np.s_[2:4, 2:4, 2:4]))
     apart = mask_of((1, np.s_[0:2, 0:2, 0:2]), (1, np.s_[3:5, 3:5, 3:5]))
-    speck = mask_of((1, np.s_[0:6, 0:6, 0:6]), (1, np.s_[9:10, 9:10, 9:10]))  # 1 of 217 voxels
+    speck = mask_of((1, np.s_[0:6, 0:6, 0:6]), (1, np.s_[9:10, 9:10, 9:10]))  # 1 voxel beside 216
     assert [dict(structures_in(mask))[1].parts() for mask in (corner, apart, speck)] == [1, 2, 1]
 
 
-def test_what_is_nothing_but_specks_is_one_part() -> None:
+def test_many_equal_parts_are_no_specks() -> None:
     mask = np.zeros((400, 2, 2), np.uint8)
-    mask[::2, 0, 0] = 1  # 200 single voxels, each half a percent
-    assert dict(structures_in(mask))[1].parts() == 1
+    mask[::2, 0, 0] = 1  # 200 single voxels, each half a percent of all and as large as the largest
+    assert dict(structures_in(mask))[1].parts() == 200
+
+
+def test_strays_do_not_hold_the_box_of_a_whole_scan() -> None:
+    mask = mask_of((1, np.s_[20:30, 20:30, 20:30]), (1, np.s_[0:1, 0:1, 0:1]), shape=(100, 100, 100))
+    mask[99, 99, 99] = 1
+    structure = dict(structures_in(mask))[1]
+    assert (structure.voxels, structure.first, structure.last) == (1002, (0, 0, 0), (99, 99, 99))
+    assert structure.parts() == 1  # each stray is a thousandth of the largest part
+    # blocks of 8: the corners in one each, the last of 4 voxels along each axis, and the cube from 16 to 32
+    assert [piece.inside.size for piece in structure.pieces] == [8**3, 16**3, 4**3]
+
+
+@pytest.mark.parametrize("fill", [0.002, 0.02, 0.2])
+def test_parts_are_those_of_the_whole_mask_at_once(fill: float) -> None:
+    mask = (np.random.default_rng(0).random((61, 40, 27)) < fill).astype(np.uint8)
+    mask[30:45, 10:30, 5:20] = 1
+    sizes = np.bincount(ndimage.label(mask, np.ones((3, 3, 3)))[0].ravel())[1:]
+    structure = dict(structures_in(mask))[1]
+    assert structure.voxels == mask.sum()
+    assert sorted(np.concatenate([piece.part_sizes() for piece in structure.pieces])) == sorted(sizes)
+    assert structure.parts() == (sizes >= 0.01 * sizes.max()).sum()
 
 
 @pytest.mark.parametrize(

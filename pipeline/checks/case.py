@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.checks.findings import Finding
-from pipeline.checks.review import scan_reasons, spacing_reasons
+from pipeline.checks.review import intensity_reasons, repair_reasons, spacing_reasons
 from pipeline.errors import ScanError
 from pipeline.formats import registry
 from pipeline.formats.dicom import scans as dicom
@@ -98,12 +98,12 @@ def inspect_case(job: Inspection) -> CaseFacts:
     masks = [(path, attempt(partial(read_mask, path), path)) for path in job.case.masks]
     if image is not None:
         findings += _channel_findings(name, image, job.channels)
-        findings += [] if job.model is None else _unlike_training(name, spacing_reasons(image, job.model))
+        findings += [] if job.model is None else _unlike_training(name, _header_reasons(image, job.model))
     for path, mask in masks:
         findings += [] if mask is None else _mask_header_findings(job.case, path, mask, image=image)
     scan = attempt(job.read_image, job.case.image) if job.deep and image is not None else None
     if scan is not None and job.model is not None:
-        findings += _unlike_training(name, scan_reasons(scan, job.model))
+        findings += _unlike_training(name, intensity_reasons(scan, job.model))
     has_labels = all(mask is not None and _has_labels(job.case, mask) for _, mask in masks)
     voxels = _label_voxels(job, findings) if job.deep and masks and has_labels else None
     facts = CaseFacts(name, tuple(findings), None if scan is None else scan.content_hash(), voxels=voxels)
@@ -123,6 +123,10 @@ def _attempt(read: Callable[[], T], path: Path, *, case: str, findings: list[Fin
     except ScanError as error:
         findings.append(Finding.of(case, error, f"{path.parent.name}/{path.name}"))
         return None
+
+
+def _header_reasons(image: ScanHeader, model: Manifest) -> list[str]:
+    return [*repair_reasons(image.repairs, model), *spacing_reasons(image, model)]
 
 
 def _unlike_training(case: str, reasons: Sequence[str]) -> list[Finding]:

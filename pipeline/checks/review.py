@@ -32,23 +32,28 @@ def review_reasons(statistics: Mapping[str, Mapping[str, Any]], scan: Scan, mani
     """
     return [
         *_mask_reasons(statistics, manifest.ranges),
-        *scan_reasons(scan, manifest),
+        *repair_reasons(scan.repairs, manifest),
+        *intensity_reasons(scan, manifest),
         *spacing_reasons(scan, manifest),
     ]
 
 
-def scan_reasons(scan: Scan, manifest: Manifest) -> list[str]:
-    """What of a scan itself, its geometry and intensities, speaks against a mask of it."""
+def repair_reasons(repairs: Sequence[str], manifest: Manifest) -> list[str]:
+    """Whether what reading a scan, or its header alone, had to repair was rare among the training cases."""
+    is_usual = manifest.ranges is not None and manifest.ranges.repaired_share >= RARE
+    return [f"geometry repaired: {'; '.join(repairs)}"] if repairs and not is_usual else []
+
+
+def intensity_reasons(scan: Scan, manifest: Manifest) -> list[str]:
+    """What of a scan's intensities speaks against a mask of it."""
     ranges, reasons = manifest.ranges, list[str]()
     if scan.channels != len(manifest.modalities):
         return reasons  # the model cannot be run on it, which is said elsewhere
-    if scan.repairs and (ranges is None or ranges.repaired_share < RARE):
-        reasons.append(f"geometry repaired: {'; '.join(scan.repairs)}")
     for index, channel in enumerate(scan.array):
         name = manifest.modalities[index] if scan.channels > 1 else "the scan"
         if channel.min() == channel.max():
             reasons.append(f"all voxels of {name} have the value {channel.flat[0]:g}")
-    return [*reasons, *(_intensity_reasons(scan, manifest, ranges) if ranges is not None else [])]
+    return [*reasons, *(_unlike_training(scan, manifest, ranges) if ranges is not None else [])]
 
 
 def spacing_reasons(grid: geometry.Grid, manifest: Manifest) -> list[str]:
@@ -89,7 +94,7 @@ def _structure_reasons(values: Mapping[str, Any], known: LabelRange | None) -> I
         yield f"in {values['parts']} parts, where training had {known.parts} at most"
 
 
-def _intensity_reasons(scan: Scan, manifest: Manifest, ranges: TrainingRanges) -> Iterator[str]:
+def _unlike_training(scan: Scan, manifest: Manifest, ranges: TrainingRanges) -> Iterator[str]:
     for index, found in enumerate(percentiles_of(scan.array)):
         name = f"{manifest.modalities[index]}: " if scan.channels > 1 else ""
         known = ranges.intensities[index]

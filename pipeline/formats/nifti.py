@@ -81,7 +81,7 @@ def read_scan(path: Path) -> Scan:
     header = _check_header(raw)
     array = _voxels(content if voxels == path else read_plain(voxels), raw, (*header.shape, header.channels))
     values, grid = np.moveaxis(array, -1, 0), _grid_header(raw).binaryblock
-    return Scan(values, header.affine, path, format=NAME, header=grid, repairs=_repairs(raw, header.affine))
+    return Scan(values, header.affine, path, format=NAME, header=grid, repairs=header.repairs)
 
 
 def files(path: Path) -> tuple[Path, ...]:
@@ -190,7 +190,8 @@ def _check_header(header: nibabel.Nifti1Header) -> ScanHeader:
     if len(extra) > 1:
         raise ScanError("a volume, or several on one grid (4D)", f"shape {tuple(shape)}", "Save one volume a file.")
     _check_type(header)
-    return ScanHeader(tuple(shape[:3]), extra[0] if extra else 1, _affine(header))
+    affine = _affine(header)
+    return ScanHeader(tuple(shape[:3]), extra[0] if extra else 1, affine, repairs=_repairs(header, affine))
 
 
 def _check_type(header: nibabel.Nifti1Header) -> None:
@@ -251,11 +252,15 @@ def _with_pixdim(sform: geometry.Affine, header: nibabel.Nifti1Header) -> geomet
 
 
 def _repairs(header: nibabel.Nifti1Header, affine: geometry.Affine) -> tuple[str, ...]:
-    """What `_affine` mended."""
-    (sform, _), _ = _forms(header)
-    if sform is None or np.array_equal(sform, affine):
-        return ()
-    return ("the spacing is that of pixdim, since the sform gives none",)
+    """What `_affine` mended, and which form it passed over that is set and means nothing."""
+    (sform, sform_code), (qform, qform_code) = _forms(header)
+    if sform is None:
+        return ("the geometry is that of the qform, since the sform spans no volume",) if sform_code > 0 else ()
+    if not np.array_equal(sform, affine):
+        return ("the spacing is that of pixdim, since the sform gives none",)
+    if qform is None and qform_code > 0:
+        return ("the geometry is that of the sform, since the qform spans no volume",)
+    return ()
 
 
 @np.errstate(all="ignore")

@@ -1,6 +1,6 @@
 """Reading the files of a case: a scan of one file or several, its mask, and the field of view where there is one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ def read_header(images: tuple[Path, ...]) -> ScanHeader:
     headers = _read_each(registry.read_header, images)
     for path, header in zip(images, headers, strict=True):
         _check_grid(headers[0], header, path)
-    first = headers[0]
-    return replace(first, channels=sum(header.channels for header in headers))
+    channels, repairs = sum(header.channels for header in headers), _repairs(headers)
+    return replace(headers[0], channels=channels, repairs=repairs)
 
 
 def read_image(images: tuple[Path, ...]) -> Scan:
@@ -44,8 +44,12 @@ def read_image(images: tuple[Path, ...]) -> Scan:
         _check_grid(scans[0], scan, path)
     if len(scans) == 1:
         return scans[0]
-    repairs = tuple(dict.fromkeys(repair for scan in scans for repair in scan.repairs))
-    return replace(scans[0], array=np.concatenate([scan.array for scan in scans]), repairs=repairs)
+    return replace(scans[0], array=np.concatenate([scan.array for scan in scans]), repairs=_repairs(scans))
+
+
+def _repairs(files: Sequence[Scan] | Sequence[ScanHeader]) -> tuple[str, ...]:
+    """What had to be repaired of the files of a case, each thing once."""
+    return tuple(dict.fromkeys(repair for file in files for repair in file.repairs))
 
 
 def read_labels(case: Case) -> Scan:

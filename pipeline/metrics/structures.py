@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.scan import Scan
-from pipeline.structures import Structure, structures_in
+from pipeline.structures import Piece, Structure, structures_in
 
 ABSENT = "the structure was not found in this scan"
 SEVERAL_CHANNELS = "the scan has several channels"
@@ -30,11 +30,9 @@ def describe_structures(
         ``parts`` (connected ones, specks left out), ``mean_intensity``, ``touches_border``; a value that cannot be
         given is null, with a ``reason``.
     """
-    found = dict(structures_in(mask))
-    return {
-        name: _describe(found[value], scan) if value in found else _describe_absent(scan)
-        for name, value in labels.items()
-    }
+    known = frozenset(labels.values())
+    found = {value: _describe(structure, scan) for value, structure in structures_in(mask) if value in known}
+    return {name: found[value] if value in found else _describe_absent(scan) for name, value in labels.items()}
 
 
 def _describe_absent(scan: Scan) -> dict[str, Any]:
@@ -43,7 +41,7 @@ def _describe_absent(scan: Scan) -> dict[str, Any]:
 
 
 def _describe(structure: Structure, scan: Scan) -> dict[str, Any]:
-    inside, voxels, in_mm = structure.inside, structure.voxels, scan.unit == "mm"
+    voxels, in_mm = structure.voxels, scan.unit == "mm"
     reasons = _reasons([SEVERAL_CHANNELS] if scan.channels > 1 else [], scan)
     return {
         "volume_ml": voxels * geometry.voxel_volume_ml(scan.affine) if in_mm else None,
@@ -51,24 +49,29 @@ def _describe(structure: Structure, scan: Scan) -> dict[str, Any]:
         "centroid_mm": _centroid_mm(structure, scan) if in_mm else None,
         "bbox_voxels": [[first, last] for first, last in zip(structure.first, structure.last, strict=True)],
         "parts": structure.parts(),
-        "mean_intensity": _mean_intensity(scan, structure.box, inside) if scan.channels == 1 else None,
+        "mean_intensity": _mean_intensity(structure, scan) if scan.channels == 1 else None,
         "touches_border": structure.touches_border(scan.shape, scan.unit),
         **({"reason": reasons} if reasons else {}),
     }
 
 
 def _centroid_mm(structure: Structure, scan: Scan) -> list[float]:
-    """From the sums along each axis, which take no list of all voxels."""
-    mean = []
-    for axis, first in enumerate(structure.first):
-        others = tuple(other for other in range(structure.inside.ndim) if other != axis)
-        counts = np.count_nonzero(structure.inside, axis=others)
-        mean.append(first + float(np.arange(len(counts)) @ counts) / structure.voxels)
-    return [float(mm) for mm in (scan.affine @ [*mean, 1.0])[:3]]
+    sums = np.sum([_index_sums(piece) for piece in structure.pieces], axis=0)
+    return [float(mm) for mm in (scan.affine @ [*(sums / structure.voxels), 1.0])[:3]]
 
 
-def _mean_intensity(scan: Scan, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> float:
-    return float(scan.array[0][box][inside].mean(dtype=np.float64))
+def _index_sums(piece: Piece) -> list[int]:
+    """The sum of its voxels' indices along each axis, from counts of planes, which take no list of all voxels."""
+    sums = []
+    for axis, where in enumerate(piece.box):
+        others = tuple(other for other in range(piece.inside.ndim) if other != axis)
+        sums.append(int(np.arange(where.start, where.stop) @ np.count_nonzero(piece.inside, axis=others)))
+    return sums
+
+
+def _mean_intensity(structure: Structure, scan: Scan) -> float:
+    sums = [scan.array[0][piece.box][piece.inside].sum(dtype=np.float64) for piece in structure.pieces]
+    return float(np.sum(sums)) / structure.voxels
 
 
 def _reasons(reasons: list[str], scan: Scan) -> str:

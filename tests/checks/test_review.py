@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.checks.review import review_reasons, scan_reasons, spacing_reasons
+from pipeline.checks.review import intensity_reasons, repair_reasons, review_reasons, spacing_reasons
 from pipeline.manifest import Manifest
 from pipeline.metrics.structures import describe_structures
 from pipeline.preprocessing.fitted import ClipNormalisation, ScanNormalisation
@@ -114,21 +114,21 @@ def test_what_no_training_case_had_is_a_reason() -> None:
     ],
 )
 def test_intensities_on_an_absolute_scale_are_compared(low: float, high: float, expected: list[str]) -> None:
-    found = scan_reasons(scan_of(low, high), manifest_of())
+    found = intensity_reasons(scan_of(low, high), manifest_of())
     assert [each[: len(start)] for each, start in zip(found, expected, strict=True)] == expected
 
 
 def test_of_other_intensities_only_those_below_zero_count() -> None:
     manifest = manifest_of(absolute=False)
-    assert scan_reasons(scan_of(2000.0, 90000.0), manifest) == []
-    assert scan_reasons(scan_of(-10.0, 1000.0), manifest) == []  # as resampling leaves it
-    assert scan_reasons(scan_of(-1000.0, 1000.0), manifest) == [
+    assert intensity_reasons(scan_of(2000.0, 90000.0), manifest) == []
+    assert intensity_reasons(scan_of(-10.0, 1000.0), manifest) == []  # as resampling leaves it
+    assert intensity_reasons(scan_of(-1000.0, 1000.0), manifest) == [
         "intensities down to -990, where training had none below 0"
     ]
 
 
 def test_a_scan_of_one_value_is_to_be_looked_at() -> None:
-    found = scan_reasons(scan_of(500.0, 500.0), manifest_of(absolute=False))
+    found = intensity_reasons(scan_of(500.0, 500.0), manifest_of(absolute=False))
     assert found == ["all voxels of the scan have the value 500"]
 
 
@@ -140,7 +140,9 @@ def test_a_spacing_far_from_those_of_training_is_a_reason_which_the_header_tells
 
 
 def test_a_repaired_geometry_is_a_reason_where_it_was_rare_in_training() -> None:
-    scan = replace(scan_of(), repairs=("the spacing is a guess",))
-    assert scan_reasons(scan, manifest_of()) == ["geometry repaired: the spacing is a guess"]
-    assert scan_reasons(scan, manifest_of(None)) == ["geometry repaired: the spacing is a guess"]
-    assert scan_reasons(scan, manifest_of(RANGES.model_copy(update={"repaired_share": 1.0}))) == []
+    repairs, expected = ("the spacing is a guess",), ["geometry repaired: the spacing is a guess"]
+    assert repair_reasons((), manifest_of()) == []
+    assert repair_reasons(repairs, manifest_of()) == expected
+    assert repair_reasons(repairs, manifest_of(None)) == expected
+    assert repair_reasons(repairs, manifest_of(RANGES.model_copy(update={"repaired_share": 1.0}))) == []
+    assert reasons(mask_of(ORGAN), scan=replace(scan_of(), repairs=repairs)) == expected

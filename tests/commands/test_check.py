@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -115,6 +116,20 @@ def test_scans_that_do_not_suit_a_model_are_errors(
     (finding,) = check(path, read_manifest(write_model()), deep=False, console=QUIET)
     remedy = "Give the kind of scan that it was trained on."
     assert finding == Finding("error", "a", "1 channel, as the model threshold has", "2", remedy)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_geometry_that_had_to_be_repaired_is_told_once_from_the_header(
+    write_model: WriteModel, tmp_path: Path, deep: bool
+) -> None:
+    image = nibabel.Nifti1Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4), None)
+    image.header.set_sform(np.diag([-1.0, -1, 1, 1]), 2)
+    image.header["pixdim"][1:4] = (2, 2, 5)
+    image.header["qform_code"] = 0
+    image.to_filename(tmp_path / "a.nii")
+    (finding,) = check(tmp_path / "a.nii", read_manifest(write_model()), deep=deep, console=QUIET)
+    assert (finding.severity, finding.case) == ("warning", "a")
+    assert finding.found == "geometry repaired: the spacing is that of pixdim, since the sform gives none"
 
 
 def test_a_data_set_is_held_against_a_model_case_by_case(

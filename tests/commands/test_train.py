@@ -69,9 +69,6 @@ def test_a_run_leaves_its_folder_its_model_and_its_record(dataset: Path) -> None
     assert manifest.weights_sha256 == file_sha256(run.model / "weights.safetensors")
     assert sorted(manifest.parts.values()) == ["test", "train", "train", "train", "validation"]
     assert manifest.labels == {"anterior": 1, "posterior": 2}
-    assert manifest.ranges is not None
-    assert manifest.ranges.cases == 3
-    assert [manifest.ranges.labels[name].absent_share for name in manifest.labels] == [0.0, 0.0]
     assert manifest.codes == {"anterior": ("SCT", "5366008", "Hippocampus")}
     assert (manifest.provenance.epochs, manifest.provenance.run_id) == (2, run.run_id)
     assert manifest.provenance.precision == "fp32"
@@ -90,6 +87,22 @@ def test_a_run_leaves_its_folder_its_model_and_its_record(dataset: Path) -> None
     rows = history(run.folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[-1]["dice"]) == pytest.approx(run.validation_dice)
+
+
+def test_the_model_says_what_its_training_cases_were_like(dataset: Path) -> None:
+    run = train(settings(dataset), None, QUIET)
+    ranges = read_manifest(run.model).ranges
+    names = json.loads((run.folder / "split.json").read_text())["train"]
+    files = [nibabel.Nifti1Image.from_filename(dataset / "labelsTr" / f"{name}.nii.gz") for name in names]
+    assert ranges is not None
+    assert ranges.cases == len(files) == 3
+    for name, value in (("anterior", 1), ("posterior", 2)):
+        found = [np.count_nonzero(np.asarray(file.dataobj) == value) for file in files]
+        sizes_ml = [n * np.prod(file.header.get_zooms()) / 1000 for n, file in zip(found, files, strict=True)]
+        assert ranges.labels[name].size == pytest.approx((min(sizes_ml), max(sizes_ml)), rel=1e-5)
+        assert (ranges.labels[name].parts, ranges.labels[name].absent_share) == (1, 0.0)
+        assert ranges.labels[name].border_share == 0.0
+    assert not any(name in ranges.model_dump_json() for name in names)
 
 
 def test_the_weights_are_the_same_again_and_with_any_number_of_workers(dataset: Path) -> None:

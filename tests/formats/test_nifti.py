@@ -208,10 +208,12 @@ class TestWhichForm:
     def test_the_qform_counts_where_the_sform_is_not_set(self, tmp_path: Path) -> None:
         header = registry.read_header(saved(tmp_path, volume(codes=(2, 0))))
         np.testing.assert_allclose(header.affine, AFFINE, atol=1e-6)
+        assert header.repairs == ()
 
     def test_the_qform_counts_where_the_sform_is_all_zeros(self, tmp_path: Path) -> None:
         header = registry.read_header(patched(tmp_path, 280, "12f", *[0] * 12))
         np.testing.assert_allclose(header.affine, AFFINE, atol=1e-6)
+        assert header.repairs == ("the geometry is that of the qform, since the sform spans no volume",)
 
     def test_the_qform_counts_where_the_sform_is_flat(self, tmp_path: Path) -> None:
         header = registry.read_header(patched(tmp_path, 280, "12f", 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0))
@@ -233,6 +235,7 @@ class TestWhichForm:
     def test_the_sform_counts_where_the_qform_has_no_spacing(self, tmp_path: Path, pixdim: tuple[float, ...]) -> None:
         header = registry.read_header(patched(tmp_path, HEADER_OFFSETS["pixdim"], "4f", *pixdim))
         np.testing.assert_allclose(header.affine, AFFINE, atol=1e-6)
+        assert header.repairs == ("the geometry is that of the sform, since the qform spans no volume",)
 
     def test_a_handedness_of_zero_counts_as_one(self, tmp_path: Path) -> None:
         right_handed = volume(affine=np.diag([0.7, 0.7, 5, 1]), codes=(1, 0))

@@ -27,16 +27,19 @@ def written(folder: Path, sform: NDArray, pixdim: tuple[float, ...], qform_code:
 def test_a_matrix_of_units_gives_directions_and_pixdim_the_spacing(tmp_path: Path) -> None:
     path = written(tmp_path, FLIPS, (1.5, 1.5, 10.0))
     expected = np.diag([-1.5, -1.5, 10.0, 1.0])
-    np.testing.assert_allclose(nifti.read_header(path).affine, expected)
-    scan = nifti.read_scan(path)
+    header, scan = nifti.read_header(path), nifti.read_scan(path)
+    np.testing.assert_allclose(header.affine, expected)
     np.testing.assert_allclose(scan.affine, expected)
+    assert header.repairs == scan.repairs == ("the spacing is that of pixdim, since the sform gives none",)
     nifti.write_mask(tmp_path / "mask.nii", np.ones(scan.shape, np.uint8), scan)
     assert geometry.grid_difference(registry.read_mask(tmp_path / "mask.nii"), scan) is None
 
 
 @pytest.mark.parametrize("pixdim", [(1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (np.nan, 1.0, 1.0)])
 def test_a_pixdim_that_says_nothing_else_changes_nothing(tmp_path: Path, pixdim: tuple[float, ...]) -> None:
-    np.testing.assert_allclose(nifti.read_header(written(tmp_path, FLIPS, pixdim)).affine, FLIPS)
+    header = nifti.read_header(written(tmp_path, FLIPS, pixdim))
+    np.testing.assert_allclose(header.affine, FLIPS)
+    assert header.repairs == ()
 
 
 def test_an_sform_with_a_spacing_of_its_own_counts_whatever_pixdim_says(tmp_path: Path) -> None:

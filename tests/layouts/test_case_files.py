@@ -1,10 +1,11 @@
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from pipeline.errors import ScanError
-from pipeline.layouts.case_files import read_counted_labels, read_image
+from pipeline.layouts.case_files import read_counted_labels, read_header, read_image
 from pipeline.layouts.dataset import Case
 from tests.conftest import WriteVolume
 
@@ -23,6 +24,18 @@ def test_files_of_a_case_on_other_grids_are_refused_by_name(tmp_path: Path, writ
     other = write_volume(tmp_path / "t1.nii", np.zeros(SHAPE), 2.0)
     with pytest.raises(ScanError, match=r"files of a case on one grid; found .* in t1\.nii"):
         read_image((first, other))
+
+
+def test_what_had_to_be_repaired_of_the_files_of_a_case_is_said_once(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros(SHAPE, np.int16), None)
+    image.header.set_sform(np.diag([-1.0, -1, 1, 1]), 2)
+    image.header["pixdim"][1:4] = (2, 2, 5)
+    image.header["qform_code"] = 0
+    files = (tmp_path / "flair.nii", tmp_path / "t1.nii")
+    for path in files:
+        image.to_filename(path)
+    expected = ("the spacing is that of pixdim, since the sform gives none",)
+    assert read_image(files).repairs == read_header(files).repairs == expected
 
 
 def test_a_mask_holds_nothing_outside_its_field_of_view(tmp_path: Path, write_volume: WriteVolume) -> None:

@@ -51,3 +51,13 @@ def test_a_volume_of_one_slice_is_touched_above_and_a_picture_is_not(unit: Unit,
 def test_a_picture_is_touched_at_its_sides() -> None:
     mask = np.roll(MASK, 1, axis=1)
     assert describe_structures(mask, scan_of("px"), LABELS)["cell"]["touches_border"] is True
+
+
+def test_parts_far_apart_are_described_together() -> None:
+    array = np.zeros((1, 30, 4, 4), np.float32)
+    array[0, 2, 1, 1], array[0, 26, 1, 1] = 10, 40
+    mask = (array[0] > 0).astype(np.uint8)
+    described = describe_structures(mask, Scan(array, np.diag([-2.0, 1, 1, 1]), Path("scan")), LABELS)["cell"]
+    assert (described["voxels"], described["parts"], described["mean_intensity"]) == (2, 2, 25.0)
+    assert described["centroid_mm"] == [-28.0, 1.0, 1.0]  # halfway between 2 and 26, each step 2 mm to the left
+    assert described["bbox_voxels"] == [[2, 26], [1, 1], [1, 1]]

@@ -59,3 +59,8 @@ def test_the_percentiles_of_a_large_scan_are_those_of_a_part_of_its_voxels() -> 
     values = np.random.default_rng(0).normal(100, 10, (2, 200, 200, 100)).astype(np.float32)
     expected = np.percentile(values.reshape(2, -1), (0.5, 50, 99.5), axis=1).T
     np.testing.assert_allclose(percentiles_of(values), expected, atol=0.2)
+
+
+def test_the_percentiles_of_a_large_scan_pass_over_no_slice() -> None:
+    slices = np.broadcast_to(np.array([0, 10, 20, 30], np.int16), (1, 1000, 1000, 4))  # every 4th voxel is of the first
+    assert percentiles_of(slices).tolist() == [[0.0, 15.0, 30.0]]
