@@ -505,15 +505,16 @@ def _print_preflight(found: "Preflight") -> None:
     for each in found.inputs:
         item = each.item
         action = {"done": "to do", "kept": "kept"}.get(item.action, item.status)
-        action = "fails" if item.entry.case in failing or item.status == "failed" else action
+        action = "failed" if item.entry.case in failing else action
         counts[action] += 1
         size = "" if each.shape is None else f"{' x '.join(map(str, each.shape))} voxels, {each.memory_gb:.1f} GB"
         text = "  ".join(part for part in (size, printable(item.reason)) if part)
         out.print(f"{action:8} {item.entry.case}  {text}", markup=False, highlight=False, soft_wrap=True)
     if found.findings:
         out.print(f"\n{format_findings(found.findings)}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"\n{', '.join(f'{count} {action}' for action, count in counts.items())}; of scans, headers were read")
-    _exit(counts["to do"] + counts["kept"], counts["fails"])
+    err.print(
+        f"{', '.join(f'{count} {action}' for action, count in counts.items())}; of scans, headers alone were read"
+    )
 
 
 def _number(value: float | None) -> str:
