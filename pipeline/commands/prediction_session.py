@@ -6,6 +6,7 @@ frees its locks, so that nobody waits for the dead.
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +15,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline.errors import OutputError
-from pipeline.files import PARTIAL, write_json
+from pipeline.files import PARTIAL, write_json, writing_to
 
 JOURNAL = ".medseg"
 """The folder in the output that processes share while they work; the last one removes it."""
 SESSION_FILE = "session.json"
 LOCK = ".lock"
+PATIENCE_SECONDS = 5.0
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -48,7 +51,7 @@ class Session:
         Raises:
             OutputError: others are at work on something else.
         """
-        with self._door:
+        with self._inside():
             others = self._others()
             self.name, self.is_first = (_name_of(self.journal, work), False) if others else (uuid.uuid4().hex, True)
             if self.is_first:
@@ -64,7 +67,7 @@ class Session:
     @contextmanager
     def leaving(self) -> Iterator[None]:
         """Leave when the block ends, and tidy up where this process was the last."""
-        with self._door:
+        with self._inside():
             try:
                 yield
             finally:
@@ -77,11 +80,25 @@ class Session:
     def claim(self, case: str) -> FileLock | None:
         """The lock of a case, held; None while another process works on it."""
         lock = _lock(self.journal / (case_digest(case) + LOCK))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return None
+        with writing_to(self.journal.parent):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return None
         return lock
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Let one process at a time join, plan or leave; it is said if another one takes long."""
+        try:
+            self._door.acquire(timeout=PATIENCE_SECONDS)
+        except Timeout:
+            log.warning("waiting for another medseg predict, which plans its work in %s", self.journal.parent)
+            self._door.acquire()
+        try:
+            yield
+        finally:
+            self._door.release()
 
     def _others(self) -> list[Path]:
         """The locks of other processes that are alive."""

@@ -19,9 +19,11 @@ from rich.console import Console
 
 from pipeline.commands import prediction_watch
 from pipeline.commands.predict import Options, Predictions, predict
+from pipeline.commands.prediction_record import PredictionRecord
 from pipeline.commands.prediction_session import Session, case_digest
 from pipeline.errors import OutputError
 from pipeline.inference.predictor import Predictor
+from pipeline.manifest import read_manifest
 from pipeline.model import load_model
 
 WriteModel = Callable[..., Path]
@@ -181,6 +183,49 @@ def test_a_case_that_another_process_gives_up_is_done_here(
     monkeypatch.setattr(Predictor, "segment", end_other)
     assert [row["action"] for row in run(write_model(), scans, tmp_path / "out").rows] == ["done"] * 6
     assert len(calls) == 6
+
+
+def test_a_case_that_has_failed_in_another_process_is_not_tried_again(
+    write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "out" / ".medseg"
+    other = FileLock(journal / f"{case_digest('b')}.lock", thread_local=False)
+    other.acquire()
+    segment, calls, manifest = Predictor.segment, list[int](), read_manifest(write_model())
+
+    def fail_in_other(self: Predictor, prepared: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:
+            name = json.loads((journal / "session.json").read_text())["name"]
+            PredictionRecord(tmp_path / "out", manifest, manifest.inference).fail("b", "it is broken", session=name)
+            other.release()
+        return segment(self, prepared)
+
+    monkeypatch.setattr(Predictor, "segment", fail_in_other)
+    rows = run(tmp_path / "model", scans, tmp_path / "out").rows
+    assert [row["status"] for row in rows] == ["ok", "failed", *["ok"] * 4]
+    assert (rows[1]["reason"], len(calls)) == ("it is broken", 5)
+    assert "b" not in json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]
+    monkeypatch.undo()
+    assert run(tmp_path / "model", scans, tmp_path / "out").failed == 0  # in another run it is
+
+
+def test_files_that_come_to_lie_in_the_folder_of_a_case_meanwhile_stay_and_fail_it(
+    write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a file system takes the names of two cases for the same."""
+    segment, foreign = Predictor.segment, tmp_path / "out" / "b" / "mask.nii.gz"
+
+    def draw(self: Predictor, prepared: Any) -> Any:
+        foreign.parent.mkdir(exist_ok=True)
+        foreign.write_bytes(b"of another case")
+        return segment(self, prepared)
+
+    monkeypatch.setattr(Predictor, "segment", draw)
+    rows = run(write_model(), scans, tmp_path / "out").rows
+    assert [row["status"] for row in rows] == ["ok", "failed", *["ok"] * 4]
+    assert "files in" in rows[1]["reason"]
+    assert foreign.read_bytes() == b"of another case"
 
 
 def test_an_output_that_another_process_fills_with_other_masks_is_refused_and_left_as_it_is(
