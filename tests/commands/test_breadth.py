@@ -129,14 +129,14 @@ def test_a_case_of_two_files_is_trained_on_predicted_and_served_and_a_missing_ch
     (root / second / "T1c.nii.gz").unlink()
     result = predict(model, root, Path("masks"), config=model.manifest.inference, console=QUIET)
     found = rows(Path("masks"))
-    assert (found[first]["status"], found[second]["status"], result.failed) == ("ok", "failed", 1)
+    assert (found[first]["action"], found[second]["status"], result.failed) == ("done", "failed", 1)
     assert "none for T1c ({case}/T1c)" in found[second]["reason"]
     assert found[f"{first}__seg"]["status"] == "skipped"
     served = PyfuncModel(Predictor(load_model(run.model), model.manifest.inference))
     answer = served.predict(DataFrame({"path": [str(root / first), str(root / second), str(root)]}))
     assert np.array_equal(answer["mask"][0], voxels(Path("masks") / first / "mask.nii.gz"))
     assert "none for T1c" in answer["reason"][1]
-    assert "the folder of one case, or one of its files; found 5 at" in answer["reason"][2]
+    assert "or the files of one case; found 5 at" in answer["reason"][2]
 
 
 def test_voxels_outside_the_field_of_view_count_in_no_score(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_real_scans_of_two_files_are_trained_on_and_predicted_and_a_missing_chan
     (tmp_path / "scans" / lacking.name / "T1c_subtrMeanDivStd.nii.gz").unlink()
     predict(model, tmp_path / "scans", Path("masks"), config=model.manifest.inference, console=QUIET)
     found = rows(Path("masks"))
-    assert (found[whole.name]["status"], found[lacking.name]["status"]) == ("ok", "failed")
+    assert (found[whole.name]["action"], found[lacking.name]["status"]) == ("done", "failed")
     assert "none for T1c" in found[lacking.name]["reason"]
     mask, scan = read(Path("masks") / whole.name / "mask.nii.gz"), read(next(whole.glob("Flair*")))
     assert mask.shape == scan.shape
