@@ -178,22 +178,18 @@ def _run(worklist: Worklist, plan: Sequence[Planned], batch: Batch, *, console: 
                 progress.update(done / to_do if to_do else 1.0, f"case {len(worklist.rows)} of {len(plan)}")
     except BaseException:
         with suppress(OutputError):  # what ended the run is what the user has to know
-            _end_early(worklist, plan, batch)
+            _end(worklist, plan, batch)
         raise
+    _end(worklist, plan, batch)
     if worklist.missing:
-        _end_early(worklist, plan, batch)
         raise KeyboardInterrupt
-    _end("done", worklist)
 
 
-def _end_early(worklist: Worklist, plan: Sequence[Planned], batch: Batch) -> None:
+def _end(worklist: Worklist, plan: Sequence[Planned], batch: Batch) -> None:
+    """Write what came of the cases, also of those that were done while the run was being stopped."""
     for result in finished_meanwhile(plan, worklist.missing, batch):
         worklist.add(result)
-    _end("stopped" if worklist.missing else "done", worklist)
-
-
-def _end(state: str, worklist: Worklist) -> None:
-    counts = worklist.counts()
+    state, counts = "stopped" if worklist.missing else "done", worklist.counts()
     worklist.end()
     write_status(worklist.output, state, counts)
     run_log.info("%s: %s", state, ", ".join(f"{count} {name}" for name, count in counts.items()))

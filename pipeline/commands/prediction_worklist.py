@@ -51,6 +51,7 @@ class Worklist:
         self._manifest = manifest
         self._plan = plan
         self._identities = identities
+        self._to_do = frozenset(index for index, item in enumerate(plan) if item.is_to_do)
         self._rows: dict[int, Row] = {}
         self._written = 0.0
 
@@ -67,8 +68,7 @@ class Worklist:
     @property
     def shares(self) -> tuple[int, int]:
         """How many of the cases that are to be read have a row, and how many they are."""
-        to_do = [index for index, item in enumerate(self._plan) if item.is_to_do]
-        return sum(index in self._rows for index in to_do), len(to_do)
+        return len(self._to_do & self._rows.keys()), len(self._to_do)
 
     def counts(self) -> dict[str, int]:
         """How far the work is."""
