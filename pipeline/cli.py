@@ -500,12 +500,10 @@ def _print_predictions(result: "Predictions", output: Path) -> None:
 def _print_preflight(found: "Preflight") -> None:
     from pipeline.checks.findings import format_findings
 
-    failing = {finding.case for finding in found.findings if finding.severity == "error"}
     counts = Counter[str]()
     for each in found.inputs:
         item = each.item
         action = {"done": "to do", "kept": "kept"}.get(item.action, item.status)
-        action = "failed" if item.entry.case in failing else action
         counts[action] += 1
         size = "" if each.shape is None else f"{' x '.join(map(str, each.shape))} voxels, {each.memory_gb:.1f} GB"
         text = "  ".join(part for part in (size, printable(item.reason)) if part)

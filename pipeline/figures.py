@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from pipeline import geometry
 from pipeline.files import atomic_path
+from pipeline.preprocessing.ranges import thinned
 from pipeline.scan import Scan, Unit
 
 COLOURS = (
@@ -35,7 +36,6 @@ EDGES = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))
 """Letters at the left, right, upper and lower edge of each of these planes."""
 BAR_SHARE = 0.4
 """Of a panel's width, which the scale bar does not exceed."""
-SAMPLED_VOXELS = 1_000_000
 HALO = 2
 """Pixels of black around white letters and lines, which are seen on bright ground too."""
 AXIAL = 2
@@ -117,13 +117,13 @@ def write_contact_sheet(target: Path, thumbnails: Sequence[tuple[str, NDArray[np
     pen = ImageDraw.Draw(sheet)
     for place, (name, pixels) in enumerate(thumbnails):
         left, top = SHEET_GAP + place % columns * width, SHEET_GAP + place // columns * height
-        pen.text((left, top), fitting(name), fill="white", font_size=CAPTION_FONT)
+        pen.text((left, top), _fitting(name), fill="white", font_size=CAPTION_FONT)
         sheet.paste(Image.fromarray(pixels), (left, top + CAPTION_PIXELS))
     with atomic_path(target) as path:
         sheet.save(path)
 
 
-def fitting(name: str) -> str:
+def _fitting(name: str) -> str:
     """A name cut in its middle until it fits above a thumbnail: its beginning and its end tell it from others."""
     shown, kept = name, len(name)
     while _PEN.textlength(shown, font_size=CAPTION_FONT) > THUMBNAIL_PIXELS and kept > 2:
@@ -174,9 +174,7 @@ def scaled(values: NDArray, window: tuple[float, float]) -> NDArray[np.float32]:
 
 def grey_window(volume: NDArray) -> tuple[float, float]:
     """The values (C, I, J, K) that are shown black and white: the 0.5 and 99.5 percentile of a million voxels or so."""
-    step = max(1, round((volume.size / SAMPLED_VOXELS) ** (1 / 3)))
-    sample = volume[:, *(slice(None, None, step if size > step else 1) for size in volume.shape[1:])]
-    low, high = np.percentile(sample.astype(np.float64), [0.5, 99.5])
+    low, high = np.percentile(thinned(volume).astype(np.float64), [0.5, 99.5])
     return float(low), float(high)
 
 
@@ -278,12 +276,12 @@ def _legend(labels: Iterable[str], width: int) -> list[_Entry]:
     entries, row, left = list[_Entry](), 0, 4
     names = list(labels)
     for index, name in enumerate(names):
-        length = round(_PEN.textlength(fitting(name), font_size=CAPTION_FONT)) + 16
+        length = round(_PEN.textlength(_fitting(name), font_size=CAPTION_FONT)) + 16
         if left + length > width and left > 4:
             row, left = row + 1, 4
         is_last_row = row == LEGEND_ROWS - 1 and index + 1 < len(names)
         if is_last_row and left + length + MORE_PIXELS > width:
             return [*entries, _Entry(row, left, f"and {len(names) - index} more", (255, 255, 255))]
-        entries.append(_Entry(row, left, fitting(name), COLOURS[index % len(COLOURS)]))
+        entries.append(_Entry(row, left, _fitting(name), COLOURS[index % len(COLOURS)]))
         left += length
     return entries

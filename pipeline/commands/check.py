@@ -1,7 +1,6 @@
 """``medseg check``: what is wrong with a data set or a folder of scans, before anything expensive."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -55,7 +54,7 @@ def check(
         dataset = discover(data)
         _spare_files(dataset, sheet)
         jobs = inspections(dataset, deep=deep, declared=manifest is None)  # or held against the model
-        facts = read_inspections([replace(job, model=manifest) for job in jobs], console)
+        facts = read_inspections(jobs, manifest, console)
         dataset = name_labels(dataset, facts)
         if shown is not None:
             show_overview(dataset, facts, shown)

@@ -129,7 +129,7 @@ class PredictionRecord:
         if not files:
             return True
         known = self.known(case)
-        if known is None:
+        if known is None or known.failure:  # of a case that failed, no file was left
             return False
         masks = {name: hashed for name, hashed in files.items() if name not in DERIVED}
         unfinished = not known.files_sha256

@@ -21,7 +21,8 @@ from pipeline.wording import printable
 
 TABLE, REPORT = "cases.csv", "report.html"
 FIXED_COLUMNS = ["case", "input", "status", "action", "reason", "seconds"]
-NOT_DONE = "not done: the run ended before its turn; give the command again"
+NOT_DONE = "Expected the run to come to it; found that the run ended before its turn. Give the command again."
+GONE = "Expected the results that an earlier run left; found that they are gone since. Give the command again."
 TABLE_SECONDS = 5.0
 """Between two writings of the table while cases are done: with thousands of them it would cost more than the cases."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -112,7 +113,7 @@ class Worklist:
             try:
                 columns = self._columns(result)
             except (OSError, ValueError, KeyError):  # somebody has moved what the folder held a moment ago
-                item = item.failed("its results are gone since; give the command again")
+                item = item.failed(GONE)
         row: Row = {
             "case": item.entry.case,
             "input": item.entry.shown,

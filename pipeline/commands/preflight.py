@@ -1,5 +1,6 @@
 """``medseg predict --dry-run``: what would become of each scan, from its header, and without torch."""
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class Expected:
     """What would become of an input.
 
     Attributes:
-        item: as it is planned.
+        item: as it is planned; failed where a finding says that it would.
         shape: of a scan that would be done, in voxels; None where its header cannot be read.
         memory_gb: that it would take in the main process.
     """
@@ -62,11 +63,13 @@ def preflight(
         plan = plan_all(inputs, record, overwrite=overwrite)
         facts = inspect_scans([item.entry for item in plan if item.is_to_do], model, deep=False, console=console)
     findings = [finding for each in facts for finding in each.findings] + model_findings(facts, model)
+    failing = {finding.case for finding in findings if finding.severity == "error"}
     known = {each.case: each for each in facts}
-    return Preflight([_expected(item, known.get(item.entry.case), model) for item in plan], findings)
+    return Preflight([_expected(item, known, failing, manifest=model) for item in plan], findings)
 
 
-def _expected(item: Planned, facts: CaseFacts | None, manifest: Manifest) -> Expected:
-    if not item.is_to_do or facts is None:
+def _expected(item: Planned, known: Mapping[str, CaseFacts], failing: Set[str], *, manifest: Manifest) -> Expected:
+    case = item.entry.case
+    if not item.is_to_do:
         return Expected(item)
-    return Expected(item, facts.shape, memory_gb(facts, manifest))
+    return Expected(item.failed("") if case in failing else item, known[case].shape, memory_gb(known[case], manifest))

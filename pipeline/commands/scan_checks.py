@@ -1,6 +1,7 @@
 """What can be said of scans before a model is run on them, for `check` and for `predict --dry-run`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
@@ -34,19 +35,18 @@ def inspect_scans(
         deep: also read the voxels.
         console: where progress is shown.
     """
-    return read_inspections(
-        [
-            Inspection(Case(each.case, each.paths, None, each.case), deep, volume=each.volume, model=manifest)
-            for each in entries
-        ],
-        console,
-    )
+    jobs = [Inspection(Case(each.case, each.paths, None, each.case), deep, volume=each.volume) for each in entries]
+    return read_inspections(jobs, manifest, console)
 
 
-def read_inspections(jobs: Sequence[Inspection], console: Console) -> list[CaseFacts]:
-    """Look at cases in reader processes."""
+def read_inspections(jobs: Sequence[Inspection], manifest: Manifest | None, console: Console) -> list[CaseFacts]:
+    """Look at cases in reader processes, and whether their images suit a model, where there is one.
+
+    The model that is sent along with each case leaves out the hashes of its training cases, which may be thousands.
+    """
+    model = None if manifest is None else manifest.model_copy(update={"parts": {}})
     with progress_line(console, "reading") as progress:
-        return read_facts(jobs, InferenceConfig(), progress)
+        return read_facts([replace(job, model=model) for job in jobs], InferenceConfig(), progress)
 
 
 def problems_of(entries: Sequence[InputFile]) -> list[Finding]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline import geometry
 from pipeline.figures import (
+    BAR_SHARE,
     COLOURS,
     EDGES,
     PLANES,
@@ -24,6 +25,7 @@ from pipeline.figures import (
     round_length_mm,
     shown_channels,
     shown_planes,
+    size_mm,
 )
 from pipeline.report.plots import METADATA, cut_name, plot_style
 from pipeline.scan import Scan, Unit
@@ -40,8 +42,6 @@ MARGIN_MM, MARGIN_SHARE = 12.0, 0.3
 PALE = 0.65
 """How far the prediction's line goes from its label's colour to white, so that it stands out from the reference's."""
 FILL = 0.35
-BAR_SHARE = 0.4
-"""Of a panel's width, which the scale bar does not exceed."""
 LETTERS: dict[str, Any] = {
     "color": "white",
     "fontsize": 8,
@@ -62,9 +62,7 @@ class _Volumes:
 
     def size_mm(self, axis: int) -> tuple[float, float]:
         """Width and height of the plane across an axis."""
-        across, up = (other for other in range(3) if other != axis)
-        shape = self.reference.shape
-        return shape[across] * self.spacing_mm[across], shape[up] * self.spacing_mm[up]
+        return size_mm(self.reference.shape, self.spacing_mm, axis)
 
 
 def overlay_png(

@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import geometry
 from pipeline.figures import (
     AXIAL,
+    BAR_SHARE,
     COLOURS,
     EDGES,
     PLANES,
@@ -43,8 +44,6 @@ BLOCK = 32
 COARSER = 1.1
 """From this ratio of spacings on, an axis is the one across the slices; below it, scans are shown in axial ones."""
 MOST_LABELS = 255
-BAR_SHARE = 0.35
-"""Of the width of a slice, at most."""
 
 
 @dataclass(frozen=True)

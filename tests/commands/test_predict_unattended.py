@@ -210,6 +210,18 @@ def test_a_case_that_has_failed_in_another_process_is_not_tried_again(
     assert run(tmp_path / "model", scans, tmp_path / "out").failed == 0  # in another run it is
 
 
+def test_the_record_of_a_failure_that_a_killed_process_left_gives_no_right_to_files_of_others(
+    write_model: WriteModel, scans: Path, tmp_path: Path
+) -> None:
+    manifest, foreign = read_manifest(write_model()), tmp_path / "out" / "b" / "mask.nii.gz"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"drawn by hand")
+    PredictionRecord(tmp_path / "out", manifest, manifest.inference).fail("b", "it was broken", session="killed")
+    rows = run(tmp_path / "model", scans, tmp_path / "out").rows
+    assert [row["status"] for row in rows] == ["ok", "failed", *["ok"] * 4]
+    assert foreign.read_bytes() == b"drawn by hand"
+
+
 def test_files_that_come_to_lie_in_the_folder_of_a_case_meanwhile_stay_and_fail_it(
     write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

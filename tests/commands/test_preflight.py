@@ -44,11 +44,11 @@ def test_sizes_memory_and_what_the_mask_would_be_reviewed_for_are_told_from_head
     write_volume(tmp_path / "in" / "c.nii", np.zeros((4, 4, 4, 2), np.int16))
     (tmp_path / "in" / "d.nii.gz").write_bytes(b"")
     found = look(model, tmp_path / "in", tmp_path / "out")
-    assert [(each.item.entry.case, each.item.action, each.shape) for each in found.inputs] == [
-        ("a", "done", (20, 30, 40)),
-        ("b", "done", (4, 4, 4)),
-        ("c", "done", (4, 4, 4)),
-        ("d", "done", None),
+    assert [(each.item.entry.case, each.item.status, each.item.action, each.shape) for each in found.inputs] == [
+        ("a", "ok", "done", (20, 30, 40)),
+        ("b", "ok", "done", (4, 4, 4)),
+        ("c", "failed", "", (4, 4, 4)),
+        ("d", "failed", "", None),
     ]
     assert found.inputs[0].memory_gb is not None
     assert 0.1 < found.inputs[0].memory_gb < 0.5

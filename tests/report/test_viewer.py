@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from pipeline.report import viewer
 from pipeline.report.viewer import viewer_page
 from pipeline.scan import Scan, Unit
-from tests.report.test_in_browser import ARGUMENTS, NAMES
 
 LABELS = {"liver": 1, "a<b>spleen": 4}
 RAS = np.diag([2.0, 2.0, 5.0, 1.0])
@@ -138,17 +136,6 @@ def test_labels_beyond_the_255th_are_left_out() -> None:
 
 
 # --- In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
