@@ -1,7 +1,8 @@
 import hashlib
 import json
-import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,15 @@ def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, er
 
 
 def test_a_written_file_has_the_permissions_that_the_user_s_umask_gives(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        write_text(tmp_path / "report.html", "text")
-        assert os.umask(0o027) == 0o027  # asking for the mask leaves it as it was
-    finally:
-        os.umask(before)
+    writing = "import sys, pathlib, pipeline.files as files; files.write_text(pathlib.Path(sys.argv[1]), 'text')"
+    subprocess.run([sys.executable, "-c", writing, tmp_path / "report.html"], check=True, umask=0o027)
     assert stat.S_IMODE((tmp_path / "report.html").stat().st_mode) == 0o640
+
+
+def test_reading_the_umask_leaves_it_as_it_was() -> None:
+    reading = "import os, pipeline.files as files; print(files.UMASK == os.umask(0) == 0o027)"
+    printed = subprocess.run([sys.executable, "-c", reading], check=True, umask=0o027, capture_output=True, text=True)
+    assert printed.stdout == "True\n"
 
 
 def test_text_is_utf_8_and_replaces_what_was_there(tmp_path: Path) -> None:
