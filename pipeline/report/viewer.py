@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,10 @@ BLOCK = 32
 COARSER = 1.1
 """From this ratio of spacings on, an axis is the one across the slices; below it, scans are shown in axial ones."""
 MOST_LABELS = 255
+CT_WINDOWS = {"soft tissue": (-160.0, 240.0), "lung": (-1350.0, 150.0)}
+"""Black and white in Hounsfield units. Bone has none: 8 bits for all of CT leave too few greys for it."""
+AIR_HU, DARKEST_HU = -500.0, -5000.0
+"""Values are taken for Hounsfield units where black is between these: no other scan has as much below zero."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +117,16 @@ class _Pictures:
         indices: of the slices in RAS order.
         pixels: width and height of each.
         scans: JPEG.
-        masks: PNG of the labels' numbers; None where there is none.
-        labels: numbers of the labels in each.
-        areas: pixels of all labels in each.
+        masks: the labels' numbers, rows from top to bottom, compressed by zlib; None where there is none. They are no
+            pictures, because browsers that guard against fingerprinting alter what a page reads back from one.
+        areas: voxels of the labels in each, by their numbers.
     """
 
     indices: list[int]
     pixels: tuple[int, int]
     scans: list[bytes]
     masks: list[bytes | None]
-    labels: list[list[int]]
-    areas: list[int]
+    areas: list[NDArray[np.int64]]
 
     @property
     def total_bytes(self) -> int:
@@ -151,8 +155,8 @@ def viewer_page(
         "viewer.html",
         case=title,
         reasons=list(reasons),
-        labels=list(labels)[:MOST_LABELS],
-        colours=[f"rgb{COLOURS[place % len(COLOURS)]}" for place in range(min(len(labels), MOST_LABELS))],
+        labels=_labels(list(labels)[:MOST_LABELS], pictures),
+        windows=_windows(stack, scan),
         step=pictures.indices[1] - pictures.indices[0] if len(pictures.indices) > 1 else 1,
         scale=min(1.0, pictures.pixels[0] / stack.native_pixels()[0]),
         content=_script_json(_content(stack, pictures, scan)),
@@ -210,13 +214,13 @@ def _expected_bytes(stack: _Stack) -> float:
 
 
 def _encode_at(stack: _Stack, indices: Sequence[int], pixels: tuple[int, int]) -> _Pictures:
-    pictures = _Pictures(list(indices), pixels, [], [], [], [])
+    pictures = _Pictures(list(indices), pixels, [], [], [])
     for grey, numbers in stack.slices(indices):
-        present = np.flatnonzero(np.bincount(numbers.reshape(-1), minlength=1)[1:]) + 1
+        areas = np.bincount(numbers.reshape(-1), minlength=MOST_LABELS + 1)
+        areas[0] = 0
         pictures.scans.append(_jpeg(grey, pixels))
-        pictures.masks.append(_png(numbers, pixels) if len(present) else None)
-        pictures.labels.append(present.tolist())
-        pictures.areas.append(int(np.count_nonzero(numbers)))
+        pictures.masks.append(_deflated(numbers, pixels) if areas.any() else None)
+        pictures.areas.append(areas)
     return pictures
 
 
@@ -227,10 +231,26 @@ def _jpeg(grey: NDArray[np.uint8], pixels: tuple[int, int]) -> bytes:
     return stream.getvalue()
 
 
-def _png(numbers: NDArray[np.uint8], pixels: tuple[int, int]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(numbers).resize(pixels, Image.Resampling.NEAREST).save(stream, "png", compress_level=6)
-    return stream.getvalue()
+def _deflated(numbers: NDArray[np.uint8], pixels: tuple[int, int]) -> bytes:
+    return zlib.compress(Image.fromarray(numbers).resize(pixels, Image.Resampling.NEAREST).tobytes())
+
+
+def _labels(names: Sequence[str], pictures: _Pictures) -> list[dict[str, Any]]:
+    """Of each label its name, its colour as CSS has it, and the place of the slice with most of it, or None."""
+    areas = np.stack(pictures.areas)
+    return [
+        {
+            "name": name,
+            "colour": f"rgb{COLOURS[place % len(COLOURS)]}",
+            "most": int(areas[:, place + 1].argmax()) if areas[:, place + 1].any() else None,
+        }
+        for place, name in enumerate(names)
+    ]
+
+
+def _windows(stack: _Stack, scan: Scan) -> dict[str, tuple[float, float]]:
+    """Windows to choose from besides the whole range."""
+    return CT_WINDOWS if scan.unit == "mm" and DARKEST_HU < stack.window[0] <= AIR_HU else {}
 
 
 def _content(stack: _Stack, pictures: _Pictures, scan: Scan) -> dict[str, Any]:
@@ -247,11 +267,18 @@ def _content(stack: _Stack, pictures: _Pictures, scan: Scan) -> dict[str, Any]:
         "plane": PLANES[stack.axis] if in_patient else "",
         "bar": {"share": bar / width_mm, "text": f"{bar:g} {scan.unit}"},
         "colours": [COLOURS[place % len(COLOURS)] for place in range(MOST_LABELS)],
-        "labels": pictures.labels,
-        "fullest": int(np.argmax(pictures.areas)) if any(pictures.areas) else len(pictures.indices) // 2,
+        "labels": [np.flatnonzero(areas).tolist() for areas in pictures.areas],
+        "fullest": _fullest(pictures),
+        "range": stack.window,
         "scans": [base64.b64encode(each).decode("ascii") for each in pictures.scans],
         "masks": [None if each is None else base64.b64encode(each).decode("ascii") for each in pictures.masks],
     }
+
+
+def _fullest(pictures: _Pictures) -> int:
+    """The place of the slice with most of all labels, or of the middle one where there are none."""
+    areas = [int(each.sum()) for each in pictures.areas]
+    return int(np.argmax(areas)) if any(areas) else len(areas) // 2
 
 
 def _script_json(content: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,10 @@ def content(page: str) -> dict[str, Any]:
 
 def numbers(page: str, index: int) -> NDArray[np.uint8]:
     """The labels of a slice, rows from top to bottom."""
-    png = base64.b64decode(content(page)["masks"][index])
-    return np.asarray(Image.open(io.BytesIO(png)))
+    found = content(page)
+    width, height = found["pixels"]
+    stored = zlib.decompress(base64.b64decode(found["masks"][index]))
+    return np.frombuffer(stored, np.uint8).reshape(height, width)
 
 
 def test_each_slice_is_a_picture_and_only_those_with_a_label_have_a_mask() -> None:
@@ -135,6 +138,13 @@ def test_labels_beyond_the_255th_are_left_out() -> None:
     assert content(page)["labels"] == [[1, 255]]  # of its one slice
 
 
+def test_labels_that_are_nowhere_come_last_and_are_said_to_be() -> None:
+    scan, mask = a_case()
+    page = viewer_page(scan, mask, labels={"absent": 7, **LABELS}, title="a")
+    assert page.index('aria-label="To the slice with most of liver"') < page.index("absent</label>")
+    assert re.search(r"absent</label>\s*none", page)
+
+
 # --- In a browser
 
 
@@ -162,19 +172,26 @@ def shown(page: Page, index: int) -> None:
     page.wait_for_selector(f'.slice[data-shown="{index}"]', timeout=5000)
 
 
-def painted(page: Page, name: str) -> int:
-    """How many pixels of the mask have the colour of a label."""
+READ_MASK = """
+    const canvas = document.querySelector(".mask"), copy = new OffscreenCanvas(canvas.width, canvas.height);
+    const pen = copy.getContext("2d", {willReadFrequently: true});
+    pen.drawImage(canvas, 0, 0);
+    const all = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+"""
+
+
+def painted(page: Page, name: str) -> float:
+    """How many pixels of the slice's own are covered by the colour of a label, to the nearest ten."""
     place = list(LABELS).index(name)
-    script = """place => {
-        const canvas = document.querySelector(".mask"), colour = data.colours[place];
-        const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    counting = """
+        const colour = data.colours[place];
         let count = 0;
         for (let at = 0; at < all.length; at += 4)
             if (all[at + 3] > 0 && colour.every((each, channel) => Math.abs(each - all[at + channel]) < 9)) count++;
-        return count;
-    }"""
-    count: int = page.evaluate(script, place)
-    return count
+        return count / (canvas.width * canvas.height);
+    """
+    share: float = page.evaluate(f"place => {{ {READ_MASK} {counting} }}", place)
+    return round(share * 40 * 30, -1)
 
 
 def test_the_mask_lies_over_the_slice_with_most_of_it(page: Page) -> None:
@@ -233,11 +250,42 @@ def test_labels_are_toggled_by_key_by_mouse_and_all_at_once(page: Page) -> None:
     assert page.locator(".all").is_checked()
 
 
-def test_brightness_is_changed_and_brought_back(page: Page) -> None:
-    page.locator(".brightness").fill("200")
-    assert "brightness(200%)" in page.evaluate("document.querySelector('.scan').style.filter")
+def test_a_contour_is_a_thin_line_around_a_filling_that_can_be_taken_away(page: Page) -> None:
+    before = painted(page, "liver")
+    page.locator(".fill").fill("0")
+    counting = "return all.filter((value, at) => at % 4 === 3 && value > 0).length / (canvas.width * canvas.height);"
+    covered: float = page.evaluate(f"() => {{ {READ_MASK} {counting} }}")
+    assert before == 80
+    assert 0.001 < covered < 0.03  # of two labels that cover 15 % of the slice
+
+
+def test_the_window_is_changed_and_brought_back(page: Page) -> None:
+    assert page.inner_text(".ends") == "black 0, white 110"
+    page.locator(".brightness").fill("50")
+    assert page.inner_text(".ends") == "black -27.5, white 82.5"
+    page.locator(".contrast").fill("25")
+    assert page.inner_text(".ends") == "black 0, white 55"
+    assert page.evaluate("document.querySelector('#window feFuncR').getAttribute('slope')") == "2"
     page.locator(".reset").click()
-    assert "brightness(100%)" in page.evaluate("document.querySelector('.scan').style.filter")
+    assert page.inner_text(".ends") == "black 0, white 110"
+    assert page.evaluate("document.querySelector('.scan').style.filter") == ""
+    assert page.locator(".window").count() == 0  # those of CT would be without a sense
+
+
+def test_a_label_s_button_goes_to_the_slice_with_most_of_it(page: Page) -> None:
+    page.get_by_label("To the slice with most of a<b>spleen").click()
+    shown(page, 5)
+    page.get_by_label("To the slice with most of liver").click()
+    shown(page, 3)
+
+
+def test_the_label_under_the_pointer_is_named(page: Page) -> None:
+    box = page.locator(".slice").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.2)
+    assert page.inner_text(".under") == "liver"  # voxels 5 to 14 of 40 from the left of the patient, 20 to 27 of 30
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    assert page.inner_text(".under") == ""
 
 
 def test_the_page_says_what_it_is_for_and_why_the_mask_is_to_be_reviewed(page: Page) -> None:
@@ -246,3 +294,29 @@ def test_the_page_says_what_it_is_for_and_why_the_mask_is_to_be_reviewed(page: P
     assert "no basis for a diagnosis" in text
     assert page.locator(".why li").all_inner_texts() == ["why"]
     assert page.get_attribute("a", "href") == "../report.html"
+
+
+def test_ct_has_windows_of_its_own(browser: Browser, tmp_path: Path) -> None:
+    array = np.linspace(-1024, 1476, 40 * 30 * 12, dtype=np.float32).reshape(40, 30, 12)
+    page = viewer_page(scan_of(array), np.zeros(array.shape, np.uint8), labels=LABELS, title="a")
+    (tmp_path / "viewer.html").write_text(page)
+    opened = browser.new_page()
+    opened.goto((tmp_path / "viewer.html").as_uri())
+    shown(opened, 6)
+    opened.get_by_role("button", name="soft tissue").click()
+    assert opened.inner_text(".ends") == "black -160, white 240"
+    opened.close()
+
+
+def test_a_slice_that_cannot_be_decoded_is_not_shown_as_the_one_before(browser: Browser, tmp_path: Path) -> None:
+    scan, mask = a_case()
+    page = viewer_page(scan, mask, labels=LABELS, title="a")
+    (tmp_path / "viewer.html").write_text(page.replace(content(page)["scans"][6], "AAAA"))
+    opened = browser.new_page()
+    opened.goto((tmp_path / "viewer.html").as_uri())
+    shown(opened, 5)
+    opened.keyboard.press("ArrowUp")
+    opened.wait_for_selector(".complaint:not([hidden])")
+    assert "This slice cannot be shown" in opened.inner_text(".complaint")
+    assert painted(opened, "liver") == 0
+    opened.close()
