@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.commands.compare import Compared
     from pipeline.commands.predict import Predictions
     from pipeline.commands.preflight import Preflight
+    from pipeline.commands.pretrain import PretrainedRun
     from pipeline.commands.score import Evaluation
     from pipeline.commands.summary import DescribedNetwork
     from pipeline.commands.train import TrainedRun
@@ -128,6 +129,28 @@ def train(
         _print_run(run_resume(resume, out))
     elif config is not None:
         _print_run(run_train(read_config(config, overrides or []), output, out))
+
+
+@app.command()
+def pretrain(
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML file such as configs/autoencoders/denoising.yaml.")
+    ] = None,
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN_DIR", help="The run's folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with the run in this folder.")] = None,
+) -> None:
+    """Train an autoencoder on scans without masks; the last lines name the MLflow run and the model."""
+    from pipeline.commands.pretrain import pretrain as run_pretrain
+    from pipeline.commands.pretrain import read_config
+    from pipeline.commands.pretrain import resume as run_resume
+
+    if (config is None) == (resume is None) or (resume is not None and (overrides or output)):
+        raise typer.BadParameter("give either CONFIG with its overrides, or --resume RUN_DIR alone")
+    if resume is not None:
+        _print_pretrained(run_resume(resume, out))
+    elif config is not None:
+        _print_pretrained(run_pretrain(read_config(config, overrides or []), output, out))
 
 
 @app.command()
@@ -407,6 +430,17 @@ def _label(item: str) -> tuple[str, int]:
 def _print_run(run: "TrainedRun") -> None:
     if run.validation_dice is not None:
         out.print(f"validation   mean Dice {run.validation_dice:.4f}")
+    _print_model(run)
+
+
+def _print_pretrained(run: "PretrainedRun") -> None:
+    if run.validation:
+        shown = f"PSNR {run.validation['psnr']:.2f} dB, SSIM {run.validation['ssim']:.4f}"
+        out.print(f"validation   mean squared error {run.validation['mse']:.4f}, {shown}")
+    _print_model(run)
+
+
+def _print_model(run: "TrainedRun | PretrainedRun") -> None:
     out.print(f"MLflow run   {run.run_id}{'' if run.is_recorded else ' (MLflow does not know it yet)'}")
     out.print(f"model        {run.model}")
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.config.base import Section
 from pipeline.config.data import Code, FilesConfig, MaskConfig
 from pipeline.config.evaluation import EvaluationConfig
@@ -56,39 +57,23 @@ class Provenance(Section):
     """CPU threads in training."""
 
 
-class Manifest(Section):
-    """The content of ``model.json``."""
+class ModelRecord(Section):
+    """What ``model.json`` says of every model, whatever it was trained for."""
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str
-    labels: dict[str, int] = Field(min_length=1)
-    """Name and mask value of each structure; class n of the network is the n-th."""
-    codes: dict[str, Code] = Field(default_factory=dict)
-    """What labels are, as data.codes says it."""
-    categories: dict[str, Code] = Field(default_factory=dict)
-    """What kind of thing they are, as data.categories says it."""
     modalities: tuple[str, ...]
     """One name a channel."""
-    mask: MaskConfig = MaskConfig()
-    """How the masks of its data set are coded, for evaluating it."""
     files: FilesConfig = FilesConfig()
     """Where the files of a case lie in its data set, if the configuration said so."""
     channel_files: tuple[str, ...] = ()
     """Where each channel has a file of its own: the patterns of their names, without endings; empty for one file."""
     preprocessing: FittedPreprocessing
-    ranges: TrainingRanges | None = None
-    """What the training cases were like; None of a model of an older version."""
     network: NetworkConfig
     patch_size: tuple[int, ...]
-    mirror_axes: tuple[int, ...]
-    """Axes that training mirrored, and that test-time mirroring may use."""
     inference: InferenceConfig
-    evaluation: EvaluationConfig
     parts: dict[str, Part]
     """Content hash of each case of the data set, and its part of the split; what a user left out is unused."""
-    validation_dice: float | None
-    """Mean Dice of the exported weights on the validation cases, without test-time mirroring and keep_largest, whatever
-    the inference settings say. None where there were no such cases, or no structure in any of them."""
     weights_sha256: str
     provenance: Provenance
 
@@ -97,24 +82,88 @@ class Manifest(Section):
         """Content hashes of the cases that the weights have learnt from."""
         return frozenset(case for case, part in self.parts.items() if part == "train")
 
+
+class Manifest(ModelRecord):
+    """The content of ``model.json`` of a network that segments."""
+
+    labels: dict[str, int] = Field(min_length=1)
+    """Name and mask value of each structure; class n of the network is the n-th."""
+    codes: dict[str, Code] = Field(default_factory=dict)
+    """What labels are, as data.codes says it."""
+    categories: dict[str, Code] = Field(default_factory=dict)
+    """What kind of thing they are, as data.categories says it."""
+    mask: MaskConfig = MaskConfig()
+    """How the masks of its data set are coded, for evaluating it."""
+    ranges: TrainingRanges | None = None
+    """What the training cases were like; None of a model of an older version."""
+    mirror_axes: tuple[int, ...]
+    """Axes that training mirrored, and that test-time mirroring may use."""
+    evaluation: EvaluationConfig
+    validation_dice: float | None
+    """Mean Dice of the exported weights on the validation cases, without test-time mirroring and keep_largest, whatever
+    the inference settings say. None where there were no such cases, or no structure in any of them."""
+
     @property
     def label_values(self) -> tuple[int, ...]:
         """Mask value of each class above 0, in the order of the classes."""
         return tuple(self.labels.values())
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+class AutoencoderManifest(ModelRecord):
+    """The content of ``model.json`` of an autoencoder."""
+
+    autoencoder: AutoencoderConfig
+    """Kind and code; a model with this key is no model that segments."""
+    bounds: tuple[float, float]
+    """Between which most normalised intensities of the training scans lie."""
+    validation: dict[str, float]
+    """What the exported weights came to on the validation scans, by metric; empty where there were none."""
+
+
+def write_manifest(folder: Path, manifest: ModelRecord) -> None:
     """Write ``model.json`` into a model's folder."""
     write_text(folder / FILE_NAME, _as_text(manifest))
 
 
-def manifest_sha256(manifest: Manifest) -> str:
+def manifest_sha256(manifest: ModelRecord) -> str:
     """SHA-256 of ``model.json`` as `write_manifest` writes it; the weights' hash in it makes it one of the model."""
     return hashlib.sha256(_as_text(manifest).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read ``model.json``.
+    """Read ``model.json`` of a network that segments.
+
+    Raises:
+        ModelError: the folder holds none, one of an autoencoder, or one that this version does not understand.
+    """
+    found = read_any_manifest(folder)
+    if isinstance(found, Manifest):
+        return found
+    raise ModelError(
+        "a model that segments, as medseg train writes it",
+        f"an autoencoder in {folder}",
+        "Give another model; this one is for network.init_from and medseg embed.",
+    )
+
+
+def read_autoencoder_manifest(folder: Path) -> AutoencoderManifest:
+    """Read ``model.json`` of an autoencoder.
+
+    Raises:
+        ModelError: the folder holds none, one of a network that segments, or one that this version does not understand.
+    """
+    found = read_any_manifest(folder)
+    if isinstance(found, AutoencoderManifest):
+        return found
+    raise ModelError(
+        "an autoencoder, as medseg pretrain writes it",
+        f"a model that segments in {folder}",
+        "Give another model; this one is for medseg predict and medseg evaluate.",
+    )
+
+
+def read_any_manifest(folder: Path) -> Manifest | AutoencoderManifest:
+    """Read ``model.json``, whatever the model was trained for.
 
     Raises:
         ModelError: the folder holds none, or one that this version does not understand.
@@ -126,8 +175,11 @@ def read_manifest(folder: Path) -> Manifest:
         inner = folder / "model"
         remedy = f"Give {inner}." if (inner / FILE_NAME).exists() else "Give the folder that training named."
         raise ModelError(f"a model folder with {FILE_NAME}", f"none in {folder}", remedy) from error
+    content = _parse(text, path)
     try:
-        return validate(Manifest, _parse(text, path), str(path))
+        if isinstance(content, dict) and "autoencoder" in content:
+            return validate(AutoencoderManifest, content, str(path))
+        return validate(Manifest, content, str(path))
     except ConfigError as error:
         raise ModelError(
             f"a {FILE_NAME} of format version {FORMAT_VERSION}",
@@ -136,7 +188,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def _as_text(manifest: Manifest) -> str:
+def _as_text(manifest: ModelRecord) -> str:
     return manifest.model_dump_json(indent=2) + "\n"
 
 

@@ -2,15 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from pipeline.files import atomic_path, file_sha256
-from pipeline.manifest import WEIGHTS, Manifest, read_manifest, write_manifest
+from pipeline.manifest import (
+    WEIGHTS,
+    AutoencoderManifest,
+    Manifest,
+    ModelRecord,
+    read_autoencoder_manifest,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.networks.autoencoder import Autoencoder
 from pipeline.networks.unet import UNet
+
+M = TypeVar("M", bound=ModelRecord)
 
 
 @dataclass(frozen=True)
@@ -21,7 +33,35 @@ class Model:
     network: UNet
 
 
-def save_model(folder: Path, weights: dict[str, Tensor], manifest: Manifest) -> Manifest:
+@dataclass(frozen=True)
+class AutoencoderModel:
+    """An autoencoder with its weights, in evaluation mode, and what belongs to it."""
+
+    manifest: AutoencoderManifest
+    network: Autoencoder
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """What a network has taken over from a model's weights.
+
+    Attributes:
+        same: names of tensors that were taken over.
+        other_shape: names of those that the model has in another shape, with both shapes, the network's own first.
+        new: names of those that the model does not have.
+    """
+
+    same: tuple[str, ...]
+    other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    new: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Tensors of the network."""
+        return len(self.same) + len(self.other_shape) + len(self.new)
+
+
+def save_model(folder: Path, weights: dict[str, Tensor], manifest: M) -> M:
     """Write a model; the manifest goes last, so that a folder with one is whole.
 
     Returns:
@@ -35,33 +75,33 @@ def save_model(folder: Path, weights: dict[str, Tensor], manifest: Manifest) -> 
 
 
 def load_model(folder: Path) -> Model:
-    """Read a model.
+    """Read a model that segments.
 
     Raises:
         ModelError: the manifest or the weights are missing, damaged, or do not belong together.
     """
     manifest = read_manifest(folder)
     network = UNet(manifest.network, len(manifest.modalities), 1 + len(manifest.labels))
-    weights = _load_weights(folder / WEIGHTS, manifest.weights_sha256)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(
-            "weights of the network that model.json describes", str(error).splitlines()[0], "Copy the model again."
-        ) from error
+    _fill(network, folder, manifest)
     return Model(manifest, network.eval())
 
 
-def initial_weights(folder: Path, weights_sha256: str, network: UNet) -> list[str]:
+def load_autoencoder(folder: Path) -> AutoencoderModel:
+    """Read an autoencoder; as `load_model`."""
+    manifest = read_autoencoder_manifest(folder)
+    channels, patch_size = len(manifest.modalities), manifest.patch_size
+    network = Autoencoder(manifest.network, manifest.autoencoder, channels=channels, patch_size=patch_size)
+    _fill(network, folder, manifest)
+    return AutoencoderModel(manifest, network.eval())
+
+
+def initial_weights(folder: Path, weights_sha256: str, network: nn.Module) -> TakenOver:
     """Take over a model's weights where names and shapes agree.
 
     Args:
         folder: the model.
         weights_sha256: of its weights, as its manifest says.
         network: what is given the weights.
-
-    Returns:
-        The names that were not found in the model, and keep their own values.
 
     Raises:
         ModelError: the weights cannot be read, or nothing agrees.
@@ -74,7 +114,22 @@ def initial_weights(folder: Path, weights_sha256: str, network: UNet) -> list[st
             "a model with layers of this network's shapes", f"none in {folder}", "Check network.init_from."
         )
     network.load_state_dict(own | shared)
-    return sorted(set(own) - set(shared))
+    misfits = {name: (tuple(own[name].shape), tuple(given[name].shape)) for name in own.keys() & given.keys()}
+    return TakenOver(
+        tuple(name for name in own if name in shared),
+        {name: misfits[name] for name in own if name in misfits and name not in shared},
+        tuple(name for name in own if name not in given),
+    )
+
+
+def _fill(network: nn.Module, folder: Path, manifest: ModelRecord) -> None:
+    weights = _load_weights(folder / WEIGHTS, manifest.weights_sha256)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            "weights of the network that model.json describes", str(error).splitlines()[0], "Copy the model again."
+        ) from error
 
 
 def _load_weights(path: Path, sha256: str) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pipeline.config.blocks import BLOCKS
 from pipeline.config.network import NetworkConfig
 from pipeline.config.training import LossConfig
-from pipeline.losses import LOSSES, SegmentationLoss
+from pipeline.losses.segmentation import LOSSES, SegmentationLoss
 from pipeline.networks.summary import summarise_unet
 from pipeline.networks.unet import UNet
 

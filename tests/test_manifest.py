@@ -94,6 +94,6 @@ def test_every_entry_that_does_not_fit_is_named(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
     change(tmp_path, labels={}, extra="?", patch_size="large")
     with pytest.raises(
-        ModelError, match=r"(?s)3 problems:\s+labels: .*patch_size: .*extra: is no setting.*version of medseg"
+        ModelError, match=r"(?s)3 problems:\s+patch_size: .*labels: .*extra: is no setting.*version of medseg"
     ):
         read_manifest(tmp_path)

@@ -146,10 +146,10 @@ def test_nothing_is_unpickled(folder: Path, tmp_path: Path, write: str) -> None:
 def test_a_network_starts_from_the_weights_that_agree(folder: Path, network: UNet) -> None:
     other = UNet(NETWORK, channels=1, classes=2)
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
-    assert initial_weights(folder, file_sha256(folder / "weights.safetensors"), other) == [
-        "heads.0.bias",
-        "heads.0.weight",
-    ]  # it has one class fewer
+    taken = initial_weights(folder, file_sha256(folder / "weights.safetensors"), other)
+    # it has one class fewer
+    assert taken.other_shape == {"heads.0.weight": ((2, 4, 1, 1, 1), (3, 4, 1, 1, 1)), "heads.0.bias": ((2,), (3,))}
+    assert (taken.new, taken.total) == ((), len(before))
     after = other.state_dict()
     for name, tensor in network.state_dict().items():
         assert torch.equal(after[name], before[name] if name.startswith("heads") else tensor), name
@@ -166,14 +166,17 @@ def test_every_kind_of_network_is_read_as_it_was_saved(tmp_path: Path, changes: 
 
 def test_a_network_with_attention_starts_from_one_without_and_lacks_its_gates_alone(folder: Path) -> None:
     other = UNet(NETWORK.model_copy(update={"attention": True}), channels=1, classes=3)
-    lacking = initial_weights(folder, file_sha256(folder / "weights.safetensors"), other)
-    assert lacking == [
-        "decoder.0.gate.of_gating.bias",
-        "decoder.0.gate.of_gating.weight",
-        "decoder.0.gate.of_skip.weight",
-        "decoder.0.gate.psi.bias",
-        "decoder.0.gate.psi.weight",
-    ]
+    taken = initial_weights(folder, file_sha256(folder / "weights.safetensors"), other)
+    assert (sorted(taken.new), taken.other_shape) == (
+        [
+            "decoder.0.gate.of_gating.bias",
+            "decoder.0.gate.of_gating.weight",
+            "decoder.0.gate.of_skip.weight",
+            "decoder.0.gate.psi.bias",
+            "decoder.0.gate.psi.weight",
+        ],
+        {},
+    )
 
 
 def test_a_network_without_anything_in_common_is_refused(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """From a data section to checked cases and a split: what `check`, `train` and `evaluate` begin with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.checks.case import CaseFacts, Inspection, inspect_case
@@ -14,11 +14,12 @@ from pipeline.config.augmentation import AugmentationConfig, check_channels
 from pipeline.config.data import SplitConfig
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import Config
+from pipeline.config.pretraining import PretrainingConfig
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import write_text
 from pipeline.inference.readers import Outcome
 from pipeline.layouts.dataset import Case, Dataset
-from pipeline.layouts.discover import discover
+from pipeline.layouts.discover import discover, discover_scans
 from pipeline.layouts.sides import pairs_by_side
 from pipeline.layouts.split import Split, choose_split
 from pipeline.manifest import Part
@@ -89,6 +90,35 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
     own = {case.name for case in dataset.cases}
     hashes = {each.case: each.content_hash for each in facts if each.case in own and each.content_hash is not None}
     return CheckedDataset(dataset, split, config.data.split, hashes, findings)
+
+
+def check_scans(config: PretrainingConfig, folder: RunFolder, progress: ProgressLine) -> CheckedDataset:
+    """Discover, read and check every scan, and divide those that have a mask as `check_for_training` does.
+
+    Scans without a mask, beside others that have one, are trained on; those of them that cannot be read are left out.
+
+    Args:
+        config: the experiment.
+        folder: as for `check_for_training`.
+        progress: where progress is shown.
+
+    Raises:
+        DatasetError: a scan that is to be divided cannot be read; the message holds the report.
+    """
+    dataset = discover_scans(config.data)
+    check_channels(len(dataset.modalities), config.augmentation)
+    facts = read_facts(inspections(dataset, deep=True), config.inference, progress)
+    findings = dataset_findings(dataset, facts, dimensions=config.network.dimensions)
+    refuse_errors(findings, dataset, folder.checks)
+    hashes = {each.case: each.content_hash for each in facts if each.content_hash is not None}
+    further = tuple(case for case in dataset.unlabelled if case.name in hashes)
+    complete = replace(dataset, cases=(*dataset.cases, *further), unlabelled=())
+    if folder.split.exists():
+        own = config.data.split.model_copy(update={"file": folder.split})
+        return CheckedDataset(complete, choose_split(complete.cases, own), config.data.split, hashes, findings)
+    split = choose_split(dataset.cases, config.data.split)
+    names = sorted([*split.train, *(case.name for case in further)])
+    return CheckedDataset(complete, replace(split, train=tuple(names)), config.data.split, hashes, findings)
 
 
 def _check_settings(dataset: Dataset, config: Config) -> None:

@@ -15,7 +15,7 @@ from pipeline.errors import DatasetError
 from pipeline.inference.reading import read_fingerprint
 from pipeline.layouts.case_files import read_classes
 from pipeline.layouts.dataset import Case
-from pipeline.preprocessing.fit import fit
+from pipeline.preprocessing.fit import Fingerprint, fit
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.ranges import TrainingRanges, fit_ranges
 from pipeline.samples.cache import CaseCache, StoredCase
@@ -42,6 +42,21 @@ class PreparedDataset:
     ranges: TrainingRanges
 
 
+@dataclass(frozen=True)
+class PreparedScans:
+    """What an autoencoder is trained on.
+
+    Attributes:
+        fitted: preprocessing, fitted on the training scans alone.
+        train: prepared training scans.
+        validation: prepared validation scans.
+    """
+
+    fitted: FittedPreprocessing
+    train: list[StoredCase]
+    validation: list[StoredCase]
+
+
 def prepare_dataset(
     checked: CheckedDataset,
     progress: ProgressLine,
@@ -65,26 +80,61 @@ def prepare_dataset(
         ConfigError: preprocessing cannot be fitted as configured.
         DatasetError: there is no case to train on, or one cannot be prepared; the message names it.
     """
-    train, validation = checked.cases("train"), checked.cases("validation")
+    label_values = tuple(checked.dataset.labels.values())
+    fingerprints, fitted = _fit(checked, progress, preprocessing=preprocessing, dimensions=dimensions, config=inference)
+    recipe = Recipe(fitted, label_values, preprocessing.border, preprocessing.outside)
+    stored = _store(checked, recipe, progress, cache=cache, config=inference)
+    return PreparedDataset(
+        fitted,
+        [stored[case.name] for case in checked.cases("train")],
+        [ValidationCase(stored[case.name], read_classes(case, label_values)) for case in checked.cases("validation")],
+        fit_ranges([each.measured for each in fingerprints], checked.dataset.labels),
+    )
+
+
+def prepare_scans(
+    checked: CheckedDataset,
+    progress: ProgressLine,
+    *,
+    preprocessing: PreprocessingConfig,
+    dimensions: Literal[2, 3],
+    cache: CacheConfig,
+    inference: InferenceConfig,
+) -> PreparedScans:
+    """The same of scans whose masks are passed over; as `prepare_dataset`."""
+    _, fitted = _fit(checked, progress, preprocessing=preprocessing, dimensions=dimensions, config=inference)
+    stored = _store(checked, Recipe(fitted, ()), progress, cache=cache, config=inference)
+    train, validation = ([stored[case.name] for case in checked.cases(part)] for part in ("train", "validation"))
+    return PreparedScans(fitted, train, validation)
+
+
+def _fit(
+    checked: CheckedDataset,
+    progress: ProgressLine,
+    *,
+    preprocessing: PreprocessingConfig,
+    dimensions: Literal[2, 3],
+    config: InferenceConfig,
+) -> tuple[list[Fingerprint], FittedPreprocessing]:
+    train = checked.cases("train")
     if not train:
         raise DatasetError("cases to train on", "none in the training part", "Check data.split.")
-    label_values = tuple(checked.dataset.labels.values())
-    run = partial(_in_readers, inference=inference, progress=progress)
-    fingerprints = list(run(read_fingerprint, train, "measuring"))
-    fitted = fit(fingerprints, checked.dataset.modalities, preprocessing, dimensions=dimensions)
-    store = partial(
-        store_case, recipe=Recipe(fitted, label_values, preprocessing.border, preprocessing.outside), cache=cache
-    )
-    stored = {case.name: case for case in run(store, [*train, *validation], "preparing")}
+    fingerprints = list(_in_readers(read_fingerprint, train, "measuring", inference=config, progress=progress))
+    return fingerprints, fit(fingerprints, checked.dataset.modalities, preprocessing, dimensions=dimensions)
+
+
+def _store(
+    checked: CheckedDataset, recipe: Recipe, progress: ProgressLine, *, cache: CacheConfig, config: InferenceConfig
+) -> dict[str, StoredCase]:
+    """Prepared cases by name, all of them in the cache."""
+    cases = [*checked.cases("train"), *checked.cases("validation")]
+    store = partial(store_case, recipe=recipe, cache=cache)
+    made = _in_readers(store, cases, "preparing", inference=config, progress=progress)
+    stored = {case.name: case for case in made}
     for case in stored.values():
         case.open()
     CaseCache(cache).trim(list(stored.values()))
-    return PreparedDataset(
-        fitted,
-        [stored[case.name] for case in train],
-        [ValidationCase(stored[case.name], read_classes(case, label_values)) for case in validation],
-        fit_ranges([each.measured for each in fingerprints], checked.dataset.labels),
-    )
+    return stored
 
 
 def _in_readers(

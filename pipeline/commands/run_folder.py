@@ -12,23 +12,27 @@ runs/<config name>/<MLflow run id>/
     figures/          augmented patches, validation cases over time, learning curves
     .tracking/        what has been recorded, and how much of it MLflow has
     model/            the model: model.json and weights.safetensors
-    origin/           model.json of the model whose weights the run began with, where there is one
+    origin/           model.json of the model whose weights the run began with, where there is one, and layers.txt:
+                      which of them it took over
 """
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from pipeline.config.load import Config, dump_yaml, load_config
+from pipeline.config.experiment import Experiment
+from pipeline.config.load import dump_yaml
 from pipeline.errors import ModelError
 from pipeline.files import PARTIAL, write_csv, write_text
 from pipeline.tracking.identity import Identity, Place, read_identity
 from pipeline.wording import enumerate_names
 
+E = TypeVar("E", bound=Experiment)
 HISTORY = ["epoch", "loss", "learning_rate", "dice", "seconds"]
 VALIDATION = ["epoch", "case", "label", "dice"]
 
@@ -95,6 +99,11 @@ class RunFolder:
         return self.root / "origin"
 
     @property
+    def taken_over(self) -> Path:
+        """Which weights the run began with."""
+        return self.origin / "layers.txt"
+
+    @property
     def model(self) -> Path:
         """The model's folder."""
         return self.root / "model"
@@ -124,7 +133,7 @@ def locked(place: Place) -> Iterator[None]:
         lock.release()
 
 
-def begin(folder: RunFolder, config: Config) -> None:
+def begin(folder: RunFolder, config: Experiment) -> None:
     """Write what a resumed run needs to find first.
 
     Raises:
@@ -140,19 +149,24 @@ def begin(folder: RunFolder, config: Config) -> None:
     save_config(folder, config)
 
 
-def save_config(folder: RunFolder, config: Config) -> None:
+def save_config(folder: RunFolder, config: Experiment) -> None:
     """Write the resolved configuration."""
     write_text(folder.config, dump_yaml(config))
 
 
-def reopen(folder: RunFolder) -> tuple[Config, Identity]:
+def reopen(folder: RunFolder, read: Callable[[Path, list[str]], E]) -> tuple[E, Identity]:
     """The configuration of a run that was begun, and the run in MLflow.
+
+    Args:
+        folder: the run's.
+        read: a configuration of its kind.
 
     Raises:
         ModelError: the folder holds no run.
+        ConfigError: it holds one of another kind.
     """
     identity = read_identity(folder.identity)
-    return load_config(folder.config, []), identity
+    return read(folder.config, []), identity
 
 
 def remove_partial(folder: RunFolder) -> None:

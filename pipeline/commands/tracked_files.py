@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from pipeline.augmentation.sample import Sample
 from pipeline.commands import run_folder
@@ -22,7 +23,6 @@ from pipeline.figures import write_preview
 from pipeline.files import atomic_path, write_json, write_text
 from pipeline.geometry import upright_affine
 from pipeline.manifest import Part
-from pipeline.networks.unet import UNet
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import IGNORED
 from pipeline.report.overlays import overlay_png
@@ -33,7 +33,7 @@ from pipeline.tracking.models import HISTORY, write_pyfunc
 from pipeline.tracking.records import UsedDataset, content_digest
 from pipeline.tracking.run import TrackedRun
 from pipeline.tracking.sending import MODEL
-from pipeline.training.loop import Task
+from pipeline.training.segmentation import SegmentationObjective
 from pipeline.training.validation import predict_scores
 
 log = logging.getLogger(__name__)
@@ -78,26 +78,22 @@ class Pictures:
         """Class of each structure."""
         return {name: number for number, name in enumerate(self.labels, 1)}
 
-    def is_due(self, validations: int, *, finished: bool) -> bool:
-        """After 1, 2, 4, 8 ... validations and the last, so that a long run has few pictures and a short one some."""
-        return finished or validations & (validations - 1) == 0
-
     def draw_patches(self, samples: list[Sample]) -> None:
         """Augmented patches as the network sees them, with the outlines of the mask."""
         for place, sample in enumerate(samples):
             path = self.folder.figures / f"patch_{place}.png"
-            with _decoration():
+            with decoration():
                 image, labels = (as_volume(sample[name].numpy()) for name in ("image", "labels"))
                 scan = self._scan(image, self.fitted.prepared_spacing_mm)
                 write_preview(path, scan, labels[0].astype(np.uint8), labels=self.classes)
                 self.run.log_file(path, "figures")
 
-    def draw_validation(self, network: UNet, task: Task, epoch: int) -> None:
+    def draw_validation(self, network: nn.Module, objective: SegmentationObjective, epoch: int) -> None:
         """The same validation cases each time, with their masks and what the network makes of them now."""
-        for place, case in enumerate(task.validation.cases[:SHOWN]):
+        for place, case in enumerate(objective.validation.cases[:SHOWN]):
             path = self.folder.figures / "validation" / f"case_{place}_epoch_{epoch:04d}.png"
-            with _decoration():
-                scores = predict_scores(network, case.stored, task.validation, compute=task.compute)
+            with decoration():
+                scores = predict_scores(network, case.stored, objective.validation, compute=objective.compute)
                 self._draw_overlay(path, case.stored, scores.argmax(0).astype(np.uint8))
                 self.run.log_picture(path, f"validation case {place}", epoch)
 
@@ -106,7 +102,7 @@ class Pictures:
         rows = run_folder.read_rows(self.folder.history)
         for suffix in (".png", ".svg"):
             path = self.folder.figures / f"learning_curves{suffix}"
-            with _decoration():
+            with decoration():
                 save_figure(learning_curves(rows), path)
                 self.run.log_file(path, "figures")
 
@@ -124,13 +120,18 @@ class Pictures:
         return Scan(np.array(array), upright_affine(spacing_mm, self.fitted.slice_axis), Path(), self.fitted.unit)
 
 
+def is_due(validations: int, *, finished: bool) -> bool:
+    """After 1, 2, 4, 8 ... validations and the last, so that a long run has few pictures and a short one some."""
+    return finished or validations & (validations - 1) == 0
+
+
 def as_volume(patch: NDArray) -> NDArray:
     """A patch of an image (C, I, J) as a volume of one slice; one of a volume as it is."""
     return patch[..., None] if patch.ndim == IMAGE_AXES else patch
 
 
 @contextmanager
-def _decoration() -> Iterator[None]:
+def decoration() -> Iterator[None]:
     """A picture that cannot be drawn is a warning, but a full disk is not the picture's fault."""
     try:
         yield
@@ -145,17 +146,24 @@ def log_results(folder: RunFolder, run: TrackedRun, config: TrackingConfig, *, n
     extras = folder.place.outbox / "pyfunc"
     shutil.rmtree(extras, ignore_errors=True)
     history = write_pyfunc(extras, run.run_id)
-    for path in (folder.model, extras):
-        run.log_file(path, MODEL)
-    packages = folder.place.outbox / "packages.txt"
-    write_text(packages, "\n".join(_packages()) + "\n")
+    run.log_file(extras, MODEL)
+    log_model_files(folder, run)
     table = _write_case_table(folder, names_cases=names_cases)
-    for path in (folder.history, packages, table):
-        run.log_file(path)
+    run.log_file(table)
     tables = [{"path": table.name, "type": "table"}]
     run.set_tags({HISTORY: history, "mlflow.loggedArtifacts": json.dumps(tables)})
     if config.register_as is not None:
         run.register_model(config.register_as, config.alias)
+
+
+def log_model_files(folder: RunFolder, run: TrackedRun) -> None:
+    """The model's files, the history, which weights it began with, and the versions of all packages."""
+    packages = folder.place.outbox / "packages.txt"
+    write_text(packages, "\n".join(_packages()) + "\n")
+    run.log_file(folder.model, MODEL)
+    for path in (folder.history, packages, folder.taken_over):
+        if path.exists():
+            run.log_file(path)
 
 
 def _packages() -> list[str]:

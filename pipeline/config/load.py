@@ -1,24 +1,17 @@
 """Reading a configuration: YAML, overrides, and every problem of a file in one message."""
 
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
-from pipeline import sizes
-from pipeline.config.augmentation import IMAGES_ALONE, AugmentationConfig
-from pipeline.config.base import Section, refuse
-from pipeline.config.cache import CacheConfig
-from pipeline.config.data import DataConfig
 from pipeline.config.evaluation import EvaluationConfig
-from pipeline.config.inference import InferenceConfig
-from pipeline.config.network import NetworkConfig
+from pipeline.config.experiment import Experiment
 from pipeline.config.overrides import anchor_paths, apply_override
-from pipeline.config.preprocessing import PreprocessingConfig
-from pipeline.config.tracking import TrackingConfig
+from pipeline.config.pretraining import PretrainingConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.errors import ConfigError
 from pipeline.wording import count_of
@@ -26,58 +19,11 @@ from pipeline.wording import count_of
 S = TypeVar("S", bound=BaseModel)
 
 
-class Config(Section):
+class Config(Experiment):
     """An experiment: everything that `medseg train` needs to know."""
 
-    name: str
-    """Name of the experiment; runs are written to runs/<name>."""
-    data: DataConfig
-    preprocessing: PreprocessingConfig = PreprocessingConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
-    network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
-    inference: InferenceConfig = InferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    cache: CacheConfig = CacheConfig()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = [*self._dimension_problems(), *self._augmentation_problems()]
-        refuse(problems or self._size_problems())
-        return self
-
-    def _dimension_problems(self) -> list[str]:
-        problems, dimensions = [], self.network.dimensions
-        if len(self.training.patch_size) != dimensions:
-            problems.append(
-                f"training.patch_size needs {dimensions} entries, as network.dimensions says, "
-                f"found {self.training.patch_size}"
-            )
-        if any(axis not in range(sizes.VOLUME) for axis in self.augmentation.mirror_axes):
-            problems.append(
-                f"augmentation.mirror_axes must be axes of a scan, from 0 to 2, found {self.augmentation.mirror_axes}"
-            )
-        return problems
-
-    def _augmentation_problems(self) -> list[str]:
-        """A transform without an effect would be believed to have one."""
-        useless = IMAGES_ALONE if self.network.dimensions == 3 else ()
-        return [
-            f"augmentation.{name} is for images alone; for volumes set it to 0"
-            for name in useless
-            if getattr(self.augmentation, name) > 0
-        ]
-
-    def _size_problems(self) -> list[str]:
-        """How the patch goes through the network, which can be said where both have the same axes."""
-        try:
-            reached = sizes.trace(self.training.patch_size, self.network.encoder_windows())[-1]
-        except ConfigError as error:
-            return [str(error)]
-        if self.network.norm == "instance" and all(size == 1 for size in reached):
-            return ["the last stage is a single voxel, which has no spread to normalise; use fewer stages"]
-        return []
 
 
 def load_config(path: Path, overrides: list[str]) -> Config:
@@ -90,11 +36,12 @@ def load_config(path: Path, overrides: list[str]) -> Config:
     Raises:
         ConfigError: all problems of the file and the overrides at once.
     """
-    settings = _read_yaml(path)
-    anchor_paths(settings, Config, path.resolve().parent)
-    for override in overrides:
-        apply_override(override, settings, Config)
-    return validate(Config, _interpolate(settings, path), str(path))
+    return _load(Config, path, overrides)
+
+
+def load_pretraining(path: Path, overrides: list[str]) -> PretrainingConfig:
+    """Read a configuration of `medseg pretrain`; as `load_config`."""
+    return _load(PretrainingConfig, path, overrides)
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
@@ -129,6 +76,14 @@ def validate(kind: type[S], settings: Any, source: str) -> S:
 def dump_yaml(config: BaseModel) -> str:
     """The configuration, every key included, as YAML that `load_config` reads."""
     return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def _load(kind: type[S], path: Path, overrides: list[str]) -> S:
+    settings = _read_yaml(path)
+    anchor_paths(settings, kind, path.resolve().parent)
+    for override in overrides:
+        apply_override(override, settings, kind)
+    return validate(kind, _interpolate(settings, path), str(path))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

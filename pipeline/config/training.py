@@ -15,7 +15,7 @@ class LossConfig(Section):
     cross_entropy: float = Field(1.0, ge=0)
     """Weight of the cross-entropy."""
     others: dict[str, NotNegative] = Field(default={})
-    """Weights of further losses by their names in `pipeline/losses.py`, e.g. {focal: 0.5}."""
+    """Weights of further losses by their names in `pipeline/losses/segmentation.py`, e.g. {focal: 0.5}."""
     batch_dice: bool = False
     """Take Dice over the whole batch as if it were one image; steadier where structures are often missing."""
 
@@ -53,8 +53,8 @@ class OptimiserConfig(Section):
     """Batches whose gradients are added up before a step."""
 
 
-class TrainingConfig(Section):
-    """Patches, batches, bounds and everything about the loop."""
+class LoopConfig(Section):
+    """Patches, batches, bounds and everything about the loop that no kind of network has to itself."""
 
     seed: Seed = 0
     """Seed of the weights, the order of the samples and the augmentation."""
@@ -64,25 +64,21 @@ class TrainingConfig(Section):
     """Patches a batch."""
     iterations_per_epoch: int | None = Field(None, ge=1)
     """Batches an epoch; by default as many as it takes to draw each training case once."""
-    foreground: Share = 0.33
-    """Share of the patches that are centred on a voxel of a structure, each structure as often as the others."""
     max_epochs: int = Field(1000, ge=1)
     """Bound in epochs."""
     max_minutes: Positive | None = None
     """Bound in minutes from the start, preparing the cases and validating included; the learning rate follows whichever
     bound comes first."""
-    loss: LossConfig = LossConfig()
-    """What is minimised."""
     optimiser: OptimiserConfig = OptimiserConfig()
-    """How it is minimised."""
+    """How the loss is minimised."""
     ema_decay: float = Field(0.99, ge=0, lt=1)
     """Decay of the moving average of the weights that is validated and exported; 0 uses the weights themselves."""
     validate_every: int = Field(5, ge=1)
     """Epochs between validations."""
     early_stopping: int | None = Field(None, ge=1)
-    """Validations without a better Dice after which training stops; null never stops early."""
+    """Validations without a gain after which training stops; null never stops early."""
     export: Literal["final", "best"] = "final"
-    """Which weights become the model: those at the end, or those with the best validation Dice."""
+    """Which weights become the model: those at the end, or those of the best validation."""
     workers: int = Field(0, ge=0)
     """Processes that prepare batches; the result does not depend on it."""
     threads: int | None = Field(None, ge=1)
@@ -97,3 +93,12 @@ class TrainingConfig(Section):
         if any(size < 1 for size in self.patch_size):
             raise ValueError(f"patch_size must be positive, found {self.patch_size}")
         return self
+
+
+class TrainingConfig(LoopConfig):
+    """How the network is trained."""
+
+    foreground: Share = 0.33
+    """Share of the patches that are centred on a voxel of a structure, each structure as often as the others."""
+    loss: LossConfig = LossConfig()
+    """What is minimised."""

@@ -91,13 +91,13 @@ def content_sha256(entry: InputFile) -> str:
 
 
 def read_fingerprint(case: Case) -> Fingerprint:
-    """What fitting the preprocessing needs of a training case.
+    """What fitting the preprocessing needs of a training case; without a mask, every voxel counts as a structure.
 
     Raises:
         ScanError: a file cannot be read.
     """
-    assert case.mask is not None
-    return fingerprint(read_image(case.images), read_labels(case).array[0])
+    scan = read_image(case.images)
+    return fingerprint(scan, np.ones(scan.shape, np.uint8) if case.mask is None else read_labels(case).array[0])
 
 
 def read_hash(case: Case) -> str:

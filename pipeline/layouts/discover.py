@@ -9,10 +9,10 @@ from pipeline.errors import DatasetError, ScanError
 from pipeline.formats import registry
 from pipeline.layouts import bids, decathlon, flat, pairs, patterns, table
 from pipeline.layouts.case_files import read_header
-from pipeline.layouts.dataset import Dataset
+from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.patients import find_patients
-from pipeline.layouts.scan_files import entries
+from pipeline.layouts.scan_files import case_name_below, entries, index, is_scan
 from pipeline.preprocessing.coding import MaskCoding
 from pipeline.wording import enumerate_names
 
@@ -59,6 +59,48 @@ def discover(config: DataConfig) -> Dataset:
         return replace(dataset, modalities=modalities, modalities_declared=True)
     modalities = _assumed_modalities(dataset)
     return replace(dataset, modalities=modalities, modalities_declared=modalities in PICTURE_CHANNELS.values())
+
+
+def discover_scans(config: DataConfig) -> Dataset:
+    """Find the scans of a data set, or of any other folder; masks are passed over.
+
+    A folder that is arranged as no data set is looked through to any depth, and each of its scans is a case.
+
+    Returns:
+        The scans as cases without a mask: those that have one, so that a split divides them as it does for training;
+        the others are ``unlabelled``. Where none has a mask, all are cases.
+
+    Raises:
+        ConfigError, DatasetError: as `discover`.
+    """
+    _check_root(config.root)
+    is_arranged = config.files.images or config.layout != "auto" or recognise(config.root)
+    dataset = discover(config) if is_arranged else _plain(config)
+    with_masks = tuple(replace(case, mask=None, further_masks=(), field_of_view=None) for case in dataset.cases)
+    others = (*dataset.unlabelled, *(Case(name, (path,), None, name) for name, path in _unmasked(dataset)))
+    scans = replace(dataset, cases=with_masks or others, unlabelled=others if with_masks else (), labels={})
+    return replace(scans, unmasked=(), orphan_masks=(), loose_match="")
+
+
+def _plain(config: DataConfig) -> Dataset:
+    """A folder of scans that is arranged as no data set."""
+    found = sorted(path for path in config.root.rglob("*") if path.is_file() and is_scan(path) and not _is_hidden(path))
+    if not found:
+        raise DatasetError(f"scans ({registry.READ}) in {config.root}", "none", "Correct data.root.")
+    names = index(found, lambda path: case_name_below(path, config.root))
+    cases = tuple(Case(name, (path,), None, name) for name, path in names.items())
+    dataset = Dataset(config.root.name, config.root, {}, (), (), cases, layout="a folder of scans")
+    dataset = _with_patients(dataset, config)
+    return replace(dataset, modalities=config.modalities or _assumed_modalities(dataset))
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _unmasked(dataset: Dataset) -> list[tuple[str, Path]]:
+    """Images that lack a mask, with the names of their cases."""
+    return [(dataset.case_of(path), path) for path in dataset.unmasked]
 
 
 def recognise(root: Path) -> list[str]:

@@ -58,6 +58,11 @@ def case_name(path: Path) -> str:
     return registry.any_case_name(path)
 
 
+def case_name_below(path: Path, root: Path) -> str:
+    """The name of a case by where its file lies below a folder: ``a__b`` for ``a/b.nii.gz``."""
+    return "__".join((*path.relative_to(root).parts[:-1], case_name(path)))
+
+
 def index(paths: Iterable[Path], name_of: Callable[[Path], str] = case_name) -> dict[str, Path]:
     """Files by the name of their case.
 

@@ -80,9 +80,9 @@ class UNet(nn.Module):
     def __init__(self, config: NetworkConfig, channels: int, classes: int) -> None:
         super().__init__()
         self.deep_supervision = config.deep_supervision
-        self.encoder = _make_encoder(config, channels)
-        self.decoder = _make_decoder(config)
-        self.heads = nn.ModuleList(_make_head(config, stage, classes) for stage in range(1 + config.deep_supervision))
+        self.encoder = make_encoder(config, channels)
+        self.decoder = make_decoder(config)
+        self.heads = nn.ModuleList(make_head(config, stage, classes) for stage in range(1 + config.deep_supervision))
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -112,17 +112,21 @@ def _style(config: NetworkConfig) -> BlockStyle:
     return BlockStyle(config.dimensions, config.block, config.norm, config.activation)
 
 
-def _make_encoder(config: NetworkConfig, channels: int) -> nn.ModuleList:
+def make_encoder(config: NetworkConfig, channels: int) -> nn.ModuleList:
+    """The stages going down, for scans of so many channels."""
     stages = zip(config.encoder_places(channels), config.stage_pools(), strict=True)
     return nn.ModuleList(EncoderStage(places, pool, _style(config)) for places, pool in stages)
 
 
-def _make_head(config: NetworkConfig, stage: int, classes: int) -> nn.Module:
-    """A convolution over one voxel; the finest also comes back up where the first stage steps."""
+def make_head(config: NetworkConfig, stage: int, channels: int) -> nn.Module:
+    """What a decoder stage gives out: a convolution over one voxel.
+
+    The finest also comes back up where the first stage steps.
+    """
     first_stride = config.stage_strides()[0]
     if stage == 0 and any(step > 1 for step in first_stride):
-        return _make_up(config, config.features[0], classes, stride=first_stride)
-    return LAYERS[config.dimensions].conv(config.features[stage], classes, 1)
+        return _make_up(config, config.features[0], channels, stride=first_stride)
+    return LAYERS[config.dimensions].conv(config.features[stage], channels, 1)
 
 
 def _make_up(config: NetworkConfig, channels_in: int, channels_out: int, *, stride: Size) -> Upsample:
@@ -137,7 +141,8 @@ def _make_gate(config: NetworkConfig, stage: int) -> AttentionGate | None:
     return AttentionGate(fine, coarse, config.stage_strides()[stage + 1], dimensions=config.dimensions)
 
 
-def _make_decoder(config: NetworkConfig) -> nn.ModuleList:
+def make_decoder(config: NetworkConfig) -> nn.ModuleList:
+    """The stages coming up again, finest first."""
     stages = nn.ModuleList()
     for stage, (places, skip) in enumerate(zip(config.decoder_places(), config.stage_skips(), strict=True)):
         fine, coarse = config.features[stage], config.features[stage + 1]

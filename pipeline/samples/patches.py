@@ -13,7 +13,7 @@ from pipeline.augmentation.sample import Sample
 from pipeline.augmentation.source import source_size
 from pipeline.augmentation.threads import one_thread
 from pipeline.config.augmentation import AugmentationConfig
-from pipeline.config.training import TrainingConfig
+from pipeline.config.training import LoopConfig
 from pipeline.samples.cache import StoredCase
 from pipeline.sizes import as_window
 
@@ -42,7 +42,7 @@ class BatchPlan:
         first_epoch: where to start; a resumed run starts in the middle and draws what it would have drawn.
     """
 
-    def __init__(self, cases: int, training: TrainingConfig, first_epoch: int) -> None:
+    def __init__(self, cases: int, training: LoopConfig, first_epoch: int) -> None:
         self.cases = cases
         self.seed = training.seed
         self.batch_size = training.batch_size
@@ -64,18 +64,27 @@ class BatchPlan:
         return SampleKey(epoch, sample, int(order[place]))
 
 
-def batches_per_epoch(cases: int, training: TrainingConfig) -> int:
+def batches_per_epoch(cases: int, training: LoopConfig) -> int:
     """As configured, or as many as it takes to draw each case about once."""
     return training.iterations_per_epoch or max(1, round(cases / training.batch_size))
 
 
 class PatchDataset(Dataset[Sample]):
-    """Augmented patches, by `SampleKey`; holds no random state, so any process may make any sample."""
+    """Augmented patches, by `SampleKey`; holds no random state, so any process may make any sample.
 
-    def __init__(self, cases: list[StoredCase], training: TrainingConfig, augmentation: AugmentationConfig) -> None:
+    Args:
+        cases: are drawn from.
+        training: seed and size of the patches.
+        augmentation: what is done to them.
+        foreground: share of the patches that are centred on a voxel of a structure.
+    """
+
+    def __init__(
+        self, cases: list[StoredCase], training: LoopConfig, augmentation: AugmentationConfig, *, foreground: float
+    ) -> None:
         self.cases = cases
         self.seed = training.seed
-        self.foreground = training.foreground
+        self.foreground = foreground
         self.source_size = source_size(training.patch_size, augmentation)
         self.augment = make_augmentation(augmentation, training.patch_size)
         self.window = as_window(training.patch_size)
@@ -91,7 +100,7 @@ class PatchDataset(Dataset[Sample]):
             return self.augment(image, labels[None], rng, weights=None if weights is None else weights[None])
 
 
-def make_loader(dataset: PatchDataset, plan: BatchPlan, workers: int, *, pin_memory: bool) -> DataLoader[Sample]:
+def make_loader(dataset: Dataset[Sample], plan: BatchPlan, workers: int, *, pin_memory: bool) -> DataLoader[Sample]:
     """Batches in the plan's order, made by ``workers`` processes, or in this one for 0.
 
     What it draws for itself comes from a generator of its own, so that it leaves torch's as a checkpoint restored it.

@@ -6,37 +6,51 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from pipeline.augmentation.sample import Sample
-from pipeline.config.training import TrainingConfig
+from pipeline.config.training import LoopConfig
 from pipeline.errors import ConfigError
-from pipeline.inference.precision import Compute
-from pipeline.losses import SegmentationLoss
 from pipeline.training.schedule import Clock, learning_rate, time_share
 from pipeline.training.state import Counters, TrainingState, update_average
-from pipeline.training.validation import CaseDice, Validation, mean_by_class, mean_dice, validate
+
+F = TypeVar("F")
+
+
+class Objective(Protocol[F]):
+    """What a network is trained towards; F is what a validation finds."""
+
+    def loss(self, network: nn.Module, batch: Sample, step: int) -> Tensor:
+        """What is minimised, of a batch; ``step`` counts the optimiser's from 0."""
+        ...
+
+    def validate(self, network: nn.Module) -> F | None:
+        """What the network is worth on the validation cases; None where there are none."""
+        ...
+
+    def score(self, found: F) -> float | None:
+        """The one number of a validation that is the better the higher it is; None where it has none."""
+        ...
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a run trains on, how, and what it is validated on; nothing in it changes.
+class Task(Generic[F]):
+    """What a run trains on, how, and what for; nothing in it changes.
 
     Attributes:
         batches: the batches of all epochs that are left, in order.
         batches_per_epoch: how many of them make an epoch.
-        validation: what is validated on.
-        config: loss, optimiser, bounds.
-        compute: where the network runs.
+        objective: loss and validation.
+        config: optimiser, bounds.
         clock: the seconds that the minutes' bound counts.
     """
 
     batches: Iterator[Sample]
     batches_per_epoch: int
-    validation: Validation
-    config: TrainingConfig
-    compute: Compute
+    objective: Objective[F]
+    config: LoopConfig
     clock: Clock
 
     @property
@@ -46,15 +60,15 @@ class Task:
 
 
 @dataclass(frozen=True)
-class EpochResult:
+class EpochResult(Generic[F]):
     """What an epoch came to.
 
     Attributes:
         epoch: number of the epoch, from 1.
         loss: mean training loss.
         learning_rate: of the last step.
-        cases: validation Dice of each case and class above 0, or None where this epoch was not validated.
-        is_best: whether its mean Dice is the best so far.
+        found: of the validation, or None where this epoch was not validated.
+        is_best: whether its score is the best so far.
         share: share of the training that is done.
         seconds: time trained so far.
         finished: whether this was the last epoch.
@@ -63,16 +77,11 @@ class EpochResult:
     epoch: int
     loss: float
     learning_rate: float
-    cases: list[CaseDice] | None
+    found: F | None
     is_best: bool
     share: float
     seconds: float
     finished: bool
-
-    @property
-    def dice(self) -> CaseDice | None:
-        """Mean validation Dice of each class above 0."""
-        return None if self.cases is None else mean_by_class(self.cases)
 
 
 class OutOfTimeError(ConfigError):
@@ -83,7 +92,7 @@ class DivergedError(ConfigError):
     """The loss is no longer a number: the learning rate was too high."""
 
 
-def fit(state: TrainingState, task: Task) -> Iterator[EpochResult]:
+def fit(state: TrainingState, task: Task[F]) -> Iterator[EpochResult[F]]:
     """Train until a bound is reached: epochs, minutes, or validations without a gain.
 
     An epoch that the time bound cuts short is the last one and is validated like any last one. Where a bound has been
@@ -96,34 +105,35 @@ def fit(state: TrainingState, task: Task) -> Iterator[EpochResult]:
         DivergedError: the loss became NaN or infinite.
         OutOfTimeError: the minutes are used up before the first step.
     """
-    counters, loss = state.counters, SegmentationLoss(task.config.loss)
+    counters = state.counters
     begin(counters, task)
     over = bound_reached(counters, task) or is_stale(counters, task.config)
     while not over:
-        mean_loss, rate = train_epoch(state, task, loss)
+        mean_loss, rate = train_epoch(state, task)
         counters.epoch += 1
         over = bound_reached(counters, task)
         due = over or counters.epoch % task.config.validate_every == 0
-        cases = validate(state.average, task.validation, task.compute) if due and task.validation.cases else None
-        best = cases is not None and counters.note_validation(mean_dice(mean_by_class(cases)))
+        found = task.objective.validate(state.average) if due else None
+        best = found is not None and counters.note_validation(task.objective.score(found))
         over = over or is_stale(counters, task.config)
         counters.seconds = task.clock.seconds
         share = share_done(counters, task)
-        yield EpochResult(counters.epoch, mean_loss, rate, cases, best, share, counters.seconds, over)
+        yield EpochResult(counters.epoch, mean_loss, rate, found, best, share, counters.seconds, over)
 
 
-def ensure_validated(state: TrainingState, task: Task) -> None:
-    """Validate the averaged weights where the last epoch was not, so that ``last_dice`` is theirs.
+def ensure_validated(state: TrainingState, task: Task[F]) -> None:
+    """Validate the averaged weights where the last epoch was not, so that ``last_score`` is theirs.
 
     `fit` validates the last epoch that it trains; but a run that is resumed with its minutes used up trains none.
     """
     counters = state.counters
-    if task.validation.cases and counters.validated_epoch != counters.epoch:
-        rows = validate(state.average, task.validation, task.compute)
-        counters.note_validation(mean_dice(mean_by_class(rows)))
+    if counters.validated_epoch != counters.epoch:
+        found = task.objective.validate(state.average)
+        if found is not None:
+            counters.note_validation(task.objective.score(found))
 
 
-def begin(counters: Counters, task: Task) -> None:
+def begin(counters: Counters, task: Task[F]) -> None:
     """Note how long the set-up took, where no step has been made yet.
 
     Raises:
@@ -140,7 +150,7 @@ def begin(counters: Counters, task: Task) -> None:
         )
 
 
-def share_done(counters: Counters, task: Task) -> float:
+def share_done(counters: Counters, task: Task[F]) -> float:
     """Share of the training that is done by now, from 0 to 1: of the steps or of the time, whichever is further."""
     of_steps = counters.step / task.total_steps
     if task.config.max_minutes is None:
@@ -151,17 +161,17 @@ def share_done(counters: Counters, task: Task) -> float:
     return min(1.0, max(of_steps, of_time))
 
 
-def bound_reached(counters: Counters, task: Task) -> bool:
+def bound_reached(counters: Counters, task: Task[F]) -> bool:
     """Whether the epochs or the minutes are used up."""
     return share_done(counters, task) >= 1
 
 
-def is_stale(counters: Counters, config: TrainingConfig) -> bool:
+def is_stale(counters: Counters, config: LoopConfig) -> bool:
     """Whether as many validations as early stopping waits for have passed without a gain."""
     return config.early_stopping is not None and counters.stale_validations >= config.early_stopping
 
 
-def train_epoch(state: TrainingState, task: Task, loss: nn.Module) -> tuple[float, float]:
+def train_epoch(state: TrainingState, task: Task[F]) -> tuple[float, float]:
     """One epoch, or what the time bound leaves of it; returns the mean loss and the last learning rate.
 
     Raises:
@@ -177,7 +187,7 @@ def train_epoch(state: TrainingState, task: Task, loss: nn.Module) -> tuple[floa
             break
         rate = learning_rate(state.counters.step, share, task.config.optimiser)
         group = min(accumulate, task.batches_per_epoch - index + index % accumulate)
-        value = batch_loss(state, next(task.batches), loss=loss, compute=task.compute)
+        value = batch_loss(state, next(task.batches), task.objective)
         state.scaler.scale(value / group).backward()
         losses.append(float(value.detach()))
         if (index + 1) % accumulate == 0 or index + 1 == task.batches_per_epoch:
@@ -185,23 +195,20 @@ def train_epoch(state: TrainingState, task: Task, loss: nn.Module) -> tuple[floa
     return sum(losses) / len(losses), rate
 
 
-def batch_loss(state: TrainingState, batch: Sample, *, loss: nn.Module, compute: Compute) -> Tensor:
+def batch_loss(state: TrainingState, batch: Sample, objective: Objective[F]) -> Tensor:
     """The loss of a batch.
 
     Raises:
         DivergedError: it is NaN or infinite.
     """
-    with compute.autocast():
-        logits = state.network(compute.place(batch["image"]))
-    labels, weights = batch["labels"].to(compute.device), batch.get("weights")
-    value: Tensor = loss(logits, labels, None if weights is None else weights.to(compute.device))
+    value = objective.loss(state.network, batch, state.counters.step)
     if not math.isfinite(float(value.detach())):
         found = f"{float(value.detach())} at step {state.counters.step}"
         raise DivergedError("a finite loss", found, "Lower training.optimiser.learning_rate.")
     return value
 
 
-def step(state: TrainingState, rate: float, config: TrainingConfig) -> None:
+def step(state: TrainingState, rate: float, config: LoopConfig) -> None:
     """Clip the gradients, move the weights, and let the average follow."""
     for group in state.optimiser.param_groups:
         group["lr"] = rate

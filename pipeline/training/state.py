@@ -19,7 +19,7 @@ from pipeline.inference.precision import Compute
 from pipeline.networks.unet import UNet
 
 log = logging.getLogger(__name__)
-FORMAT = 4
+FORMAT = 5
 """Of checkpoints: counted up whenever an older one could not be gone on from."""
 
 
@@ -34,8 +34,8 @@ class Counters:
         setup_seconds: the part of it before the first step, in which data was read and prepared.
         validations: how many have been made.
         validated_epoch: the epoch after which the newest validation was made; 0 before the first.
-        last_dice: mean Dice of that validation; None where no structure was there to find.
-        best_dice: the best mean Dice so far.
+        last_score: of that validation, for masks their mean Dice; None where it had none.
+        best_score: the best so far.
         stale_validations: validations since the best.
     """
 
@@ -45,18 +45,18 @@ class Counters:
     setup_seconds: float = 0.0
     validations: int = 0
     validated_epoch: int = 0
-    last_dice: float | None = None
-    best_dice: float | None = None
+    last_score: float | None = None
+    best_score: float | None = None
     stale_validations: int = 0
 
-    def note_validation(self, dice: float | None) -> bool:
-        """Take down the mean Dice of the weights as they are; returns whether it is the best so far."""
+    def note_validation(self, score: float | None) -> bool:
+        """Take down the score of the weights as they are; returns whether it is the best so far."""
         self.validations += 1
-        self.validated_epoch, self.last_dice = self.epoch, dice
-        if dice is None:
+        self.validated_epoch, self.last_score = self.epoch, score
+        if score is None:
             return False
-        best = self.best_dice is None or dice > self.best_dice
-        self.best_dice = dice if best else self.best_dice
+        best = self.best_score is None or score > self.best_score
+        self.best_score = score if best else self.best_score
         self.stale_validations = 0 if best else self.stale_validations + 1
         return best
 
@@ -74,8 +74,8 @@ class TrainingState:
         record: what the newest epoch came to, in plain values; whoever resumes can write it down again.
     """
 
-    network: UNet
-    average: UNet
+    network: nn.Module
+    average: nn.Module
     optimiser: optim.Optimizer
     scaler: torch.amp.GradScaler
     counters: Counters
@@ -113,10 +113,9 @@ def new_network(config: NetworkConfig, *, channels: int, classes: int, seed: int
         return UNet(config, channels, classes)
 
 
-def new_state(network: UNet, config: OptimiserConfig, compute: Compute, *, dimensions: int) -> TrainingState:
+def new_state(network: nn.Module, config: OptimiserConfig, compute: Compute, *, dimensions: int) -> TrainingState:
     """The state before the first step."""
     placed = compute.place_network(network, dimensions)
-    assert isinstance(placed, UNet)
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
     return TrainingState(placed, copy.deepcopy(placed).eval(), _make_optimiser(placed, config), scaler, Counters())
 

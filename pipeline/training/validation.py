@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.inference.precision import Compute
 from pipeline.inference.predictor import network_function
 from pipeline.inference.sliding_window import slide, sliding_window
 from pipeline.inference.windows import streaming_axis
 from pipeline.metrics.overlap import Overlap
-from pipeline.networks.unet import UNet
 from pipeline.preprocessing.labels import IGNORED
 from pipeline.preprocessing.prepare import restore_slabs
 from pipeline.samples.cache import StoredCase
@@ -54,7 +53,7 @@ CaseDice = list[float | None]
 """Dice of each class above 0 in one case; None where truth and prediction both lack the class."""
 
 
-def validate(network: UNet, validation: Validation, compute: Compute) -> list[CaseDice]:
+def validate(network: nn.Module, validation: Validation, compute: Compute) -> list[CaseDice]:
     """Dice of each case, in the order of the cases."""
     rows = []
     for case in validation.cases:
@@ -67,7 +66,9 @@ def validate(network: UNet, validation: Validation, compute: Compute) -> list[Ca
     return rows
 
 
-def predict_classes(network: UNet, case: StoredCase, validation: Validation, *, compute: Compute) -> NDArray[np.uint8]:
+def predict_classes(
+    network: nn.Module, case: StoredCase, validation: Validation, *, compute: Compute
+) -> NDArray[np.uint8]:
     """Class numbers of a prepared case (I, J, K), on the scan's own grid; only a slab of its scores is held."""
     window = as_window(validation.patch_size)
     with torch.inference_mode():
@@ -77,7 +78,7 @@ def predict_classes(network: UNet, case: StoredCase, validation: Validation, *, 
 
 
 def predict_scores(
-    network: UNet, case: StoredCase, validation: Validation, *, compute: Compute
+    network: nn.Module, case: StoredCase, validation: Validation, *, compute: Compute
 ) -> NDArray[np.floating[Any]]:
     """Probabilities of a prepared case (classes, I, J, K), on the grid that it was prepared to."""
     with torch.inference_mode():

@@ -21,19 +21,20 @@ from mlflow.entities import Run
 from rich.console import Console
 
 from pipeline.commands import dataset as preliminaries
-from pipeline.commands import run_folder
+from pipeline.commands import job, run_folder
 from pipeline.commands import train as train_module
 from pipeline.commands.evaluate import evaluate
+from pipeline.commands.job import may_log_case_names
 from pipeline.commands.run_folder import RunFolder
-from pipeline.commands.train import TrainedRun, may_log_case_names, read_config, resume, train
+from pipeline.commands.train import TrainedRun, read_config, resume, train
 from pipeline.errors import ConfigError, DatasetError, ModelError, OutputError
 from pipeline.files import file_sha256
-from pipeline.losses import SegmentationLoss
+from pipeline.losses.segmentation import SegmentationLoss
 from pipeline.manifest import read_manifest
 from pipeline.model import load_model
 from pipeline.tracking.identity import Identity, Wanted, write_identity
 from pipeline.tracking.run import TrackedRun
-from pipeline.training import loop
+from pipeline.training import segmentation
 from pipeline.training.state import TrainingState
 from tests.commands.conftest import SAMPLES, TINY, settings
 from tests.conftest import Planted
@@ -121,7 +122,7 @@ def test_another_seed_gives_other_weights(dataset: Path) -> None:
 @contextmanager
 def interrupted_before_checkpoint(epoch: int) -> Iterator[None]:
     """Training in which an interrupt arrives before the checkpoint of an epoch."""
-    save = train_module._save
+    save = job.save
 
     def interrupt(folder: RunFolder, state: TrainingState, *, is_best: bool) -> None:
         if state.counters.epoch == epoch:
@@ -129,7 +130,7 @@ def interrupted_before_checkpoint(epoch: int) -> Iterator[None]:
         save(folder, state, is_best=is_best)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "_save", interrupt)
+        patch.setattr(train_module, "save", interrupt)
         with pytest.raises(KeyboardInterrupt, match="of a test"):
             yield
 
@@ -232,7 +233,7 @@ def test_a_run_resumed_with_its_minutes_used_up_tells_the_dice_of_the_weights_th
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.9, 0.4])  # of epoch 2, and of what is exported
-    monkeypatch.setattr(loop, "validate", lambda *_: [[next(scores)] * 2])
+    monkeypatch.setattr(segmentation, "validate", lambda *_: [[next(scores)] * 2])
     with interrupted(3):  # the last checkpoint is that of epoch 3, which was not validated
         train(settings(dataset, "training.max_epochs=9", "training.validate_every=2"), tmp_path / "cut", QUIET)
     config = tmp_path / "cut" / "config.yaml"
@@ -245,7 +246,7 @@ def test_the_weights_with_the_best_dice_are_exported_where_that_is_asked_for(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.25, 0.75, 0.5])
-    monkeypatch.setattr(loop, "validate", lambda *_: [[next(scores)] * 2])
+    monkeypatch.setattr(segmentation, "validate", lambda *_: [[next(scores)] * 2])
     run = train(settings(dataset, "training.max_epochs=3", "training.export=best"), None, QUIET)
     best, last = averages(run.folder / "best.ckpt"), averages(run.folder / "last.ckpt")
     exported = load_model(run.model).network.state_dict()

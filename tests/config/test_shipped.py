@@ -9,10 +9,11 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline import sizes
-from pipeline.config.load import load_config
+from pipeline.config.load import load_config, load_pretraining
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TABLES = {"data.labels", "data.codes", "data.categories", "data.mask.colours", "tracking.tags", "training.loss.others"}
+AUTOENCODERS = ["denoising", "masked", "sparse", "super_resolution", "undercomplete", "variational"]
 NAMES = ["acdc", "cells", "demo", "drive", "hippocampus", "isbi2012", "nuclei"]
 
 
@@ -23,6 +24,11 @@ def keys(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from keys(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def keys_in(path: Path) -> list[str]:
+    """Dotted keys of a YAML file, sorted."""
+    return sorted(keys(yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 
 def settings_of(section: BaseModel, prefix: str = "") -> Iterator[str]:
@@ -36,7 +42,8 @@ def settings_of(section: BaseModel, prefix: str = "") -> Iterator[str]:
 
 
 def test_these_tests_know_every_shipped_configuration() -> None:
-    assert sorted(path.name for path in CONFIGS.iterdir()) == [f"{name}.yaml" for name in NAMES]
+    shipped = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file())
+    assert shipped == sorted(f"{name}.yaml" for name in [*NAMES, *(f"autoencoders/{name}" for name in AUTOENCODERS)])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,11 +51,21 @@ def test_a_configuration_loads_under_its_own_name(name: str) -> None:
     assert load_config(CONFIGS / f"{name}.yaml", []).name == name
 
 
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_a_configuration_of_an_autoencoder_does_too(name: str) -> None:
+    assert load_pretraining(CONFIGS / "autoencoders" / f"{name}.yaml", []).name == name
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_configuration_gives_every_key(name: str) -> None:
     path = CONFIGS / f"{name}.yaml"
-    written = sorted(keys(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    assert written == sorted(settings_of(load_config(path, [])))
+    assert keys_in(path) == sorted(settings_of(load_config(path, [])))
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_a_configuration_of_an_autoencoder_gives_every_key_too(name: str) -> None:
+    path = CONFIGS / "autoencoders" / f"{name}.yaml"
+    assert keys_in(path) == sorted(settings_of(load_pretraining(path, [])))
 
 
 @pytest.mark.parametrize(

@@ -150,14 +150,16 @@ def test_weights_of_voxels_are_cut_with_them_and_are_1_outside(case: StoredCase,
     found = cut(stored, (0, 9, 2), (3, 3, 1))[2]
     assert found is not None
     assert found[..., 0].tolist() == [[1, 1, 1], [2, 5, 1], [2, 2, 1]]
-    sample = PatchDataset([stored], training(patch_size=(4, 4, 4)), AugmentationConfig())[SampleKey(0, 0, 0)]
+    sample = PatchDataset([stored], training(patch_size=(4, 4, 4)), AugmentationConfig(), foreground=0.33)[
+        SampleKey(0, 0, 0)
+    ]
     assert sample["weights"].shape == (1, 4, 4, 4)
 
 
 def test_without_augmentation_a_sample_is_what_is_cut(case: StoredCase) -> None:
     off = dict.fromkeys(("rotation", "scaling", "noise", "blur", "brightness", "contrast", "low_resolution"), 0)
     augmentation = AugmentationConfig.model_validate(off | {"gamma": 0, "gamma_inverted": 0, "mirror_axes": ()})
-    dataset = PatchDataset([case], training(patch_size=(4, 4, 4), foreground=1.0), augmentation)
+    dataset = PatchDataset([case], training(patch_size=(4, 4, 4)), augmentation, foreground=1.0)
     sample = dataset[SampleKey(epoch=0, sample=0, case=0)]
     found = [cut(case, centre, (4, 4, 4))[0] for centre in ((2, 2, 2), (3, 5, 2))]
     assert any(np.array_equal(sample["image"], image) for image in found)
@@ -165,7 +167,7 @@ def test_without_augmentation_a_sample_is_what_is_cut(case: StoredCase) -> None:
 
 def test_batches_do_not_depend_on_the_number_of_workers(case: StoredCase) -> None:
     config = training(max_epochs=1, iterations_per_epoch=3)
-    dataset = PatchDataset([case, case], config, AugmentationConfig(rotation=1, scaling=1))
+    dataset = PatchDataset([case, case], config, AugmentationConfig(rotation=1, scaling=1), foreground=0.33)
     here, elsewhere = (
         list(make_loader(dataset, BatchPlan(2, config, 0), workers, pin_memory=False)) for workers in (0, 2)
     )
@@ -179,7 +181,14 @@ def test_batches_do_not_depend_on_the_number_of_workers(case: StoredCase) -> Non
 
 def test_making_batches_draws_no_random_number_that_training_could_draw(case: StoredCase) -> None:
     config, before = training(max_epochs=1, iterations_per_epoch=1), torch.get_rng_state()
-    list(make_loader(PatchDataset([case], config, AugmentationConfig()), BatchPlan(1, config, 0), 0, pin_memory=False))
+    list(
+        make_loader(
+            PatchDataset([case], config, AugmentationConfig(), foreground=0.33),
+            BatchPlan(1, config, 0),
+            0,
+            pin_memory=False,
+        )
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -187,7 +196,7 @@ def test_making_a_sample_leaves_the_number_of_threads_as_it_was(case: StoredCase
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        PatchDataset([case], training(), AugmentationConfig())[SampleKey(0, 0, 0)]
+        PatchDataset([case], training(), AugmentationConfig(), foreground=0.33)[SampleKey(0, 0, 0)]
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -18,6 +18,7 @@ from pipeline.config.cache import CacheConfig
 from pipeline.config.network import NetworkConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.inference.precision import Compute
+from pipeline.losses.segmentation import SegmentationLoss
 from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
 from pipeline.preprocessing.prepare import prepare
 from pipeline.samples.cache import CaseCache, PreparedCase
@@ -26,6 +27,7 @@ from pipeline.samples.prepare import foreground
 from pipeline.scan import Scan
 from pipeline.training.loop import DivergedError, EpochResult, OutOfTimeError, Task, ensure_validated, fit
 from pipeline.training.schedule import Clock
+from pipeline.training.segmentation import SegmentationObjective
 from pipeline.training.state import (
     Counters,
     TrainingState,
@@ -35,7 +37,7 @@ from pipeline.training.state import (
     new_state,
     save_checkpoint,
 )
-from pipeline.training.validation import Validation, ValidationCase, mean_by_class, mean_dice, validate
+from pipeline.training.validation import CaseDice, Validation, ValidationCase, mean_by_class, mean_dice, validate
 
 CPU = Compute(torch.device("cpu"), "fp32")
 NETWORK = NetworkConfig(features=(4, 8, 8), deep_supervision=1)
@@ -82,7 +84,7 @@ class Run:
     """A training that can be watched."""
 
     state: TrainingState
-    results: list[EpochResult]
+    results: list[EpochResult[list[CaseDice]]]
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -95,17 +97,24 @@ def start(training: TrainingConfig) -> TrainingState:
 
 
 def task(
-    cases: list[ValidationCase], training: TrainingConfig, *, counters: Counters | None = None, seconds: float = 0.0
-) -> Task:
-    """What is left of a training that was begun some seconds ago."""
+    cases: list[ValidationCase],
+    training: TrainingConfig,
+    *,
+    validated: list[ValidationCase] | None = None,
+    counters: Counters | None = None,
+    seconds: float = 0.0,
+) -> Task[list[CaseDice]]:
+    """What is left of a training that was begun some seconds ago; validated on all cases, unless on others."""
+    validated = cases if validated is None else validated
     plan = BatchPlan(len(cases), training, counters.epoch if counters else 0)
-    dataset = PatchDataset([case.stored for case in cases], training, AugmentationConfig())
+    dataset = PatchDataset(
+        [case.stored for case in cases], training, AugmentationConfig(), foreground=training.foreground
+    )
     return Task(
         batches=iter(make_loader(dataset, plan, 0, pin_memory=False)),
         batches_per_epoch=batches_per_epoch(len(cases), training),
-        validation=validation(cases),
+        objective=SegmentationObjective(SegmentationLoss(training.loss), validation(validated), CPU),
         config=training,
-        compute=CPU,
         clock=Clock.start(seconds),
     )
 
@@ -124,7 +133,7 @@ def assert_identical(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_two_runs_of_one_seed_are_identical_to_the_last_bit(cases: list[ValidationCase]) -> None:
     one, other = train(cases, config()), train(cases, config())
     assert [result.loss for result in one.results] == [result.loss for result in other.results]
-    assert [result.dice for result in one.results] == [result.dice for result in other.results]
+    assert [result.found for result in one.results] == [result.found for result in other.results]
     assert_identical(one.weights, other.weights)
 
 
@@ -148,7 +157,7 @@ def test_a_run_resumed_from_its_checkpoint_is_the_run_without_a_break(
     assert (result.epoch, result.finished) == (2, True)
     assert result.loss == whole.results[1].loss
     assert result.learning_rate == whole.results[1].learning_rate
-    assert result.dice == whole.results[1].dice
+    assert result.found == whole.results[1].found
     assert_identical(average_weights(state), whole.weights)
     assert_identical(state.network.state_dict(), whole.state.network.state_dict())
 
@@ -171,9 +180,10 @@ def test_training_finds_the_ball(cases: list[ValidationCase]) -> None:
     training = config(max_epochs=10, iterations_per_epoch=6, optimiser={"learning_rate": 0.01, "warmup_steps": 5})
     results = train(cases, training).results
     assert results[-1].loss < 0.6 * results[0].loss
-    assert results[-1].dice is not None
-    assert results[-1].dice[0] is not None
-    assert results[-1].dice[0] > 0.7
+    assert results[-1].found is not None
+    (dice,) = mean_by_class(results[-1].found)
+    assert dice is not None
+    assert dice > 0.7
 
 
 def test_each_epoch_reports_how_far_training_is(cases: list[ValidationCase]) -> None:
@@ -181,7 +191,7 @@ def test_each_epoch_reports_how_far_training_is(cases: list[ValidationCase]) -> 
     assert [result.epoch for result in run.results] == [1, 2, 3]
     assert [result.share for result in run.results] == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert [result.finished for result in run.results] == [False, False, True]
-    assert [result.dice is not None for result in run.results] == [False, True, True]  # the last one always
+    assert [result.found is not None for result in run.results] == [False, True, True]  # the last one always
     counters = run.state.counters
     assert (counters.epoch, counters.validated_epoch, counters.step) == (3, 3, 9)
     assert counters.seconds == run.results[-1].seconds > 0
@@ -189,8 +199,8 @@ def test_each_epoch_reports_how_far_training_is(cases: list[ValidationCase]) -> 
 
 def test_without_validation_cases_there_is_no_dice(cases: list[ValidationCase]) -> None:
     training = config(max_epochs=1)
-    (result,) = fit(start(training), replace(task(cases, training), validation=validation([])))
-    assert (result.dice, result.is_best, result.finished) == (None, False, True)
+    (result,) = fit(start(training), task(cases, training, validated=[]))
+    assert (result.found, result.is_best, result.finished) == (None, False, True)
 
 
 def test_weights_that_were_not_validated_are_validated_before_their_dice_is_told(cases: list[ValidationCase]) -> None:
@@ -198,12 +208,12 @@ def test_weights_that_were_not_validated_are_validated_before_their_dice_is_told
     state, todo = start(training), task(cases, training)
     epochs = fit(state, todo)
     next(epochs)
-    assert (state.counters.validated_epoch, state.counters.last_dice) == (0, None)
+    assert (state.counters.validated_epoch, state.counters.last_score) == (0, None)
     ensure_validated(state, todo)
-    expected = mean_dice(mean_by_class(validate(state.average, todo.validation, CPU)))
-    assert (state.counters.validated_epoch, state.counters.last_dice) == (1, expected)
-    ensure_validated(state, replace(todo, validation=validation(cases[:1])))
-    assert state.counters.last_dice == expected  # nothing is validated twice
+    expected = mean_dice(mean_by_class(validate(state.average, validation(cases), CPU)))
+    assert (state.counters.validated_epoch, state.counters.last_score) == (1, expected)
+    ensure_validated(state, task(cases, training, validated=cases[:1]))
+    assert state.counters.last_score == expected  # nothing is validated twice
 
 
 def test_a_run_whose_minutes_are_used_up_has_nothing_left_to_do(cases: list[ValidationCase]) -> None:
@@ -232,7 +242,7 @@ def test_the_time_bound_ends_an_epoch_which_is_then_validated(
     state = start(training)
     (result,) = fit(state, todo)
     assert (result.share, result.finished) == (1.0, True)
-    assert result.dice is not None
+    assert result.found is not None
     assert state.counters.step == 1  # of 3: an epoch has a batch at least
 
 
@@ -296,7 +306,7 @@ def test_validation_scores_each_case_on_its_own_grid(cases: list[ValidationCase]
         def forward(self, x: Tensor) -> list[Tensor]:
             return [torch.cat([torch.zeros_like(x), 10 * (x - 0.7)], 1)]
 
-    rows = validate(Threshold(), validation(cases), CPU)  # type: ignore[arg-type]
+    rows = validate(Threshold(), validation(cases), CPU)
     assert len(rows) == len(cases)
     for (dice,) in rows:
         assert dice is not None
@@ -310,7 +320,7 @@ def test_a_class_that_no_case_has_is_left_out_of_the_mean(cases: list[Validation
         def forward(self, x: Tensor) -> list[Tensor]:
             return [torch.cat([x * 0 + 1, x * 0, x * 0], 1)]
 
-    dice = mean_by_class(validate(Nothing(), validation(cases, classes=3), CPU))  # type: ignore[arg-type]
+    dice = mean_by_class(validate(Nothing(), validation(cases, classes=3), CPU))
     assert dice == [0.0, None]
     assert mean_by_class([[0.5, 1.0], [None, 0.5]]) == [0.5, 0.75]
     assert mean_dice(dice) == 0.0

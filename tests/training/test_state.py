@@ -40,7 +40,7 @@ def trained(**optimiser: Any) -> TrainingState:
     state = make(**optimiser)
     state.network(torch.randn(1, 1, 8, 8, 8))[0].square().mean().backward()
     state.optimiser.step()
-    state.counters = Counters(3, 7, 12.5, 2.5, validated_epoch=2, last_dice=0.5, best_dice=0.75, stale_validations=2)
+    state.counters = Counters(3, 7, 12.5, 2.5, validated_epoch=2, last_score=0.5, best_score=0.75, stale_validations=2)
     update_average(state, 0.9)
     return state
 
@@ -227,7 +227,7 @@ def test_a_validation_is_the_best_where_its_dice_is_above_all_before() -> None:
     noted = []
     for counters.epoch, dice in ((2, 0.5), (4, 0.5), (6, 0.25), (8, 0.75), (10, None)):
         best = counters.note_validation(dice)
-        noted.append((best, counters.best_dice, counters.last_dice, counters.stale_validations))
+        noted.append((best, counters.best_score, counters.last_score, counters.stale_validations))
     assert noted == [
         (True, 0.5, 0.5, 0),
         (False, 0.5, 0.5, 1),

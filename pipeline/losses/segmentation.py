@@ -1,4 +1,4 @@
-"""What training minimises.
+"""What a network that segments minimises.
 
 A new loss is a function of logits (B, classes, ...), what they should be, and the settings, and its line in `LOSSES`
 (docs/extending.md). Tensors are B C D H W, or B C H W for images; 1 stands for a single channel.

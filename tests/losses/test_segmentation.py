@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pipeline.config.training import LossConfig
 from pipeline.errors import ConfigError
-from pipeline.losses import LOSSES, SegmentationLoss, Target
+from pipeline.losses.segmentation import LOSSES, SegmentationLoss, Target
 from pipeline.preprocessing.labels import IGNORED
 
 SMOOTH = 1e-5

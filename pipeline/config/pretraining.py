@@ -1,0 +1,46 @@
+"""Training an autoencoder: everything that `medseg pretrain` needs to know."""
+
+import math
+
+from pipeline import sizes
+from pipeline.config.autoencoder import AutoencoderConfig
+from pipeline.config.experiment import Experiment
+
+
+class PretrainingConfig(Experiment):
+    """An experiment without masks: everything that `medseg pretrain` needs to know."""
+
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Of the code of one patch: (code_size,), or (code_channels, ...)."""
+        config = self.autoencoder
+        if config.code_size is not None:
+            return (config.code_size,)
+        reached = sizes.trace(self.training.patch_size, self.network.encoder_windows())[-1]
+        return (config.code_channels or self.network.features[-1], *reached)
+
+    def _size_problems(self) -> list[str]:
+        problems = super()._size_problems()
+        return problems or [*self._skip_problems(), *self._code_problems()]
+
+    def _skip_problems(self) -> list[str]:
+        problems = []
+        if self.network.deep_supervision > 0:
+            problems.append("network.deep_supervision is for masks; set it to 0")
+        if any(self.network.stage_skips()) and self.autoencoder.kind != "denoising":
+            problems.append(
+                f"network.skips must all be false for kind {self.autoencoder.kind}: what passes beside the code "
+                "need not be in it"
+            )
+        return problems
+
+    def _code_problems(self) -> list[str]:
+        """What the kinds promise of the code's size, a channel of the scan at a time."""
+        code, patch = math.prod(self.code_shape), math.prod(self.training.patch_size)
+        if self.autoencoder.kind == "undercomplete" and code >= patch:
+            return [f"the code of an undercomplete network must be smaller than its patch, found {code} and {patch}"]
+        if self.autoencoder.kind == "sparse" and code < patch:
+            return [f"the code of a sparse network must not be smaller than its patch, found {code} and {patch}"]
+        return []

@@ -1,0 +1,190 @@
+"""Training an autoencoder: its loss, and what it makes of validation scans. Tensors are B C D H W."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.augmentation.corruption import corrupt
+from pipeline.augmentation.sample import Sample
+from pipeline.config.autoencoder import AutoencoderConfig
+from pipeline.inference.precision import Compute
+from pipeline.losses.code import divergences, sparsity_loss, variational_loss
+from pipeline.losses.reconstruction import ReconstructionLoss, as_image
+from pipeline.networks.autoencoder import Reconstruction
+from pipeline.preprocessing.ranges import thinned
+from pipeline.samples.cache import StoredCase
+from pipeline.samples.patches import cut, draw_centre
+from pipeline.sizes import as_window
+
+PERCENTILES = (0.5, 99.5)
+PLACES = 4
+"""Patches of a validation scan that is larger than one."""
+ACTIVE_VARIANCE = 0.01
+"""Of a unit's mean over scans, above which it says something about them (Burda et al. 2016, arXiv:1509.00519)."""
+STREAM = 2
+"""Of the random numbers: validation draws others than training."""
+
+
+@dataclass(frozen=True)
+class ValidationPatch:
+    """A patch of a validation scan, and how the network sees it.
+
+    Attributes:
+        case: name of the scan's case.
+        image: what the network sees (C, ...).
+        target: the scan as it is, of the same shape.
+    """
+
+    case: str
+    image: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstructed:
+    """What an autoencoder makes of the validation patches.
+
+    Attributes:
+        metrics: the mean of each over the patches.
+        images: reconstructions, in the order of the patches.
+        codes: units of each patch (patches, units), flat; feature maps as the mean over their places.
+    """
+
+    metrics: dict[str, float]
+    images: list[NDArray[np.float32]]
+    codes: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ReconstructionObjective:
+    """What an autoencoder is trained towards.
+
+    Attributes:
+        config: kind of network, losses.
+        bounds: between which most intensities lie.
+        patches: to validate on, possibly none.
+        compute: where the network runs.
+        dimensions: 2 or 3.
+    """
+
+    config: AutoencoderConfig
+    bounds: tuple[float, float]
+    patches: Sequence[ValidationPatch]
+    compute: Compute
+    dimensions: int
+
+    @cached_property
+    def criterion(self) -> ReconstructionLoss:
+        """Between output and target."""
+        return ReconstructionLoss(self.config.loss, self.bounds, self.dimensions)
+
+    def loss(self, network: nn.Module, batch: Sample, step: int) -> Tensor:
+        """The reconstruction's loss, and what the code costs."""
+        with self.compute.autocast():
+            found: Reconstruction = network(self.compute.place(batch["image"]))
+        target = batch["target"].to(self.compute.device)
+        counted = batch["masked"].to(self.compute.device) if self.config.corruption.only_masked else None
+        loss: Tensor = self.criterion(found.output.float(), target, counted)
+        return loss + self._code_loss(found, step, numbers=target[0].numel())
+
+    def _code_loss(self, found: Reconstruction, step: int, *, numbers: int) -> Tensor:
+        code, config = found.code, self.config
+        if code.log_variance is not None:
+            beta = warmed_up(config.variational.beta, step, config.variational.warmup_steps)
+            return beta * variational_loss(code.units, code.log_variance, numbers)
+        if config.sparsity.weight > 0:
+            return config.sparsity.weight * sparsity_loss(code.units, config.sparsity.target_rate)
+        return found.output.new_zeros(())
+
+    def validate(self, network: nn.Module) -> Reconstructed | None:
+        """Errors, and what the code is like, of patches of validation scans without augmentation."""
+        if not self.patches:
+            return None
+        rows, images, codes, divergent = list[dict[str, float]](), list[NDArray[np.float32]](), list[Tensor](), []
+        for patch in self.patches:
+            found = self._run(network, patch)
+            image = as_image(found.output.float(), config=self.config.loss, bounds=self.bounds).cpu()
+            rows.append(self._errors(found, image, patch))
+            images.append(image[0].numpy())
+            codes.append(as_vectors(found.code.units)[0])
+            if found.code.log_variance is not None:
+                divergent.append(as_vectors(divergences(found.code.units, found.code.log_variance))[0])
+        metrics = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        stacked = torch.stack(codes).numpy()
+        return Reconstructed(metrics | self._code_metrics(stacked, divergent), images, stacked)
+
+    def score(self, found: Reconstructed) -> float | None:
+        """The lower the mean squared error, the better."""
+        return -found.metrics["mse"]
+
+    def _run(self, network: nn.Module, patch: ValidationPatch) -> Reconstruction:
+        with torch.inference_mode(), self.compute.autocast():
+            found: Reconstruction = network(self.compute.place(patch.image[None]))
+        return found
+
+    def _errors(self, found: Reconstruction, image: Tensor, patch: ValidationPatch) -> dict[str, float]:
+        """Of the image, and of what the network saw, for comparison where that is another one."""
+        target, spread = patch.target[None], self.bounds[1] - self.bounds[0]
+        mse = float(((image - target) ** 2).mean())
+        errors = {
+            "mse": mse,
+            "l1": float((image - target).abs().mean()),
+            "psnr": 10 * float(np.log10(spread**2 / max(mse, 1e-12))),
+            "ssim": 1 - float(self.criterion.ssim(image, target)),
+        }
+        if self.config.kind == "denoising":
+            errors["input_mse"] = float(((patch.image - patch.target) ** 2).mean())
+        if self.config.kind == "sparse":
+            errors["active_share"] = float((found.code.units > 0).float().mean())
+        return errors
+
+    def _code_metrics(self, codes: NDArray[np.float32], divergent: Sequence[Tensor]) -> dict[str, float]:
+        metrics = {"active_units": float((codes.var(0) > ACTIVE_VARIANCE).sum())} if len(codes) > 1 else {}
+        if divergent:
+            by_unit = torch.stack(list(divergent)).mean(0)
+            metrics |= {"kl": float(by_unit.sum()), "kl_per_unit": float(by_unit.mean())}
+        return metrics
+
+
+def warmed_up(weight: float, step: int, warmup_steps: int) -> float:
+    """A weight that rises linearly over the first steps."""
+    return weight * min(1.0, (step + 1) / warmup_steps) if warmup_steps else weight
+
+
+def as_vectors(units: Tensor) -> Tensor:
+    """Codes of a batch as vectors (B, units); of feature maps, the mean over their places."""
+    return (units.flatten(2).mean(2) if units.ndim > 2 else units).float().cpu()
+
+
+def validation_patches(
+    cases: Sequence[StoredCase], config: AutoencoderConfig, patch_size: tuple[int, ...], *, seed: int
+) -> list[ValidationPatch]:
+    """The middle of each scan, or some places in it where it is larger than a patch; the same each time.
+
+    Args:
+        cases: the scans.
+        config: what is done to the copies that the network sees; axes are those of the patches.
+        patch_size: of the network's input.
+        seed: of the places and of what is done.
+    """
+    patches, window = [], as_window(patch_size)
+    for number, case in enumerate(cases):
+        rng = np.random.default_rng([seed, STREAM, number])
+        larger = any(n > p for n, p in zip(case.shape, window, strict=True))
+        for _ in range(PLACES if larger else 1):
+            image, *_ = cut(case, draw_centre(case, window, foreground=0, rng=rng), window)
+            target = torch.from_numpy(image[..., 0] if len(patch_size) < len(window) else image)
+            patches.append(ValidationPatch(case.name, corrupt(target, config.corruption, rng)[0], target))
+    return patches
+
+
+def intensity_bounds(cases: Sequence[StoredCase]) -> tuple[float, float]:
+    """Between which most normalised intensities lie: the medians over scans of their 0.5 and 99.5 percentile."""
+    found = np.array([np.percentile(thinned(case.image()), PERCENTILES) for case in cases])
+    low, high = np.median(found, axis=0)
+    return float(low), float(max(high, low + 1e-3))

@@ -1,0 +1,188 @@
+"""What an autoencoder is trained towards, on volumes of 8 x 8 x 8."""
+
+from copy import copy
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.autoencoder import AutoencoderConfig
+from pipeline.config.cache import CacheConfig
+from pipeline.config.network import NetworkConfig
+from pipeline.inference.precision import Compute
+from pipeline.networks.autoencoder import Autoencoder, Code, Reconstruction
+from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
+from pipeline.preprocessing.prepare import prepare
+from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase
+from pipeline.scan import Scan
+from pipeline.training.reconstruction import (
+    ReconstructionObjective,
+    ValidationPatch,
+    intensity_bounds,
+    validation_patches,
+    warmed_up,
+)
+
+CPU = Compute(torch.device("cpu"), "fp32")
+FITTED = FittedPreprocessing(
+    spacing_mm=(1.0, 1.0, 1.0), crop="none", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
+)
+
+
+def config(**settings: object) -> AutoencoderConfig:
+    return AutoencoderConfig.model_validate(settings)
+
+
+def objective(settings: AutoencoderConfig, *patches: ValidationPatch) -> ReconstructionObjective:
+    return ReconstructionObjective(settings, (-2.0, 2.0), patches, CPU, dimensions=3)
+
+
+def patch(case: str, scan: Tensor, seen: Tensor | None = None) -> ValidationPatch:
+    return ValidationPatch(case, scan if seen is None else seen, scan)
+
+
+class Fixed(nn.Module):
+    """Gives out what it gets plus one, through the code that it was given."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__()
+        self.code = code
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        return Reconstruction(x + 1, self.code)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> list[StoredCase]:
+    cache = CaseCache(CacheConfig(folder=tmp_path / "cache"))
+    stored = []
+    for number, size in enumerate((8, 12)):
+        array = np.random.default_rng(number).normal(0, 1, (1, size, size, size)).astype(np.float32)
+        prepared = prepare(Scan(array, np.eye(4), Path("scan.nii")), FITTED)
+        case = PreparedCase(f"case {number}", prepared.image, np.zeros([size] * 3, np.uint8), (), prepared.trail)
+        stored.append(cache.get(str(number), partial(copy, case)))
+    return stored
+
+
+def test_the_loss_is_between_the_output_and_the_scan_as_it_was() -> None:
+    batch = {"image": torch.zeros(2, 1, 8, 8, 8), "target": torch.full((2, 1, 8, 8, 8), 3.0)}
+    batch["masked"] = torch.zeros(2, 1, 8, 8, 8, dtype=torch.bool)
+    settings = config(kind="denoising", corruption={"noise": (0, 1)})
+    assert float(objective(settings).loss(Fixed(Code(torch.zeros(2, 4))), batch, 0)) == 4.0  # (0 + 1 - 3)^2
+
+
+def test_where_only_masked_voxels_count_the_others_do_not() -> None:
+    target, masked = torch.ones(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    masked[..., 0] = True
+    target[..., 0] = 3.0
+    batch = {"image": torch.zeros(1, 1, 8, 8, 8), "target": target, "masked": masked}
+    settings = config(kind="denoising", corruption={"masked_share": 0.5, "only_masked": True})
+    assert float(objective(settings).loss(Fixed(Code(torch.zeros(1, 4))), batch, 0)) == 4.0
+
+
+def test_the_divergence_of_a_variational_code_counts_more_and_more_over_the_warm_up() -> None:
+    batch = {"image": torch.zeros(1, 1, 2, 2, 2), "target": torch.ones(1, 1, 2, 2, 2)}
+    batch["masked"] = torch.zeros(1, 1, 2, 2, 2, dtype=torch.bool)
+    settings = config(kind="variational", variational={"beta": 8.0, "warmup_steps": 4})
+    code = Code(torch.tensor([[1.0, 1.0]]), torch.zeros(1, 2))  # a divergence of 1 nat, an eighth a voxel
+    losses = [float(objective(settings).loss(Fixed(code), batch, step)) for step in (0, 1, 3, 9)]
+    assert losses == [0.25, 0.5, 1.0, 1.0]
+    assert warmed_up(2.0, 0, 0) == 2.0
+
+
+def test_the_penalty_of_a_sparse_code_is_part_of_the_loss() -> None:
+    batch = {"image": torch.zeros(1, 1, 2, 2, 2), "target": torch.ones(1, 1, 2, 2, 2)}
+    batch["masked"] = torch.zeros(1, 1, 2, 2, 2, dtype=torch.bool)
+    light, heavy = (config(kind="sparse", sparsity={"weight": weight}) for weight in (1.0, 2.0))
+    one, two = (float(objective(each).loss(Fixed(Code(torch.ones(1, 4))), batch, 0)) for each in (light, heavy))
+    assert 0 < one == pytest.approx(two / 2)
+
+
+def test_validation_gives_errors_that_can_be_worked_out_by_hand() -> None:
+    noise = torch.full((1, 8, 8, 8), 2.0)
+    settings = config(kind="denoising", corruption={"noise": (0, 1)})
+    scan = torch.zeros(1, 8, 8, 8)
+    found = objective(settings, patch("a", scan), patch("b", scan, noise)).validate(Fixed(Code(torch.zeros(1, 4))))
+    assert found is not None
+    assert found.metrics["mse"] == (1**2 + 3**2) / 2
+    assert found.metrics["l1"] == (1 + 3) / 2
+    # 10 log10(range^2 / mse) of a range of 4
+    assert found.metrics["psnr"] == pytest.approx((10 * np.log10(16 / 1) + 10 * np.log10(16 / 9)) / 2)
+    assert found.metrics["input_mse"] == (0 + 2**2) / 2
+    assert objective(settings).score(found) == -5.0
+    assert [image.mean() for image in found.images] == [1.0, 3.0]
+
+
+def test_without_validation_scans_there_is_nothing_to_find() -> None:
+    assert objective(config()).validate(Fixed(Code(torch.zeros(1, 4)))) is None
+
+
+def test_a_unit_is_active_where_it_differs_between_scans() -> None:
+    class Means(nn.Module):
+        """Its code has the mean of the scan, and a unit that is always the same."""
+
+        def forward(self, x: Tensor) -> Reconstruction:
+            mean = x.flatten(1).mean(1, keepdim=True)
+            return Reconstruction(x, Code(torch.cat([mean, torch.ones_like(mean)], 1), torch.zeros(len(x), 2)))
+
+    settings = config(kind="variational", variational={"beta": 1})
+    patches = [patch(str(number), torch.full((1, 8, 8, 8), float(number))) for number in range(3)]
+    found = objective(settings, *patches).validate(Means())
+    assert found is not None
+    assert found.metrics["active_units"] == 1
+    # means 0, 1, 2 have divergences 0, 1/2, 2; the other unit 1/2 each time
+    assert found.metrics["kl"] == pytest.approx(2.5 / 3 + 0.5)
+    assert found.metrics["kl_per_unit"] == pytest.approx((2.5 / 3 + 0.5) / 2)
+    assert found.codes.tolist() == [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]
+
+
+def test_the_share_of_active_units_of_a_sparse_code_is_told() -> None:
+    settings = config(kind="sparse", sparsity={"weight": 1})
+    code = Code(torch.tensor([[0.0, 0.0, 0.0, 2.0]]))
+    found = objective(settings, patch("a", torch.zeros(1, 8, 8, 8))).validate(Fixed(code))
+    assert found is not None
+    assert found.metrics["active_share"] == 0.25
+    assert "active_units" not in found.metrics  # of one scan, nobody can tell which differ
+
+
+def test_validation_patches_are_the_same_each_time_and_more_where_a_scan_is_larger(scans: list[StoredCase]) -> None:
+    settings = config(kind="denoising", corruption={"noise": (0.5, 0.5)})
+    one, again = (validation_patches(scans, settings, (8, 8, 8), seed=3) for _ in range(2))
+    assert [each.case for each in one] == ["case 0"] + ["case 1"] * 4
+    pairs = list(zip(one, again, strict=True))
+    assert all(torch.equal(a.image, b.image) and torch.equal(a.target, b.target) for a, b in pairs)
+    assert torch.equal(one[0].target, torch.from_numpy(np.array(scans[0].image())))
+    assert float((one[0].image - one[0].target).std()) == pytest.approx(0.5, rel=0.1)
+    other = validation_patches(scans, settings, (8, 8, 8), seed=4)
+    assert not torch.equal(one[0].image, other[0].image)
+
+
+def test_patches_of_images_have_two_axes(scans: list[StoredCase]) -> None:
+    assert validation_patches(scans, config(), (8, 8), seed=0)[0].target.shape == (1, 8, 8)
+
+
+def test_the_bounds_hold_most_intensities(scans: list[StoredCase]) -> None:
+    low, high = intensity_bounds(scans)
+    assert low == pytest.approx(-2.6, abs=0.3)  # the 0.5 percentile of a standard normal distribution
+    assert high == pytest.approx(2.6, abs=0.3)
+
+
+def test_an_autoencoder_learns_two_scans_by_heart() -> None:
+    torch.manual_seed(0)
+    stages = NetworkConfig(features=(8, 8), skips=(False,), deep_supervision=0)
+    network = Autoencoder(stages, config(code_size=8), channels=1, patch_size=(8, 8, 8))
+    index = torch.stack(torch.meshgrid(*[torch.arange(8)] * 3, indexing="ij"))
+    balls = torch.stack([((index - centre) ** 2).sum(0) < 9 for centre in (2, 5)])[:, None].float()
+    batch = {"image": balls, "target": balls, "masked": torch.zeros_like(balls, dtype=torch.bool)}
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    losses = []
+    for step in range(60):
+        loss = objective(config(code_size=8)).loss(network, batch, step)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.2 * float(balls.var())
