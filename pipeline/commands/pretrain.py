@@ -266,6 +266,7 @@ def _pictures(job: Job[PretrainingConfig], data: Scans, objective: Reconstructio
         job.run,
         objective.patches,
         data.bounds,
+        job.config.autoencoder.corruption.is_on,
         data.colours,
         job.config.autoencoder.map_column or "part of the split",
     )

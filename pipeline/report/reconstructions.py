@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.figures import COLOURS
-from pipeline.report.plots import COLUMN_MM, INCH_MM, NEUTRAL, TWO_COLUMNS_MM, cut_name, plot_style
+from pipeline.report.plots import COLUMN_MM, INCH_MM, NEUTRAL, cut_name, plot_style
 
-TITLES = ("scan", "what the network sees", "reconstruction", "difference")
 TILE_MM, TITLE_MM = 42.0, 8.0
 ERROR_SHARE = 0.25
 """Of the range of intensities: the difference that is drawn in the deepest colour."""
@@ -23,27 +21,45 @@ NUMBERS = 8
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A patch: three arrays (C, I, J, K) or (C, I, J), of which the middle slice of the first channel is drawn."""
+    """A patch: arrays (C, I, J, K) or (C, I, J), of which the middle slice of the first channel is drawn.
+
+    Attributes:
+        scan: as it is.
+        seen: by the network; None where that is the scan.
+        reconstruction: None where there is none yet.
+    """
 
     scan: NDArray[np.float32]
-    seen: NDArray[np.float32]
-    reconstruction: NDArray[np.float32]
+    seen: NDArray[np.float32] | None = None
+    reconstruction: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    title: str
+    picture: NDArray[np.float32]
+    low: float
+    high: float
+    colours: str = "gray"
 
 
 def reconstructions(rows: Sequence[Row], bounds: tuple[float, float]) -> Figure:
     """Scans, what the network sees of them, what it makes of that, and the difference to the scan, a row a patch.
 
     Args:
-        rows: from top to bottom.
+        rows: from top to bottom, all of the same kind.
         bounds: intensities that are black and white.
     """
+    tiles = [_tiles(row, bounds) for row in rows]
     with plot_style():
-        size = (TWO_COLUMNS_MM / INCH_MM, (TITLE_MM + TILE_MM * len(rows)) / INCH_MM)
-        figure = Figure(figsize=size, layout="constrained")
-        for axes, row in zip(figure.subplots(len(rows), len(TITLES), squeeze=False), rows, strict=True):
-            _draw_row(axes, row, bounds)
-        for axis, title in zip(figure.axes, TITLES, strict=False):
-            axis.set_title(title, fontsize=8)
+        width_mm, height_mm = TILE_MM * len(tiles[0]), TITLE_MM + TILE_MM * len(rows)
+        figure = Figure(figsize=(width_mm / INCH_MM, height_mm / INCH_MM), layout="constrained")
+        for axes, row in zip(figure.subplots(len(rows), len(tiles[0]), squeeze=False), tiles, strict=True):
+            for axis, tile in zip(axes, row, strict=True):
+                axis.imshow(tile.picture, cmap=tile.colours, vmin=tile.low, vmax=tile.high, interpolation="nearest")
+                axis.set_axis_off()
+        for axis, tile in zip(figure.axes, tiles[0], strict=False):
+            axis.set_title(tile.title, fontsize=8)
     return figure
 
 
@@ -103,15 +119,16 @@ def group_colours(names: Sequence[str]) -> Mapping[str, tuple[int, int, int] | N
     return {name: COLOURS[largest.index(name)] if name in largest else None for name in sizes}
 
 
-def _draw_row(axes: Sequence[Axes], row: Row, bounds: tuple[float, float]) -> None:
-    scan, seen, reconstruction = (_middle(each) for each in (row.scan, row.seen, row.reconstruction))
-    low, high = bounds
-    for axis, picture in zip(axes, (scan, seen, reconstruction), strict=False):
-        axis.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-    limit = ERROR_SHARE * (high - low)
-    axes[3].imshow(reconstruction - scan, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    for axis in axes:
-        axis.set_axis_off()
+def _tiles(row: Row, bounds: tuple[float, float]) -> list[_Tile]:
+    scan, (low, high) = _middle(row.scan), bounds
+    tiles = [_Tile("scan", scan, low, high)]
+    if row.seen is not None:
+        tiles.append(_Tile("what the network sees", _middle(row.seen), low, high))
+    if row.reconstruction is not None:
+        limit, found = ERROR_SHARE * (high - low), _middle(row.reconstruction)
+        tiles.append(_Tile("reconstruction", found, low, high))
+        tiles.append(_Tile("difference", found - scan, -limit, limit, "RdBu_r"))
+    return tiles
 
 
 def _middle(array: NDArray[np.float32]) -> NDArray[np.float32]:

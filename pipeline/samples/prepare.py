@@ -81,14 +81,14 @@ def prepare_unchanged(case: Case, recipe: Recipe, key: str) -> PreparedCase:
 
 
 def prepare_case(case: Case, recipe: Recipe) -> PreparedCase:
-    """Read and prepare a case with its mask; one without a mask has background alone.
+    """Read and prepare a case with its mask; one without a mask has the number 1 wherever there is a scan.
 
     Raises:
         ScanError: a file cannot be read, or the mask has a label that is not among the values.
     """
     scan = read_image(case.images)
     prepared = prepare(scan, recipe.fitted)
-    classes = np.zeros(scan.shape, np.uint8) if case.mask is None else _classes(case, recipe)
+    classes = np.ones(scan.shape, np.uint8) if case.mask is None else _classes(case, recipe)
     labels = prepare_labels(classes, prepared.trail)
     voxels = foreground(labels, len(recipe.label_values))
     weights = border_weights(labels, recipe) if recipe.border.weight > 0 else None

@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.augmentation.corruption import corrupt
 from pipeline.augmentation.sample import Sample
 from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.inference.precision import Compute
 from pipeline.losses.code import divergences, sparsity_loss, variational_loss
-from pipeline.losses.reconstruction import ReconstructionLoss, as_image
+from pipeline.losses.reconstruction import SSIM_WINDOW, ReconstructionLoss, as_image
 from pipeline.networks.autoencoder import Reconstruction
 from pipeline.preprocessing.ranges import thinned
 from pipeline.samples.cache import StoredCase
+from pipeline.samples.corrupted import corrupted
 from pipeline.samples.patches import cut, draw_centre
 from pipeline.sizes import as_window
 
@@ -38,11 +39,18 @@ class ValidationPatch:
         case: name of the scan's case.
         image: what the network sees (C, ...).
         target: the scan as it is, of the same shape.
+        box: the part of the patch that lies in the scan.
     """
 
     case: str
     image: Tensor
     target: Tensor
+    box: tuple[slice, ...]
+
+    def of_scan(self, values: Tensor) -> Tensor:
+        """What of an array (..., I, J, K) of the patch lies in the scan."""
+        index: tuple[Any, ...] = (..., *self.box)
+        return values[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +58,7 @@ class Reconstructed:
     """What an autoencoder makes of the validation patches.
 
     Attributes:
-        metrics: the mean of each over the patches.
+        metrics: the mean of each over the patches, of the voxels that lie in the scan.
         images: reconstructions, in the order of the patches.
         codes: units of each patch (patches, units), flat; feature maps as the mean over their places.
     """
@@ -88,8 +96,7 @@ class ReconstructionObjective:
         with self.compute.autocast():
             found: Reconstruction = network(self.compute.place(batch["image"]))
         target = batch["target"].to(self.compute.device)
-        counted = batch["masked"].to(self.compute.device) if self.config.corruption.only_masked else None
-        loss: Tensor = self.criterion(found.output.float(), target, counted)
+        loss: Tensor = self.criterion(found.output.float(), target, batch["counted"].to(self.compute.device))
         return loss + self._code_loss(found, step, numbers=target[0].numel())
 
     def _code_loss(self, found: Reconstruction, step: int, *, numbers: int) -> Tensor:
@@ -105,7 +112,8 @@ class ReconstructionObjective:
         """Errors, and what the code is like, of patches of validation scans without augmentation."""
         if not self.patches:
             return None
-        rows, images, codes, divergent = list[dict[str, float]](), list[NDArray[np.float32]](), list[Tensor](), []
+        rows, codes, divergent = list[dict[str, float]](), list[Tensor](), list[Tensor]()
+        images = list[NDArray[np.float32]]()
         for patch in self.patches:
             found = self._run(network, patch)
             image = as_image(found.output.float(), config=self.config.loss, bounds=self.bounds).cpu()
@@ -114,7 +122,8 @@ class ReconstructionObjective:
             codes.append(as_vectors(found.code.units)[0])
             if found.code.log_variance is not None:
                 divergent.append(as_vectors(divergences(found.code.units, found.code.log_variance))[0])
-        metrics = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        names = dict.fromkeys(name for row in rows for name in row)
+        metrics = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
         stacked = torch.stack(codes).numpy()
         return Reconstructed(metrics | self._code_metrics(stacked, divergent), images, stacked)
 
@@ -129,16 +138,18 @@ class ReconstructionObjective:
 
     def _errors(self, found: Reconstruction, image: Tensor, patch: ValidationPatch) -> dict[str, float]:
         """Of the image, and of what the network saw, for comparison where that is another one."""
-        target, spread = patch.target[None], self.bounds[1] - self.bounds[0]
+        spread = self.bounds[1] - self.bounds[0]
+        image, target = patch.of_scan(image), patch.of_scan(patch.target[None])
         mse = float(((image - target) ** 2).mean())
         errors = {
             "mse": mse,
             "l1": float((image - target).abs().mean()),
             "psnr": 10 * float(np.log10(spread**2 / max(mse, 1e-12))),
-            "ssim": 1 - float(self.criterion.ssim(image, target)),
         }
+        if min(image.shape[2:]) >= SSIM_WINDOW:
+            errors["ssim"] = 1 - float(self.criterion.ssim(image, target))
         if self.config.kind == "denoising":
-            errors["input_mse"] = float(((patch.image - patch.target) ** 2).mean())
+            errors["input_mse"] = float((patch.of_scan(patch.image - patch.target) ** 2).mean())
         if self.config.kind == "sparse":
             errors["active_share"] = float((found.code.units > 0).float().mean())
         return errors
@@ -177,10 +188,19 @@ def validation_patches(
         rng = np.random.default_rng([seed, STREAM, number])
         larger = any(n > p for n, p in zip(case.shape, window, strict=True))
         for _ in range(PLACES if larger else 1):
-            image, *_ = cut(case, draw_centre(case, window, foreground=0, rng=rng), window)
-            target = torch.from_numpy(image[..., 0] if len(patch_size) < len(window) else image)
-            patches.append(ValidationPatch(case.name, corrupt(target, config.corruption, rng)[0], target))
+            image, inside, _ = cut(case, draw_centre(case, window, foreground=0, rng=rng), window)
+            if len(patch_size) < len(window):
+                image, inside = image[..., 0], inside[..., 0]
+            target, within = torch.from_numpy(image), torch.from_numpy(inside > 0)
+            sample = corrupted(target, within[None], config.corruption, rng=rng)
+            patches.append(ValidationPatch(case.name, sample["image"], target, _box(within)))
     return patches
+
+
+def _box(inside: Tensor) -> tuple[slice, ...]:
+    """The box that the true voxels fill: scans are boxes."""
+    places = inside.nonzero()
+    return tuple(slice(int(low), int(high) + 1) for low, high in zip(places.amin(0), places.amax(0), strict=True))
 
 
 def intensity_bounds(cases: Sequence[StoredCase]) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from pipeline.networks.autoencoder import Autoencoder, Code, Reconstruction
 from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
 from pipeline.preprocessing.prepare import prepare
 from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase
+from pipeline.samples.corrupted import corrupted
 from pipeline.scan import Scan
 from pipeline.training.reconstruction import (
     ReconstructionObjective,
@@ -41,7 +42,8 @@ def objective(settings: AutoencoderConfig, *patches: ValidationPatch) -> Reconst
 
 
 def patch(case: str, scan: Tensor, seen: Tensor | None = None) -> ValidationPatch:
-    return ValidationPatch(case, scan if seen is None else seen, scan)
+    whole = tuple(slice(0, n) for n in scan.shape[1:])
+    return ValidationPatch(case, scan if seen is None else seen, scan, whole)
 
 
 class Fixed(nn.Module):
@@ -62,30 +64,29 @@ def scans(tmp_path: Path) -> list[StoredCase]:
     for number, size in enumerate((8, 12)):
         array = np.random.default_rng(number).normal(0, 1, (1, size, size, size)).astype(np.float32)
         prepared = prepare(Scan(array, np.eye(4), Path("scan.nii")), FITTED)
-        case = PreparedCase(f"case {number}", prepared.image, np.zeros([size] * 3, np.uint8), (), prepared.trail)
+        case = PreparedCase(f"case {number}", prepared.image, np.ones([size] * 3, np.uint8), (), prepared.trail)
         stored.append(cache.get(str(number), partial(copy, case)))
     return stored
 
 
 def test_the_loss_is_between_the_output_and_the_scan_as_it_was() -> None:
     batch = {"image": torch.zeros(2, 1, 8, 8, 8), "target": torch.full((2, 1, 8, 8, 8), 3.0)}
-    batch["masked"] = torch.zeros(2, 1, 8, 8, 8, dtype=torch.bool)
+    batch["counted"] = torch.ones(2, 1, 8, 8, 8, dtype=torch.bool)
     settings = config(kind="denoising", corruption={"noise": (0, 1)})
     assert float(objective(settings).loss(Fixed(Code(torch.zeros(2, 4))), batch, 0)) == 4.0  # (0 + 1 - 3)^2
 
 
-def test_where_only_masked_voxels_count_the_others_do_not() -> None:
-    target, masked = torch.ones(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
-    masked[..., 0] = True
+def test_voxels_that_do_not_count_have_no_loss() -> None:
+    target, counted = torch.ones(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    counted[..., 0] = True
     target[..., 0] = 3.0
-    batch = {"image": torch.zeros(1, 1, 8, 8, 8), "target": target, "masked": masked}
-    settings = config(kind="denoising", corruption={"masked_share": 0.5, "only_masked": True})
-    assert float(objective(settings).loss(Fixed(Code(torch.zeros(1, 4))), batch, 0)) == 4.0
+    batch = {"image": torch.zeros(1, 1, 8, 8, 8), "target": target, "counted": counted}
+    assert float(objective(config()).loss(Fixed(Code(torch.zeros(1, 4))), batch, 0)) == 4.0
 
 
 def test_the_divergence_of_a_variational_code_counts_more_and_more_over_the_warm_up() -> None:
     batch = {"image": torch.zeros(1, 1, 2, 2, 2), "target": torch.ones(1, 1, 2, 2, 2)}
-    batch["masked"] = torch.zeros(1, 1, 2, 2, 2, dtype=torch.bool)
+    batch["counted"] = torch.ones(1, 1, 2, 2, 2, dtype=torch.bool)
     settings = config(kind="variational", variational={"beta": 8.0, "warmup_steps": 4})
     code = Code(torch.tensor([[1.0, 1.0]]), torch.zeros(1, 2))  # a divergence of 1 nat, an eighth a voxel
     losses = [float(objective(settings).loss(Fixed(code), batch, step)) for step in (0, 1, 3, 9)]
@@ -95,7 +96,7 @@ def test_the_divergence_of_a_variational_code_counts_more_and_more_over_the_warm
 
 def test_the_penalty_of_a_sparse_code_is_part_of_the_loss() -> None:
     batch = {"image": torch.zeros(1, 1, 2, 2, 2), "target": torch.ones(1, 1, 2, 2, 2)}
-    batch["masked"] = torch.zeros(1, 1, 2, 2, 2, dtype=torch.bool)
+    batch["counted"] = torch.ones(1, 1, 2, 2, 2, dtype=torch.bool)
     light, heavy = (config(kind="sparse", sparsity={"weight": weight}) for weight in (1.0, 2.0))
     one, two = (float(objective(each).loss(Fixed(Code(torch.ones(1, 4))), batch, 0)) for each in (light, heavy))
     assert 0 < one == pytest.approx(two / 2)
@@ -160,6 +161,38 @@ def test_validation_patches_are_the_same_each_time_and_more_where_a_scan_is_larg
     assert not torch.equal(one[0].image, other[0].image)
 
 
+def test_errors_are_those_of_the_voxels_that_lie_in_the_scan(scans: list[StoredCase]) -> None:
+    (first, *_) = validation_patches(scans[:1], config(), (12, 10, 8), seed=0)
+    assert first.box == (slice(2, 10), slice(1, 9), slice(0, 8))
+    assert first.target.shape == (1, 12, 10, 8)
+
+    class OneInside(nn.Module):
+        """Is off by one in the scan, and by ten beside it."""
+
+        def forward(self, x: Tensor) -> Reconstruction:
+            wrong = torch.full_like(x, 10.0)
+            first.of_scan(wrong)[:] = 1.0
+            return Reconstruction(x + wrong, Code(torch.zeros(1, 4)))
+
+    found = objective(config(), first).validate(OneInside())
+    assert found is not None
+    assert found.metrics["mse"] == pytest.approx(1.0)
+
+
+def test_a_sample_counts_what_lies_in_the_scan_and_is_0_beside_it() -> None:
+    scan, inside = torch.ones(1, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.bool)
+    inside[:, :4] = True
+    settings = config(
+        kind="denoising",
+        corruption={"noise": (1, 1), "masked_share": 0.5, "masked_block_voxels": 2, "only_masked": True},
+    )
+    sample = corrupted(scan, inside, settings.corruption, rng=np.random.default_rng(0))
+    assert not sample["counted"][:, 4:].any()
+    assert 0.3 < float(sample["counted"][:, :4].float().mean()) < 0.7
+    assert float(sample["image"][:, 4:].abs().max()) == 0
+    assert torch.equal(sample["target"], scan)
+
+
 def test_patches_of_images_have_two_axes(scans: list[StoredCase]) -> None:
     assert validation_patches(scans, config(), (8, 8), seed=0)[0].target.shape == (1, 8, 8)
 
@@ -176,7 +209,7 @@ def test_an_autoencoder_learns_two_scans_by_heart() -> None:
     network = Autoencoder(stages, config(code_size=8), channels=1, patch_size=(8, 8, 8))
     index = torch.stack(torch.meshgrid(*[torch.arange(8)] * 3, indexing="ij"))
     balls = torch.stack([((index - centre) ** 2).sum(0) < 9 for centre in (2, 5)])[:, None].float()
-    batch = {"image": balls, "target": balls, "masked": torch.zeros_like(balls, dtype=torch.bool)}
+    batch = {"image": balls, "target": balls, "counted": torch.ones_like(balls, dtype=torch.bool)}
     optimiser = torch.optim.Adam(network.parameters(), 0.01)
     losses = []
     for step in range(60):
