@@ -282,6 +282,26 @@ def predict(
 
 
 @app.command()
+def embed(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An autoencoder, as `medseg pretrain` writes it.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan, or a folder of scans.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.csv", help="The table of the codes.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="inference.KEY=VALUE")] = None,
+    device: Device = None,
+) -> None:
+    """Write each scan as the numbers of an autoencoder's code, and how well it comes back from them."""
+    from pipeline.commands.embed import embed as run_embed
+    from pipeline.commands.models import open_autoencoder
+
+    loaded = open_autoencoder(model)
+    settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=None)
+    rows = run_embed(loaded, source, output, config=settings, console=out)
+    counts = {status: sum(row.status == status for row in rows) for status in ("ok", "failed", "skipped")}
+    out.print(f"{counts['ok']} scans embedded, {counts['failed']} failed, {counts['skipped']} files skipped: {output}")
+    _exit(counts["ok"], counts["failed"])
+
+
+@app.command()
 def summary(
     config: Annotated[Path, typer.Argument(help="A YAML file such as configs/hippocampus.yaml.")],
     overrides: Overrides = None,

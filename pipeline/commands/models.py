@@ -14,7 +14,7 @@ from pipeline.manifest import FILE_NAME, WEIGHTS, Manifest, read_manifest
 from pipeline.tracking.address import is_in_use
 
 if TYPE_CHECKING:
-    from pipeline.model import Model
+    from pipeline.model import AutoencoderModel, Model
 
 UNREADABLE_ZIP = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises: no archive, damaged or cut off, a compression that it does not know, encrypted."""
@@ -33,6 +33,14 @@ def open_model(given: str) -> "Model":
 
     with local_model(given) as folder:
         return load_model(folder)
+
+
+def open_autoencoder(given: str) -> "AutoencoderModel":
+    """Load an autoencoder; as `open_model`."""
+    from pipeline.model import load_autoencoder
+
+    with local_model(given) as folder:
+        return load_autoencoder(folder)
 
 
 def open_manifest(given: str) -> Manifest:

@@ -11,7 +11,7 @@ from pipeline.inference.batch import InputFile, case_folder, check_scans, find_i
 from pipeline.inference.series import join_series
 from pipeline.layouts.patterns import expression_of
 from pipeline.layouts.scan_files import case_name
-from pipeline.manifest import Manifest
+from pipeline.manifest import ModelRecord
 from pipeline.wording import printable
 
 NO_CHANNEL = "no channel of the model"
@@ -45,7 +45,7 @@ ANY_FILE = ChannelFiles((), ())
 """Where a scan is one file, or one volume of DICOM, whatever its channels are."""
 
 
-def channels_of(manifest: Manifest) -> ChannelFiles:
+def channels_of(manifest: ModelRecord) -> ChannelFiles:
     """How a model's channels are told apart."""
     return ChannelFiles(manifest.channel_files, manifest.modalities)
 

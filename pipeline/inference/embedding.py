@@ -1,0 +1,88 @@
+"""What an autoencoder's code says of a scan, and how well the scan comes back from it. Tensors are B C D H W."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config.inference import InferenceConfig
+from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.sliding_window import pad_to
+from pipeline.inference.windows import starts
+from pipeline.losses.reconstruction import as_image
+from pipeline.model import AutoencoderModel
+from pipeline.networks.autoencoder import Reconstruction
+from pipeline.preprocessing.prepare import Prepared
+from pipeline.sizes import as_window
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """A scan in few numbers.
+
+    Attributes:
+        code: the units (code_size,), or the channels of a feature map (code_channels,) as means over its places; of a
+            scan that is larger than a patch, the mean over its windows.
+        mse: mean squared error of the reconstruction, over the scan's normalised intensities.
+    """
+
+    code: NDArray[np.float32]
+    mse: float
+
+
+class Embedder:
+    """An autoencoder made ready to run.
+
+    Args:
+        model: network, weights and everything that belongs to them.
+        config: overlap, device, precision, threads.
+
+    Raises:
+        ConfigError: a device or a number format that this machine does not have.
+    """
+
+    def __init__(self, model: AutoencoderModel, config: InferenceConfig) -> None:
+        self.manifest, self.config = model.manifest, config
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        device = choose_device(config.device)
+        self.compute = Compute(device, choose_precision(config.precision, device, model.manifest.provenance.precision))
+        self.network = self.compute.place_network(model.network, model.manifest.network.dimensions)
+
+    def embed(self, prepared: Prepared) -> Embedding:
+        """The code of a scan that `prepare` has been run on."""
+        codes, error, voxels = list[Tensor](), 0.0, 0
+        for window, inside in self._windows(torch.from_numpy(prepared.image)):
+            found = self._run(window)
+            image = as_image(found.output.float(), config=self.manifest.autoencoder.loss, bounds=self.manifest.bounds)
+            difference = (image.cpu() - window)[:, :, *inside]
+            error, voxels = error + float((difference**2).sum()), voxels + difference.numel()
+            units = found.code.units.float().cpu()
+            codes.append(units.flatten(2).mean(2)[0] if units.ndim > 2 else units[0])
+        return Embedding(torch.stack(codes).mean(0).numpy(), error / voxels)
+
+    def _windows(self, image: Tensor) -> Iterator[tuple[Tensor, tuple[slice, ...]]]:
+        """Windows (1, C, ...) that cover an image (C, I, J, K), and the part of each that lies in it."""
+        patch, dimensions = self.manifest.patch_size, self.manifest.network.dimensions
+        window = as_window(patch)
+        padded, inner = pad_to(image, window)
+        sizes = zip(padded.shape[1:], window, strict=True)
+        for corner in product(*(starts(n, p, self.config.overlap) for n, p in sizes)):
+            box = tuple(slice(first, first + p) for first, p in zip(corner, window, strict=True))
+            inside = tuple(_overlap(own, whole) for own, whole in zip(box, inner, strict=True))
+            part = padded[:, *box][None]
+            yield part if dimensions == len(window) else part[..., 0], inside[:dimensions]
+
+    def _run(self, window: Tensor) -> Reconstruction:
+        with torch.inference_mode(), self.compute.autocast():
+            found: Reconstruction = self.network(self.compute.place(window))
+        return found
+
+
+def _overlap(window: slice, inner: slice) -> slice:
+    """What a window has of the part of a padded axis that lies in the image, counted from the window's start."""
+    return slice(max(inner.start - window.start, 0), min(inner.stop, window.stop) - window.start)
