@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.config.base import section_in
 from pipeline.config.load import Config
 
@@ -22,6 +23,9 @@ exist is an error. On the command line, `KEY=VALUE` with a dotted key changes a 
 table is replaced as a whole, as by `'data.labels={liver: 1, spleen: 2}'` (the shell needs the quotes); with the entry's
 name behind its key, in that entry alone. Relative paths are relative to the YAML's folder, and on the command line to
 the working directory. Axes are in RAS order (left-right, back-front, foot-head), whatever the order of the file.
+
+Configurations of `medseg pretrain`, such as `configs/autoencoders/denoising.yaml`, have the section `autoencoder`, and neither
+`evaluation` nor `training.foreground` and `training.loss`.
 """
 NAMES = {"boolean": "true or false", "integer": "whole number", "string": "text"}
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -53,7 +57,13 @@ class Group:
     settings: list[Setting]
 
 
-def groups(section: type[BaseModel] = Config, name: str = "") -> Iterator[Group]:
+def all_groups() -> Iterator[Group]:
+    """Every section of an experiment, then those that autoencoders alone have."""
+    yield from groups(Config)
+    yield from groups(AutoencoderConfig, "autoencoder")
+
+
+def groups(section: type[BaseModel], name: str = "") -> Iterator[Group]:
     """Every section, each before those inside it."""
     fields = section.model_fields
     types = section.model_json_schema()["properties"]
@@ -90,7 +100,7 @@ def type_in_words(schema: dict[str, Any]) -> str:
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *(_table(group) for group in groups())])
+    return "\n".join([HEAD, *(_table(group) for group in all_groups())])
 
 
 def _list_in_words(schema: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import tifffile
 from pipeline.config.data import DataConfig
 from pipeline.errors import DatasetError
 from pipeline.layouts.dataset import Dataset
-from pipeline.layouts.discover import discover, recognise
+from pipeline.layouts.discover import discover, discover_scans, recognise
 from tests.trees import touch
 
 WriteVolume = Callable[..., Path]
@@ -197,3 +197,47 @@ def test_the_channels_of_pictures_are_their_colours(
     tifffile.imwrite(tmp_path / "masks" / "a.tif", pixels[..., 0] if pixels.ndim == 3 else pixels)
     dataset = _discover(tmp_path)
     assert (dataset.modalities, dataset.modalities_declared) == (modalities, declared)
+
+
+# --- Scans without masks
+
+
+def _scans(root: Path, **settings: Any) -> Dataset:
+    return discover_scans(DataConfig(root=root, **settings))
+
+
+def test_masks_of_a_data_set_are_passed_over(pairs_root: Path) -> None:
+    (pairs_root / "masks/p1_a.nii.gz").write_bytes(b"broken")
+    dataset = _scans(pairs_root, patient_pattern=r"(p\d)")
+    assert [(case.name, case.masks, case.patient) for case in dataset.cases] == [
+        ("p1_a", (), "p1"),
+        ("p1_b", (), "p1"),
+        ("p2_a", (), "p2"),
+    ]
+    assert (dataset.labels, dataset.unlabelled) == ({}, ())
+
+
+def test_scans_that_lack_a_mask_are_beside_those_that_have_one(pairs_root: Path, decathlon_root: Path) -> None:
+    (pairs_root / "masks/p2_a.nii.gz").unlink()
+    dataset = _scans(pairs_root)
+    assert [case.name for case in dataset.cases] == ["p1_a", "p1_b"]
+    assert [case.name for case in dataset.unlabelled] == ["p2_a"]
+    assert dataset.unmasked == ()
+    found = _scans(decathlon_root)
+    assert ([case.name for case in found.cases], [case.name for case in found.unlabelled]) == (["a"], ["b"])
+
+
+def test_a_folder_that_is_no_data_set_is_looked_through_to_any_depth(tmp_path: Path, write_volume: WriteVolume) -> None:
+    for place in ("b.nii.gz", "deep/er/a.nii.gz", ".hidden.nii.gz"):
+        write_volume(tmp_path / "scans" / place, np.ones((3, 4, 5), np.int16))
+    touch(tmp_path / "scans" / "letter.pdf")
+    dataset = _scans(tmp_path / "scans", modalities=("CT",))
+    assert [case.name for case in dataset.cases] == ["b", "deep__er__a"]
+    assert (dataset.name, dataset.modalities, dataset.layout) == ("scans", ("CT",), "a folder of scans")
+
+
+def test_a_folder_without_a_scan_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    touch(tmp_path / "scans" / "letter.pdf")
+    with pytest.raises(DatasetError, match=r"scans \(NIfTI.*\) in .*scans; found none\. Correct data\.root"):
+        _scans(tmp_path / "scans")
