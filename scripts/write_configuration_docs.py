@@ -24,8 +24,8 @@ table is replaced as a whole, as by `'data.labels={liver: 1, spleen: 2}'` (the s
 name behind its key, in that entry alone. Relative paths are relative to the YAML's folder, and on the command line to
 the working directory. Axes are in RAS order (left-right, back-front, foot-head), whatever the order of the file.
 
-Configurations of `medseg pretrain`, such as `configs/autoencoders/denoising.yaml`, have the section `autoencoder`, and neither
-`evaluation` nor `training.foreground` and `training.loss`.
+Configurations of `medseg pretrain`, such as `configs/autoencoders/denoising.yaml`, have the section `autoencoder`, and
+neither `evaluation` nor `training.foreground` and `training.loss`.
 """
 NAMES = {"boolean": "true or false", "integer": "whole number", "string": "text"}
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
