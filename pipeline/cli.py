@@ -302,6 +302,26 @@ def embed(
 
 
 @app.command()
+def generate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A variational autoencoder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for scans and pictures.")],
+    samples: Annotated[int, typer.Option(min=0, help="How many scans are drawn.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    between: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="SCAN SCAN", help="Also go from one scan to another in steps.")
+    ] = None,
+) -> None:
+    """Draw scans that never were from a variational autoencoder; their names say so."""
+    from pipeline.commands.generate import generate as run_generate
+    from pipeline.commands.models import open_autoencoder
+    from pipeline.inference.generation import load_generator
+
+    written = run_generate(load_generator(open_autoencoder(model)), output, samples=samples, seed=seed, between=between)
+    scans, pictures = count_of(len(written.scans), "synthetic scan"), count_of(len(written.pictures), "picture")
+    out.print(f"{scans} and {pictures} of them: {output}")
+
+
+@app.command()
 def summary(
     config: Annotated[Path, typer.Argument(help="A YAML file such as configs/hippocampus.yaml.")],
     overrides: Overrides = None,

@@ -5,6 +5,7 @@ import math
 from pipeline import sizes
 from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.config.experiment import Experiment
+from pipeline.config.network import NetworkConfig
 
 
 class PretrainingConfig(Experiment):
@@ -15,11 +16,7 @@ class PretrainingConfig(Experiment):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """Of the code of one patch: (code_size,), or (code_channels, ...)."""
-        config = self.autoencoder
-        if config.code_size is not None:
-            return (config.code_size,)
-        reached = sizes.trace(self.training.patch_size, self.network.encoder_windows())[-1]
-        return (config.code_channels or self.network.features[-1], *reached)
+        return code_shape(self.network, self.autoencoder, self.training.patch_size)
 
     def _size_problems(self) -> list[str]:
         problems = super()._size_problems()
@@ -44,3 +41,11 @@ class PretrainingConfig(Experiment):
         if self.autoencoder.kind == "sparse" and code < patch:
             return [f"the code of a sparse network must not be smaller than its patch, found {code} and {patch}"]
         return []
+
+
+def code_shape(network: NetworkConfig, config: AutoencoderConfig, patch_size: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the code of one patch: (code_size,), or (code_channels, ...)."""
+    if config.code_size is not None:
+        return (config.code_size,)
+    reached = sizes.trace(patch_size, network.encoder_windows())[-1]
+    return (config.code_channels or network.features[-1], *reached)

@@ -103,12 +103,13 @@ def write_mask(target: Path, mask: Mask, scan: Scan) -> None:
     write_array(target, mask, scan)
 
 
-def write_array(target: Path, values: NDArray, scan: Scan) -> None:
-    """As `write_mask`, numbers of any type (I, J, K)."""
+def write_array(target: Path, values: NDArray, scan: Scan, *, description: str = "") -> None:
+    """As `write_mask`, numbers of any type (I, J, K); the header keeps 79 letters of a description."""
     assert values.shape == scan.shape, (values.shape, scan.shape)
     header = _parse_header(scan.header) if scan.format == NAME else _new_header(scan)
     header.set_data_shape(scan.shape)
     header.set_data_dtype(values.dtype)
+    header["descrip"] = description.encode("ascii", "replace")[:79]
     image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     with atomic_path(target) as path:
         image(values, None, header).to_filename(path)

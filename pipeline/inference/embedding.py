@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config.inference import InferenceConfig
+from pipeline.config.pretraining import code_shape
 from pipeline.inference.precision import Compute, choose_device, choose_precision
 from pipeline.inference.sliding_window import pad_to
 from pipeline.inference.windows import starts
@@ -51,7 +52,8 @@ class Embedder:
             torch.set_num_threads(config.threads)
         device = choose_device(config.device)
         self.compute = Compute(device, choose_precision(config.precision, device, model.manifest.provenance.precision))
-        self.network = self.compute.place_network(model.network, model.manifest.network.dimensions)
+        self.network = model.network
+        self.compute.place_network(self.network, model.manifest.network.dimensions)
 
     def embed(self, prepared: Prepared) -> Embedding:
         """The code of a scan that `prepare` has been run on."""
@@ -64,6 +66,21 @@ class Embedder:
             units = found.code.units.float().cpu()
             codes.append(units.flatten(2).mean(2)[0] if units.ndim > 2 else units[0])
         return Embedding(torch.stack(codes).mean(0).numpy(), error / voxels)
+
+    def code_shape(self) -> tuple[int, ...]:
+        """Of the code of one patch: (code_size,), or (code_channels, ...)."""
+        manifest = self.manifest
+        return code_shape(manifest.network, manifest.autoencoder, manifest.patch_size)
+
+    def encode(self, window: Tensor) -> Tensor:
+        """The units (1, ...) of a patch (1, C, ...), on the CPU."""
+        return self._run(window).code.units.float().cpu()
+
+    def decode(self, units: Tensor) -> Tensor:
+        """The output (1, C, ...) of units (1, ...), on the CPU."""
+        with torch.inference_mode(), self.compute.autocast():
+            output: Tensor = self.network.decode(units.to(self.compute.device))
+        return output.float().cpu()
 
     def _windows(self, image: Tensor) -> Iterator[tuple[Tensor, tuple[slice, ...]]]:
         """Windows (1, C, ...) that cover an image (C, I, J, K), and the part of each that lies in it."""

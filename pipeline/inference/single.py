@@ -9,11 +9,11 @@ from pipeline.errors import DatasetError
 from pipeline.inference.archives import scratch_folder
 from pipeline.inference.batch import InputFile
 from pipeline.inference.channels import channels_of, find_cases
-from pipeline.manifest import Manifest
+from pipeline.manifest import ModelRecord
 
 
 @contextmanager
-def only_scan(path: Path, manifest: Manifest, config: InferenceConfig) -> Iterator[InputFile]:
+def only_scan(path: Path, manifest: ModelRecord, config: InferenceConfig) -> Iterator[InputFile]:
     """The scan at a path, as long as the block runs.
 
     Args:

@@ -11,6 +11,7 @@ from pipeline.figures import COLOURS
 from pipeline.report.plots import COLUMN_MM, INCH_MM, NEUTRAL, cut_name, plot_style
 
 TILE_MM, TITLE_MM = 42.0, 8.0
+GALLERY_MM, GALLERY_COLUMNS = 22.0, 8
 ERROR_SHARE = 0.25
 """Of the range of intensities: the difference that is drawn in the deepest colour."""
 MOST_GROUPS = 12
@@ -60,6 +61,27 @@ def reconstructions(rows: Sequence[Row], bounds: tuple[float, float]) -> Figure:
                 axis.set_axis_off()
         for axis, tile in zip(figure.axes, tiles[0], strict=False):
             axis.set_title(tile.title, fontsize=8)
+    return figure
+
+
+def gallery(images: Sequence[NDArray[np.float32]], bounds: tuple[float, float], *, title: str) -> Figure:
+    """Images (C, I, J, K) or (C, I, J) side by side, as in `reconstructions`.
+
+    Args:
+        images: row by row, one or more.
+        bounds: intensities that are black and white.
+        title: above them.
+    """
+    rows = -(-len(images) // GALLERY_COLUMNS)  # rounded up
+    with plot_style():
+        size_mm = GALLERY_MM * GALLERY_COLUMNS, TITLE_MM + GALLERY_MM * rows
+        figure = Figure(figsize=(size_mm[0] / INCH_MM, size_mm[1] / INCH_MM), layout="constrained")
+        figure.suptitle(title, fontsize=8)
+        axes = figure.subplots(rows, GALLERY_COLUMNS, squeeze=False).ravel()
+        for axis in axes:
+            axis.set_axis_off()
+        for axis, image in zip(axes, images, strict=False):
+            axis.imshow(_middle(image), cmap="gray", vmin=bounds[0], vmax=bounds[1], interpolation="nearest")
     return figure
 
 
