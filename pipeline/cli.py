@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.commands.predict import Predictions
     from pipeline.commands.preflight import Preflight
     from pipeline.commands.pretrain import PretrainedRun
+    from pipeline.commands.scan_rows import ScanRow
     from pipeline.commands.score import Evaluation
     from pipeline.commands.summary import DescribedNetwork
     from pipeline.commands.train import TrainedRun
@@ -257,8 +259,8 @@ def predict(
         typer.Option("--track/--no-track", help="Record it in MLflow; by default where MLflow is in use."),
     ] = None,
 ) -> None:
-    """Write a mask, statistics and a picture for each scan, and a table of all."""
-    from pipeline.commands.models import open_manifest, open_model, tracks_predictions
+    """Write a mask, statistics and a picture for each scan, and a table; with a denoising autoencoder, an image."""
+    from pipeline.commands.models import open_any_model, open_manifest, tracks_predictions
 
     if dry_run:
         from pipeline.commands.preflight import preflight
@@ -269,9 +271,16 @@ def predict(
         _print_preflight(found)
         return
     from pipeline.commands.predict import Options
+    from pipeline.model import AutoencoderModel
 
-    loaded, options = open_model(model), Options(overwrite=overwrite, identity=identity)
+    loaded, options = open_any_model(model), Options(overwrite=overwrite, identity=identity)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=tta)
+    if isinstance(loaded, AutoencoderModel):
+        from pipeline.commands.restore import restore
+
+        rows = restore(loaded, source, output, config=settings, console=out, overwrite=overwrite)
+        _print_rows(rows, "restored", output)
+        return
     if track or (track is None and tracks_predictions(model)):
         from pipeline.commands.linked import predict_tracked as run_predict  # MLflow takes seconds to import
     else:
@@ -296,9 +305,7 @@ def embed(
     loaded = open_autoencoder(model)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=None)
     rows = run_embed(loaded, source, output, config=settings, console=out)
-    counts = {status: sum(row.status == status for row in rows) for status in ("ok", "failed", "skipped")}
-    out.print(f"{counts['ok']} scans embedded, {counts['failed']} failed, {counts['skipped']} files skipped: {output}")
-    _exit(counts["ok"], counts["failed"])
+    _print_rows(rows, "embedded", output)
 
 
 @app.command()
@@ -478,6 +485,17 @@ def _print_pretrained(run: "PretrainedRun") -> None:
         shown = f"PSNR {run.validation['psnr']:.2f} dB, SSIM {run.validation['ssim']:.4f}"
         out.print(f"validation   mean squared error {run.validation['mse']:.4f}, {shown}")
     _print_model(run)
+
+
+def _print_rows(rows: "Sequence[ScanRow]", done: str, target: Path) -> None:
+    """How many scans are done, and the exit code that says so."""
+    counts = Counter(row.status for row in rows)
+    scans, files = count_of(counts["ok"], "scan"), count_of(counts["skipped"], "file")
+    out.print(f"{scans} {done}, {counts['failed']} failed, {files} skipped: {target}")
+    for row in rows:
+        if row.status == "failed":
+            out.print(f"failed  {printable(row.entry.case)}: {row.reason}")
+    _exit(counts["ok"], counts["failed"])
 
 
 def _print_model(run: "TrainedRun | PretrainedRun") -> None:

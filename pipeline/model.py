@@ -15,6 +15,7 @@ from pipeline.manifest import (
     AutoencoderManifest,
     Manifest,
     ModelRecord,
+    read_any_manifest,
     read_autoencoder_manifest,
     read_manifest,
     write_manifest,
@@ -93,6 +94,12 @@ def load_autoencoder(folder: Path) -> AutoencoderModel:
     network = Autoencoder(manifest.network, manifest.autoencoder, channels=channels, patch_size=patch_size)
     _fill(network, folder, manifest)
     return AutoencoderModel(manifest, network.eval())
+
+
+def load_any_model(folder: Path) -> Model | AutoencoderModel:
+    """Read a model, whatever it was trained for; as `load_model`."""
+    is_autoencoder = isinstance(read_any_manifest(folder), AutoencoderManifest)
+    return load_autoencoder(folder) if is_autoencoder else load_model(folder)
 
 
 def initial_weights(folder: Path, weights_sha256: str, network: nn.Module) -> TakenOver:

@@ -1,68 +1,23 @@
 """``medseg embed``: scans in few numbers, a row a scan."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pipeline.commands.progress import progress_line
-from pipeline.commands.reading import read_all
+from pipeline.commands.scan_rows import COLUMNS, ScanRow, rows_of
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import reason_of
 from pipeline.files import write_csv
-from pipeline.inference.archives import scratch_folder
 from pipeline.inference.batch import InputFile
-from pipeline.inference.channels import channels_of, find_cases
-from pipeline.inference.embedding import Embedder, Embedding
-from pipeline.inference.readers import Outcome
-from pipeline.inference.reading import ReadScan, read_and_prepare
+from pipeline.inference.embedding import Embedder
+from pipeline.inference.reading import ReadScan
 from pipeline.model import AutoencoderModel
-
-COLUMNS = ["case", "input", "status", "reason", "mse"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A scan, or a file that is none.
-
-    Attributes:
-        entry: where it lies.
-        reason: why it has no code; empty where it has one.
-        embedding: its code.
-    """
-
-    entry: InputFile
-    reason: str
-    embedding: Embedding | None = None
-
-    @property
-    def status(self) -> str:
-        """As in the tables of `medseg predict`."""
-        if self.embedding is not None:
-            return "ok"
-        return "failed" if self.entry.is_scan else "skipped"
-
-    def cells(self) -> dict[str, Any]:
-        """The row of the table."""
-        row: dict[str, Any] = {
-            "case": self.entry.case,
-            "input": self.entry.shown,
-            "status": self.status,
-            "reason": self.reason,
-        }
-        if self.embedding is None:
-            return row
-        numbers = {f"code_{place}": f"{value:.6g}" for place, value in enumerate(self.embedding.code)}
-        return row | {"mse": f"{self.embedding.mse:.6g}"} | numbers
 
 
 def embed(
     model: AutoencoderModel, source: Path, table: Path, *, config: InferenceConfig, console: Console
-) -> list[Row]:
+) -> list[ScanRow]:
     """Write the code of each scan of a folder to a table.
 
     Args:
@@ -81,33 +36,14 @@ def embed(
         >>> settings = model.manifest.inference
         >>> rows = embed(model, Path("scans"), Path("codes.csv"), config=settings, console=Console())
     """
-    embedder, manifest = Embedder(model, config), model.manifest
-    with ExitStack() as held:
-        scratch = held.enter_context(scratch_folder())
-        entries = find_cases(source, None, channels_of(manifest), config=config, scratch=scratch)
-        scans = [entry for entry in entries if entry.is_scan and entry.problem is None]
-        progress = held.enter_context(progress_line(console, "embedding"))
-        read = partial(read_and_prepare, fitted=manifest.preprocessing)
-        outcomes = read_all(read, scans, "embedding", config=config, progress=progress)
-        done = {outcome.item.case: _row(outcome, embedder) for outcome in outcomes}
-    rows = [done.get(entry.case) or Row(entry, _why_not(entry)) for entry in entries]
-    write_csv(table, [*COLUMNS, *_code_columns(rows)], [row.cells() for row in rows])
+    embedder = Embedder(model, config)
+
+    def code_of(_entry: InputFile, read: ReadScan) -> Mapping[str, Any]:
+        found = embedder.embed(read.prepared)
+        numbers = {f"code_{place}": f"{value:.6g}" for place, value in enumerate(found.code)}
+        return {"mse": f"{found.mse:.6g}"} | numbers
+
+    rows = rows_of(source, model.manifest, code_of, config=config, console=console, verb="embedding")
+    columns = dict.fromkeys(name for row in rows for name in row.found or {})
+    write_csv(table, [*COLUMNS, *columns], [row.cells() for row in rows])
     return rows
-
-
-def _row(outcome: Outcome[InputFile, ReadScan], embedder: Embedder) -> Row:
-    if outcome.value is None:
-        return Row(outcome.item, str(outcome.error))
-    try:
-        return Row(outcome.item, "", embedder.embed(outcome.value.prepared))
-    except Exception as error:
-        return Row(outcome.item, reason_of(error))
-
-
-def _why_not(entry: InputFile) -> str:
-    return str(entry.problem) if entry.problem is not None else entry.note
-
-
-def _code_columns(rows: Sequence[Row]) -> list[str]:
-    length = max((len(row.embedding.code) for row in rows if row.embedding is not None), default=0)
-    return [f"code_{place}" for place in range(length)]

@@ -35,6 +35,14 @@ def open_model(given: str) -> "Model":
         return load_model(folder)
 
 
+def open_any_model(given: str) -> "Model | AutoencoderModel":
+    """Load a model, whatever it was trained for; as `open_model`."""
+    from pipeline.model import load_any_model
+
+    with local_model(given) as folder:
+        return load_any_model(folder)
+
+
 def open_autoencoder(given: str) -> "AutoencoderModel":
     """Load an autoencoder; as `open_model`."""
     from pipeline.model import load_autoencoder

@@ -14,11 +14,19 @@ from torch.nn import functional
 from pipeline.inference.windows import slab_shape, starts, streaming_axis
 
 Network = Callable[[Tensor], Tensor]
+Finish = Callable[[Tensor], Tensor]
 SIGMA_SHARE = 1 / 8
 """Standard deviation of the Gaussian, as a share of the patch."""
 
 
-def sliding_window(network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float) -> Tensor:
+def softmax(logits: Tensor) -> Tensor:
+    """Probabilities of a window (classes, ...)."""
+    return logits.softmax(0)
+
+
+def sliding_window(
+    network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float, finish: Finish = softmax
+) -> Tensor:
     """Probabilities of every voxel of an image, as `slide` gives them, put together.
 
     Returns:
@@ -26,7 +34,7 @@ def sliding_window(network: Network, image: Tensor, patch_size: tuple[int, ...],
     """
     axis = streaming_axis(tuple(image.shape[1:]), patch_size)
     whole, first = torch.empty(0), 0
-    for slab in slide(network, image, patch_size, overlap=overlap):
+    for slab in slide(network, image, patch_size, overlap=overlap, finish=finish):
         if first == 0:
             whole = torch.empty(len(slab), *image.shape[1:])
         planes = slab.shape[1 + axis]
@@ -35,7 +43,9 @@ def sliding_window(network: Network, image: Tensor, patch_size: tuple[int, ...],
     return whole
 
 
-def slide(network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float) -> Iterator[Tensor]:
+def slide(
+    network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float, finish: Finish = softmax
+) -> Iterator[Tensor]:
     """Probabilities of an image in slabs along its `streaming_axis`, each one once no window touches it any more.
 
     The sums are as deep as a patch, and what is handed out leaves them at the front. Of a patch of 4 and a size of 10:
@@ -51,6 +61,7 @@ def slide(network: Network, image: Tensor, patch_size: tuple[int, ...], *, overl
         image: (C, D, H, W); axes shorter than the patch are padded with zeros on both sides, and cropped again.
         patch_size: size of the network's input.
         overlap: share of a patch that its neighbour may cover again, from 0 to below 1.
+        finish: from the output of a window to what is averaged; by default probabilities.
 
     Yields:
         (classes, D, H, W), float32, on the CPU, of some planes and all of the other axes; they sum to 1.
@@ -63,7 +74,7 @@ def slide(network: Network, image: Tensor, patch_size: tuple[int, ...], *, overl
     for start, following in pairwise([*corners[axis], shape[axis]]):
         for corner in product(*(places if each != axis else [start] for each, places in enumerate(corners))):
             box = tuple(slice(first, first + p) for first, p in zip(corner, patch_size, strict=True))
-            sums.add(network(padded[(slice(None), *box)][None])[0].float().softmax(0).cpu(), box)
+            sums.add(finish(network(padded[(slice(None), *box)][None])[0].float()).cpu(), box)
         crop = list(inner)
         crop[axis] = slice(max(0, inner[axis].start - start), min(following, inner[axis].stop) - start)
         yield sums.take(following - start)[(slice(None), *crop)]

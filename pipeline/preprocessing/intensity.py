@@ -20,6 +20,14 @@ def normalise(channel: NDArray, how: Normalisation) -> NDArray[np.float32]:
     return np.where(inside, zscore(values, values[inside]), 0).astype(np.float32)
 
 
+def scale_of(channel: NDArray, how: Normalisation) -> float:
+    """By how much of a channel's own unit `normalise` changes one of its normalised unit."""
+    if isinstance(how, ClipNormalisation):
+        return how.std
+    reference = channel[channel != 0] if how.nonzero_only else channel
+    return max(float(reference.std(dtype=np.float64)), SMALLEST_STD) if reference.size else 0.0
+
+
 def zscore(values: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
     """``values`` with the mean of ``reference`` subtracted and divided by its standard deviation."""
     if reference.size == 0:
