@@ -1,9 +1,10 @@
 """What must be true of the autoencoders; each check writes a dated JSON file under docs/acceptance/.
 
-kinds      each kind, trained from its shipped configuration, against what is known for as many numbers or as much
-           noise: principal components of the scan and of its blocks, Gaussian smoothing, median, non-local means
+kinds        each kind, trained from its shipped configuration, against what is known for as many numbers or as much
+             noise: principal components of the scan and of its blocks, Gaussian smoothing, median, non-local means
+restoration  PSNR and SSIM of denoising and of super-resolution, at several levels, beside the classical methods
 
-    python scripts/check_autoencoders.py --data FOLDER [--minutes M] [kinds]
+    python scripts/check_autoencoders.py --data FOLDER [--minutes M] [--runs FOLDER] [kinds] [restoration]
 
 FOLDER holds the data sets, of which the hippocampus is used. Errors are mean squares over the voxels that lie in the
 scan, on the cases kept for testing, in units of the normalised intensities.
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, median_filter
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.restoration import denoise_nl_means
 from sklearn.decomposition import PCA
 from torch import Tensor
@@ -41,6 +43,7 @@ from pipeline.losses.reconstruction import as_image
 from pipeline.model import AutoencoderModel, load_autoencoder
 from pipeline.networks.autoencoder import Reconstruction
 from pipeline.preprocessing.prepare import prepare
+from pipeline.preprocessing.resample import resample_image
 from pipeline.provenance import code_commit
 from pipeline.training.reconstruction import ACTIVE_VARIANCE
 
@@ -52,6 +55,7 @@ BLOCK = 8
 NOISE = 0.35
 """Standard deviation at which denoising is compared: the middle of what the shipped configuration trains on."""
 SAMPLES = 16
+NOISE_LEVELS, FACTORS = (0.15, 0.35, 0.55), (2, 3, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +77,14 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--minutes", type=float, help="instead of those of the configurations")
     parser.add_argument("--runs", type=Path, help="where runs are kept; those that are there are not trained again")
-    parser.add_argument("checks", nargs="*", choices=["kinds", []], default=["kinds"])
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; by default all")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="medseg-autoencoders-") as scratch:
         runs = (arguments.runs or Path(scratch)).resolve()
         runs.mkdir(parents=True, exist_ok=True)
-        return 0 if kinds(arguments.data.resolve() / "hippocampus", runs, arguments.minutes) else 1
+        data = arguments.data.resolve() / "hippocampus"
+        reached = [CHECKS[name](data, runs, arguments.minutes) for name in arguments.checks or CHECKS]
+    return 0 if all(reached) else 1
 
 
 def kinds(data: Path, runs: Path, minutes: float | None) -> bool:
@@ -192,32 +198,117 @@ def sparse(model: AutoencoderModel, train: Sequence[Patch], test: Sequence[Patch
 def denoising(model: AutoencoderModel, test: Sequence[Patch]) -> dict[str, Any]:
     """Error against filters, each with the setting that is best on these scans, at the same noise."""
     rng = np.random.default_rng(0)
-    noisy = {patch: with_noise(patch, rng) for patch in test}
-    filters: dict[str, list[Callable[[NDArray], NDArray]]] = {
-        "gaussian": [partial(gaussian_filter, sigma=sigma) for sigma in (0.4, 0.5, 0.6, 0.8, 1.0)],
-        "median": [partial(median_filter, size=3)],
-        "non-local means": [
-            partial(denoise_nl_means, patch_size=3, patch_distance=4, h=share * NOISE, sigma=NOISE)
-            for share in (0.4, 0.6, 0.8, 1.0)
-        ],
-    }
+    noisy = {patch: with_noise(patch, rng, NOISE) for patch in test}
     return {
         "noise": NOISE,
         "input_mse": mean(test, noisy.__getitem__),
         "mse": mean(test, lambda patch: run(model, noisy[patch])[0]),
         "filters": {
             name: min(mean(test, partial(filtered, noisy, each)) for each in settings)
-            for name, settings in filters.items()
+            for name, settings in filters(NOISE).items()
         },
     }
 
 
-def with_noise(patch: Patch, rng: np.random.Generator) -> Tensor:
+def with_noise(patch: Patch, rng: np.random.Generator, level: float) -> Tensor:
     """A patch with noise on the scan, and none beside it."""
     noisy, noise = patch.image.clone(), rng.standard_normal(patch.image.shape, dtype=np.float32)
     box: tuple[Any, ...] = (..., *patch.inside)
-    noisy[box] += NOISE * torch.from_numpy(noise[box])
+    noisy[box] += level * torch.from_numpy(noise[box])
     return noisy
+
+
+def restoration(data: Path, runs: Path, minutes: float | None) -> bool:
+    """PSNR and SSIM of restored scans, beside the best that classical methods reach at the same level."""
+    cleaner, sharper = (train(name, data, runs, minutes=minutes) for name in ("denoising", "super_resolution"))
+    test = scans_of(cleaner, data, run=runs / "denoising", part="test")
+    levels = {
+        **{f"noise {level}": denoised(cleaner, test, level) for level in NOISE_LEVELS},
+        **{f"{factor} times as thick": sharpened(sharper, test, factor) for factor in FACTORS},
+    }
+    better = {
+        name: {
+            metric: found["network"][metric] > max(each[metric] for each in found["others"].values())
+            for metric in ("psnr", "ssim")
+        }
+        for name, found in levels.items()
+    }
+    reached = all(all(each.values()) for each in better.values())
+    record = {"test_scans": len(test), "levels": levels, "better than all others": better, "reached": reached}
+    write("autoencoders-restoration", record)
+    print(json.dumps(record, indent=2))
+    return reached
+
+
+def denoised(model: AutoencoderModel, test: Sequence[Patch], level: float) -> dict[str, Any]:
+    """Scans with noise of a deviation."""
+    rng = np.random.default_rng(0)
+    noisy = {patch: with_noise(patch, rng, level) for patch in test}
+    others = {
+        name: best([quality(test, partial(filtered, noisy, each)) for each in settings])
+        for name, settings in filters(level).items()
+    }
+    network = quality(test, lambda patch: run(model, noisy[patch])[0])
+    return {"network": network, "others": {"as it is": quality(test, noisy.__getitem__), **others}}
+
+
+def sharpened(model: AutoencoderModel, test: Sequence[Patch], factor: int) -> dict[str, Any]:
+    """Scans whose slices are so many times as thick, brought back by the network, linearly, and by cubic B-splines."""
+    thick = {patch: thick_slices(patch, factor) for patch in test}
+    others = {
+        name: quality(test, partial(interpolated, thick, order)) for name, order in (("linear", 1), ("B-spline", 3))
+    }
+    network = quality(test, lambda patch: run(model, torch.from_numpy(interpolated(thick, 1, patch)))[0])
+    return {"network": network, "others": others}
+
+
+def thick_slices(patch: Patch, factor: int) -> NDArray:
+    """The scan (I, J, K) with the mean of so many slices for one; what is left at its end goes into the last."""
+    box: tuple[Any, ...] = (0, 0, *patch.inside)
+    scan = patch.image[box]
+    slices = max(1, round(scan.shape[2] / factor))
+    pooled = torch.nn.functional.interpolate(scan[None, None], (*scan.shape[:2], slices), mode="area")
+    return pooled[0, 0].numpy()
+
+
+def interpolated(thick: dict[Patch, NDArray], order: int, patch: Patch) -> NDArray:
+    """Thick slices at the size of the scan again, in the middle of the patch."""
+    found = np.zeros(patch.image.shape, np.float32)
+    box: tuple[Any, ...] = (0, 0, *patch.inside)
+    found[box] = resample_image(thick[patch][None], found[box].shape, order=order, coarse=None)[0]
+    return found
+
+
+def quality(test: Sequence[Patch], restore: Callable[[Patch], NDArray | Tensor]) -> dict[str, float]:
+    """Means over scans of PSNR in dB and SSIM, whose range is that of each scan."""
+    rows = []
+    for patch in test:
+        box: tuple[Any, ...] = (0, 0, *patch.inside)
+        truth, found = patch.image.numpy()[box], np.asarray(restore(patch)).reshape(patch.image.shape)[box]
+        spread = float(truth.max() - truth.min())
+        similar = structural_similarity(
+            truth, found, data_range=spread, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        rows.append((peak_signal_noise_ratio(truth, found, data_range=spread), similar))
+    psnr, ssim = np.mean(rows, axis=0)
+    return {"psnr": round(float(psnr), 3), "ssim": round(float(ssim), 4)}
+
+
+def best(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The best of each metric, whichever setting reached it."""
+    return {metric: max(each[metric] for each in found) for metric in found[0]}
+
+
+def filters(level: float) -> dict[str, list[Callable[[NDArray], NDArray]]]:
+    """Classical ways to take noise of a deviation away, with several settings each."""
+    return {
+        "gaussian": [partial(gaussian_filter, sigma=sigma) for sigma in (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)],
+        "median": [partial(median_filter, size=3)],
+        "non-local means": [
+            partial(denoise_nl_means, patch_size=3, patch_distance=4, h=share * level, sigma=level)
+            for share in (0.4, 0.6, 0.8, 1.0)
+        ],
+    }
 
 
 def filtered(noisy: dict[Patch, Tensor], each: Callable[[NDArray], NDArray], patch: Patch) -> NDArray:
@@ -327,6 +418,9 @@ def write(name: str, record: dict[str, Any]) -> None:
         RECORDS / f"{today}-{name}.json",
         {"date": today, "commit": code_commit(), "processors": os.cpu_count(), **record},
     )
+
+
+CHECKS: dict[str, Callable[[Path, Path, float | None], bool]] = {"kinds": kinds, "restoration": restoration}
 
 
 if __name__ == "__main__":
