@@ -482,8 +482,9 @@ def _print_run(run: "TrainedRun") -> None:
 
 def _print_pretrained(run: "PretrainedRun") -> None:
     if run.validation:
-        shown = f"PSNR {run.validation['psnr']:.2f} dB, SSIM {run.validation['ssim']:.4f}"
-        out.print(f"validation   mean squared error {run.validation['mse']:.4f}, {shown}")
+        shown = f"mean squared error {run.validation['mse']:.4f}, PSNR {run.validation['psnr']:.2f} dB"
+        similarity = f", SSIM {run.validation['ssim']:.4f}" if "ssim" in run.validation else ""
+        out.print(f"validation   {shown}{similarity}")
     _print_model(run)
 
 

@@ -1,5 +1,6 @@
 """From a data section to checked cases and a split: what `check`, `train` and `evaluate` begin with."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +22,13 @@ from pipeline.inference.readers import Outcome
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.discover import discover, discover_scans
 from pipeline.layouts.sides import pairs_by_side
-from pipeline.layouts.split import Split, choose_split
+from pipeline.layouts.split import Split, choose_split, read_unlabelled
 from pipeline.manifest import Part
 from pipeline.postprocessing.components import check_keep_largest, check_names
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.wording import enumerate_names
 
+log = logging.getLogger(__name__)
 SHOWN_PROBLEMS = 20
 """Problems that an error message spells out; the report on disk has all."""
 LEFT_RIGHT = 0
@@ -43,6 +45,7 @@ class CheckedDataset:
         split_config: how the split was made.
         hashes: content hash of each case's scan, by case name.
         findings: what is worth a look, none of it an error.
+        unlabelled: names of scans without a mask that are trained on beside those of the split.
     """
 
     dataset: Dataset
@@ -50,16 +53,21 @@ class CheckedDataset:
     split_config: SplitConfig
     hashes: dict[str, str]
     findings: list[Finding]
+    unlabelled: tuple[str, ...] = ()
+
+    def names(self, part: Part) -> tuple[str, ...]:
+        """The names of the cases of a part; scans without a mask are trained on."""
+        return (*self.split.parts[part], *(self.unlabelled if part == "train" else ()))
 
     def cases(self, part: Part) -> list[Case]:
         """The cases of a part, by name."""
-        names = set(self.split.parts[part])
+        names = set(self.names(part))
         return [case for case in self.dataset.cases if case.name in names]
 
     def parts_by_hash(self) -> dict[str, Part]:
         """The part of each case, by content hash: names can name a patient, and change; content does not."""
         last_counts: tuple[Part, ...] = ("unused", "test", "validation", "train")  # where two cases have one content
-        return {self.hashes[name]: part for part in last_counts for name in self.split.parts[part]}
+        return {self.hashes[name]: part for part in last_counts for name in self.names(part)}
 
 
 def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine) -> CheckedDataset:
@@ -83,10 +91,7 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
     findings = dataset_findings(dataset, facts, dimensions=config.network.dimensions)
     refuse_errors(findings, dataset, folder.checks)
     _check_settings(dataset, config)
-    split_config = config.data.split
-    if folder.split.exists():
-        split_config = split_config.model_copy(update={"file": folder.split})
-    split = choose_split(dataset.cases, split_config)
+    split = _choose(dataset.cases, config.data.split, folder)
     own = {case.name for case in dataset.cases}
     hashes = {each.case: each.content_hash for each in facts if each.case in own and each.content_hash is not None}
     return CheckedDataset(dataset, split, config.data.split, hashes, findings)
@@ -95,7 +100,8 @@ def check_for_training(config: Config, folder: RunFolder, progress: ProgressLine
 def check_scans(config: PretrainingConfig, folder: RunFolder, progress: ProgressLine) -> CheckedDataset:
     """Discover, read and check every scan, and divide those that have a mask as `check_for_training` does.
 
-    Scans without a mask, beside others that have one, are trained on; those of them that cannot be read are left out.
+    Scans without a mask, beside others that have one, are trained on, unless they are of a patient whom this run, or a
+    U-Net with the same split, validates or tests on, or cannot be used; then they are left out.
 
     Args:
         config: the experiment.
@@ -111,14 +117,32 @@ def check_scans(config: PretrainingConfig, folder: RunFolder, progress: Progress
     findings = dataset_findings(dataset, facts, dimensions=config.network.dimensions)
     refuse_errors(findings, dataset, folder.checks)
     hashes = {each.case: each.content_hash for each in facts if each.content_hash is not None}
-    further = tuple(case for case in dataset.unlabelled if case.name in hashes)
+    split = _choose(dataset.cases, config.data.split, folder)
+    names = read_unlabelled(folder.split) if folder.split.exists() else _further(dataset, split, facts)
+    further = tuple(case for case in dataset.unlabelled if case.name in names)
     complete = replace(dataset, cases=(*dataset.cases, *further), unlabelled=())
-    if folder.split.exists():
-        own = config.data.split.model_copy(update={"file": folder.split})
-        return CheckedDataset(complete, choose_split(complete.cases, own), config.data.split, hashes, findings)
-    split = choose_split(dataset.cases, config.data.split)
-    names = sorted([*split.train, *(case.name for case in further)])
-    return CheckedDataset(complete, replace(split, train=tuple(names)), config.data.split, hashes, findings)
+    return CheckedDataset(complete, split, config.data.split, hashes, findings, tuple(names))
+
+
+def _choose(cases: tuple[Case, ...], config: SplitConfig, folder: RunFolder) -> Split:
+    """The split of the run's folder, where a resumed run finds one, or else a new one."""
+    own = config.model_copy(update={"file": folder.split}) if folder.split.exists() else config
+    return choose_split(cases, own)
+
+
+def _further(dataset: Dataset, split: Split, facts: Sequence[CaseFacts]) -> tuple[str, ...]:
+    """The scans without a mask that can be learnt from: sound ones, of nobody on whom a network is judged."""
+    judged = {*split.validation, *split.test}
+    kept_away = {case.patient for case in dataset.cases if case.name in judged}
+    unsound = {each.case for each in facts if any(finding.severity == "error" for finding in each.findings)}
+    wanted = [case.name for case in dataset.unlabelled if case.patient not in kept_away and case.name not in unsound]
+    if len(wanted) < len(dataset.unlabelled):
+        log.warning(
+            "%d of %d scans without a mask are left out: not to be used, or of patients to validate or test on",
+            len(dataset.unlabelled) - len(wanted),
+            len(dataset.unlabelled),
+        )
+    return tuple(sorted(wanted))
 
 
 def _check_settings(dataset: Dataset, config: Config) -> None:

@@ -19,7 +19,12 @@ from pipeline.report.plots import save_figure
 from pipeline.report.reconstructions import gallery
 from pipeline.scan import Scan
 
-DESCRIPTION = "synthetic: drawn by medseg from an autoencoder, of no patient"
+DESCRIPTIONS = {
+    "synthetic_sample": "synthetic: drawn by medseg from an autoencoder, of no patient",
+    "between": "made by medseg between two scans, whose reconstructions its ends are",
+}
+"""By the beginnings of the files' names."""
+TITLES = {"synthetic_sample": "synthetic: no patient", "between": "from one scan to another"}
 STEPS = 8
 """Images from one scan to another."""
 
@@ -42,7 +47,8 @@ def generate(
 ) -> Generated:
     """Write scans that never were, with normalised intensities, and pictures of them.
 
-    Every file is called synthetic, and NIfTI files say so in their description too.
+    Draws are called synthetic; what lies between two scans is not, because its ends are these scans. NIfTI files say in
+    their description what they are.
 
     Args:
         generator: as `load_generator` makes it.
@@ -61,12 +67,12 @@ def generate(
     """
     make_writable(output)
     manifest = generator.embedder.manifest
-    series = {"sample": generator.draw(samples, seed)}
+    series = {"synthetic_sample": generator.draw(samples, seed)}
     if between is not None:
         first, last = (_prepared(path, manifest) for path in between)
         series["between"] = generator.between(first, last, STEPS)
-    scans = [path for name, images in series.items() for path in _write(output / f"synthetic_{name}", images, manifest)]
-    pictures = [_draw(output / f"synthetic_{name}.png", images, manifest) for name, images in series.items() if images]
+    scans = [path for name, images in series.items() for path in _write(output / name, images, manifest)]
+    pictures = [_draw(output / f"{name}.png", images, manifest) for name, images in series.items() if images]
     return Generated(scans, pictures)
 
 
@@ -82,7 +88,7 @@ def _write(stem: Path, images: Images, manifest: AutoencoderManifest) -> list[Pa
         for channel, values in enumerate(_volumes(image)):
             ending = f"_{channel:04d}" if len(image) > 1 else ""
             path = stem.with_name(f"{stem.name}_{number:04d}{ending}")
-            paths.append(_write_one(path, Scan(values[None], affine, Path(), fitted.unit)))
+            paths.append(_write_one(path, Scan(values[None], affine, Path(), fitted.unit), DESCRIPTIONS[stem.name]))
     return paths
 
 
@@ -91,16 +97,16 @@ def _volumes(image: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
     return [np.ascontiguousarray(each if each.ndim == 3 else each[..., None]) for each in image]
 
 
-def _write_one(stem: Path, scan: Scan) -> Path:
+def _write_one(stem: Path, scan: Scan, description: str) -> Path:
     if scan.unit == "px":
         path = stem.with_name(stem.name + ".tif")
         tiff.write_array(path, scan.array[0], scan)
     else:
         path = stem.with_name(stem.name + ".nii.gz")
-        nifti.write_array(path, scan.array[0], scan, description=DESCRIPTION)
+        nifti.write_array(path, scan.array[0], scan, description=description)
     return path
 
 
 def _draw(path: Path, images: Images, manifest: AutoencoderManifest) -> Path:
-    save_figure(gallery(images, manifest.bounds, title="synthetic: no patient"), path)
+    save_figure(gallery(images, manifest.bounds, title=TITLES[path.stem]), path)
     return path

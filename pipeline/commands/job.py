@@ -151,14 +151,15 @@ def settle(job: Job[E], trial: Callable[[E], Step]) -> Job[E]:
 def record_data(job: Job[E], checked: CheckedDataset) -> None:
     """Write down what is trained on; files that name cases leave this machine only where they may."""
     folder, parts = job.folder, checked.split
-    write_split(folder.split, parts, checked.split_config)
+    write_split(folder.split, parts, checked.split_config, unlabelled=checked.unlabelled)
     job.run.set_tags({"dataset": checked.dataset.name})
     job.run.log_datasets(used_datasets(checked))
     for path in (folder.config, *((folder.split, folder.checks) if may_log_case_names(job.config) else ())):
         job.run.log_file(path)
     job.say(
-        f"{checked.dataset.name}: {len(parts.train)} cases to train on, {len(parts.validation)} to validate, "
-        f"{len(parts.test)} kept for testing; {len(checked.findings)} warnings in {folder.checks}"
+        f"{checked.dataset.name}: {len(checked.names('train'))} cases to train on, "
+        f"{len(parts.validation)} to validate, {len(parts.test)} kept for testing; "
+        f"{len(checked.findings)} warnings in {folder.checks}"
     )
 
 

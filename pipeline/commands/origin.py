@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 
+import numpy as np
 from torch import nn
 
 from pipeline.commands.models import local_model
@@ -11,8 +12,11 @@ from pipeline.errors import DatasetError
 from pipeline.files import write_text
 from pipeline.manifest import AutoencoderManifest, Manifest, Part, read_any_manifest, write_manifest
 from pipeline.model import TakenOver, initial_weights
+from pipeline.preprocessing.fitted import ClipNormalisation, FittedPreprocessing
 
 log = logging.getLogger(__name__)
+CLOSE = 0.1
+"""Of spacings and of bounds of intensities, as a share."""
 Origin = Manifest | AutoencoderManifest
 """A trained U-Net or a pretrained autoencoder."""
 
@@ -55,6 +59,26 @@ def take_over(source: str, origin: Origin, network: nn.Module, *, folder: RunFol
     log.info("network.init_from: %d of %d tensors taken over from %s", len(taken.same), taken.total, source)
     for line in lines:
         log.info("network.init_from: %s", line)
+
+
+def warn_of_other_preprocessing(origin: Origin, fitted: FittedPreprocessing) -> None:
+    """Say where scans look otherwise to this network than they did to the one whose weights it begins with."""
+    own, given = fitted, origin.preprocessing
+    if _differ(own.spacing_mm, given.spacing_mm):
+        log.warning(
+            "network.init_from: that model saw a spacing of %s mm, this one %s", given.spacing_mm, own.spacing_mm
+        )
+    for place, (here, there) in enumerate(zip(own.channels, given.channels, strict=False)):
+        bounds = [(each.low, each.high) if isinstance(each, ClipNormalisation) else None for each in (here, there)]
+        if here.kind != there.kind or _differ(*bounds):
+            log.warning("network.init_from: intensities of channel %d are normalised otherwise than there", place)
+
+
+def _differ(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    """Whether numbers lie a tenth apart, or are there on one side alone."""
+    if one is None or other is None:
+        return one is not other
+    return not np.allclose(one, other, rtol=CLOSE)
 
 
 def describe_layers(taken: TakenOver) -> list[str]:

@@ -14,6 +14,7 @@ from pipeline.commands.code_map import read_colours
 from pipeline.commands.dataset import CheckedDataset, check_scans
 from pipeline.commands.job import (
     Job,
+    may_log_case_names,
     new_job,
     provenance,
     read_experiment,
@@ -23,15 +24,16 @@ from pipeline.commands.job import (
     settle,
     write_down,
 )
-from pipeline.commands.origin import Origin, check_origin, read_origin, take_over
+from pipeline.commands.origin import Origin, check_origin, read_origin, take_over, warn_of_other_preprocessing
 from pipeline.commands.preparation import PreparedScans, prepare_scans
 from pipeline.commands.pretraining_pictures import PretrainingPictures
 from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import RunFolder
-from pipeline.commands.tracked_files import is_due, log_model_files
+from pipeline.commands.tracked_files import SHOWN, is_due, log_model_files
 from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.config.load import load_pretraining
 from pipeline.config.pretraining import PretrainingConfig
+from pipeline.errors import ConfigError
 from pipeline.inference.precision import Step
 from pipeline.manifest import AutoencoderManifest, Part, read_autoencoder_manifest
 from pipeline.model import save_model
@@ -71,6 +73,7 @@ HISTORY = [
     "active_units",
     "kl",
     "kl_per_unit",
+    "kl_per_number",
 ]
 """Columns of history.csv; a metric that the kind of network does not have stays empty."""
 
@@ -156,7 +159,7 @@ def _carry_out(job: Job[PretrainingConfig]) -> PretrainedRun:
     objective = _objective(job, data)
     task = _task(job, data, objective=objective, counters=state.counters)
     job.run.sample_system()
-    _run_epochs(job, task, state, objective=objective, data=data)
+    _run_epochs(job, task, state, data=data)
     if job.config.training.export == "best" and has_checkpoint(job.folder.best):
         load_checkpoint(job.folder.best, state)
     return _export(job, data, state, objective=objective)
@@ -195,6 +198,7 @@ def _starting_state(job: Job[PretrainingConfig], data: Scans) -> TrainingState:
     )
     if config.network.init_from is not None and data.origin is not None and not resumed:
         take_over(config.network.init_from, data.origin, network, folder=job.folder)
+        warn_of_other_preprocessing(data.origin, data.prepared.fitted)
     state = new_state(network, config.training.optimiser, job.compute, dimensions=config.network.dimensions)
     if resumed:
         load_checkpoint(job.folder.last, state)
@@ -206,6 +210,10 @@ def _corruption(job: Job[PretrainingConfig], data: Scans) -> AutoencoderConfig:
     """The autoencoder's settings, with the axes of what is prepared instead of those in RAS order."""
     config = job.config.autoencoder
     axes = data.prepared.fitted.prepared_axes(config.corruption.downsampling_axes)
+    if config.corruption.lowers_resolution and not axes:
+        expected = "an axis of the slices in autoencoder.corruption.downsampling_axes"
+        found = f"{list(config.corruption.downsampling_axes)}, across them"
+        raise ConfigError(expected, found, "Name another axis, or train a network of volumes.")
     return config.model_copy(update={"corruption": config.corruption.model_copy(update={"downsampling_axes": axes})})
 
 
@@ -237,17 +245,10 @@ def _task(
     )
 
 
-def _run_epochs(
-    job: Job[PretrainingConfig],
-    task: Task[Reconstructed],
-    state: TrainingState,
-    *,
-    objective: ReconstructionObjective,
-    data: Scans,
-) -> None:
+def _run_epochs(job: Job[PretrainingConfig], task: Task[Reconstructed], state: TrainingState, *, data: Scans) -> None:
     """Train; an epoch is done once its checkpoint is there, which holds what is then written down of it."""
     counters = state.counters
-    pictures = _pictures(job, data, objective)
+    pictures = _pictures(job, data)
     if counters.step == 0:
         pictures.draw_patches(_first_batch(job, data))
     with progress_line(job.console, "training", done=share_done(counters, task)) as progress:
@@ -260,15 +261,16 @@ def _run_epochs(
             progress.update(result.share, _progress_text(result), important=result.finished)
 
 
-def _pictures(job: Job[PretrainingConfig], data: Scans, objective: ReconstructionObjective) -> PretrainingPictures:
+def _pictures(job: Job[PretrainingConfig], data: Scans) -> PretrainingPictures:
+    config = job.config.autoencoder
     return PretrainingPictures(
-        job.folder,
-        job.run,
-        objective.patches,
-        data.bounds,
-        job.config.autoencoder.corruption.is_on,
-        data.colours,
-        job.config.autoencoder.map_column or "part of the split",
+        folder=job.folder,
+        run=job.run,
+        bounds=data.bounds,
+        is_corrupted=config.corruption.is_on,
+        colours=data.colours,
+        colour_title=config.map_column or "",
+        logs_map=config.map_column is None or may_log_case_names(job.config),
     )
 
 
@@ -288,7 +290,7 @@ def _first_batch(job: Job[PretrainingConfig], data: Scans) -> list[Sample]:
     """The patches of the first batch, as the network sees them."""
     patches = _patches(job, data)
     keys = next(iter(BatchPlan(len(data.prepared.train), job.config.training, 0)))
-    return [patches[key] for key in keys]
+    return [patches[key] for key in keys[:SHOWN]]
 
 
 def _export(

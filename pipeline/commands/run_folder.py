@@ -5,8 +5,8 @@ runs/<config name>/<MLflow run id>/
     run.json          MLflow run id, and where MLflow keeps it
     split.json        who is trained, validated and tested on
     checks.txt        what the integrity check found
-    history.csv       a row an epoch
-    validation.csv    a row an epoch, validation case and label
+    history.csv       a row an epoch; of an autoencoder with other columns
+    validation.csv    a row an epoch, validation case and label; of a network that segments
     last.ckpt         the state after the newest epoch; last.previous.ckpt is the one before it
     best.ckpt         the state after the epoch with the best validation Dice; best.previous.ckpt likewise
     figures/          augmented patches, validation cases over time, learning curves

@@ -49,7 +49,7 @@ def used_datasets(checked: CheckedDataset) -> list[UsedDataset]:
     """The cases of each part as MLflow data sets; the digest is of their content."""
     used = []
     for part, context in CONTEXTS.items():
-        names = checked.split.parts[part]
+        names = checked.names(part)
         if names:
             digest = content_digest(checked.hashes[name] for name in names)
             name, source = checked.dataset.name, str(checked.dataset.root.resolve())

@@ -23,7 +23,7 @@ from pipeline.commands.job import (
     settle,
     write_down,
 )
-from pipeline.commands.origin import Origin, check_origin, read_origin, take_over
+from pipeline.commands.origin import Origin, check_origin, read_origin, take_over, warn_of_other_preprocessing
 from pipeline.commands.preparation import PreparedDataset, prepare_dataset
 from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import RunFolder
@@ -190,6 +190,7 @@ def _starting_state(job: Job[Config], data: Data) -> TrainingState:
     network = new_network(config.network, channels=data.channels, classes=data.classes, seed=config.training.seed)
     if config.network.init_from is not None and data.origin is not None and not resumed:
         take_over(config.network.init_from, data.origin, network, folder=job.folder)
+        warn_of_other_preprocessing(data.origin, data.prepared.fitted)
     state = new_state(network, config.training.optimiser, job.compute, dimensions=config.network.dimensions)
     if resumed:
         load_checkpoint(job.folder.last, state)

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import NotNegative, Range, Section, Share, refuse
 
+SSIM_WINDOW = 7
+"""Voxels along the side of the Gaussian window in which structures are compared."""
 Kind = Literal["undercomplete", "sparse", "denoising", "variational"]
 
 
@@ -21,7 +23,7 @@ class ReconstructionLossConfig(Section):
     """Weight of the binary cross-entropy of intensities brought to 0 to 1 by the range of the training scans; what
     lies outside is clipped. The network's output then goes through a logistic function."""
     ssim: NotNegative = 0.0
-    """Weight of 1 - SSIM (structural similarity)."""
+    """Weight of 1 - SSIM (structural similarity), which takes the whole patch, also beside a smaller scan."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -127,8 +129,8 @@ class AutoencoderConfig(Section):
     corruption: CorruptionConfig = CorruptionConfig()
     """For denoising networks."""
     map_column: str | None = None
-    """Column of a table of cases after which the map of the codes is coloured; null colours it by training and
-    validation."""
+    """Column of a table of cases after which the map of the validation scans' codes is coloured; null: all alike. The
+    map stays in the run's folder where tracking.log_case_names keeps names there."""
     map_table: Path | None = None
     """That table, a CSV file with a column ``case``; null: cases.csv in data.root."""
 

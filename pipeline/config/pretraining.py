@@ -3,7 +3,7 @@
 import math
 
 from pipeline import sizes
-from pipeline.config.autoencoder import AutoencoderConfig
+from pipeline.config.autoencoder import SSIM_WINDOW, AutoencoderConfig
 from pipeline.config.experiment import Experiment
 from pipeline.config.network import NetworkConfig
 
@@ -20,7 +20,30 @@ class PretrainingConfig(Experiment):
 
     def _size_problems(self) -> list[str]:
         problems = super()._size_problems()
-        return problems or [*self._skip_problems(), *self._code_problems()]
+        return problems or [*self._skip_problems(), *self._code_problems(), *self._patch_problems()]
+
+    def _augmentation_problems(self) -> list[str]:
+        """What is done to the target of a denoising network would be learnt as what a clean scan looks like."""
+        problems = super()._augmentation_problems()
+        if self.tracking.register_as is not None:
+            problems.append("tracking.register_as is for models that segment; set it to null")
+        if self.autoencoder.kind == "denoising":
+            problems += [
+                f"augmentation.{name} would spoil the scans that a denoising network is to give back; set it to 0"
+                for name in ("noise", "blur", "low_resolution", "compression")
+                if getattr(self.augmentation, name) > 0
+            ]
+        return problems
+
+    def _patch_problems(self) -> list[str]:
+        """What would end a run after minutes of reading, or make it learn nothing."""
+        problems, patch, corruption = [], self.training.patch_size, self.autoencoder.corruption
+        if self.autoencoder.loss.ssim > 0 and min(patch) < SSIM_WINDOW:
+            problems.append(f"loss.ssim needs {SSIM_WINDOW} voxels or more along each axis of the patch, found {patch}")
+        blocks = math.prod(-(-n // corruption.masked_block_voxels) for n in patch)
+        if corruption.masked_share > 0 and round(corruption.masked_share * blocks) == 0:
+            problems.append(f"corruption.masked_share of {corruption.masked_share} masks none of {blocks} blocks")
+        return problems
 
     def _skip_problems(self) -> list[str]:
         problems = []

@@ -28,11 +28,12 @@ class Embedding:
     Attributes:
         code: the units (code_size,), or the channels of a feature map (code_channels,) as means over its places; of a
             scan that is larger than a patch, the mean over its windows.
-        mse: mean squared error of the reconstruction, over the scan's normalised intensities.
+        mse: mean squared error of the reconstruction, over the normalised intensities in the windows; None of a masked
+            autoencoder, which has learnt to give back nothing but what is missing.
     """
 
     code: NDArray[np.float32]
-    mse: float
+    mse: float | None
 
 
 class Embedder:
@@ -65,7 +66,8 @@ class Embedder:
             error, voxels = error + float((difference**2).sum()), voxels + difference.numel()
             units = found.code.units.float().cpu()
             codes.append(units.flatten(2).mean(2)[0] if units.ndim > 2 else units[0])
-        return Embedding(torch.stack(codes).mean(0).numpy(), error / voxels)
+        masked = self.manifest.autoencoder.corruption.only_masked
+        return Embedding(torch.stack(codes).mean(0).numpy(), None if masked else error / voxels)
 
     def code_shape(self) -> tuple[int, ...]:
         """Of the code of one patch: (code_size,), or (code_channels, ...)."""
@@ -74,7 +76,9 @@ class Embedder:
 
     def encode(self, window: Tensor) -> Tensor:
         """The units (1, ...) of a patch (1, C, ...), on the CPU."""
-        return self._run(window).code.units.float().cpu()
+        with torch.inference_mode(), self.compute.autocast():
+            units: Tensor = self.network.encode(self.compute.place(window)).units
+        return units.float().cpu()
 
     def decode(self, units: Tensor) -> Tensor:
         """The output (1, C, ...) of units (1, ...), on the CPU."""

@@ -91,13 +91,17 @@ def content_sha256(entry: InputFile) -> str:
 
 
 def read_fingerprint(case: Case) -> Fingerprint:
-    """What fitting the preprocessing needs of a training case; without a mask, every voxel counts as a structure.
+    """What fitting the preprocessing needs of a training case.
+
+    Without a mask, what is brighter than the scan's mean counts as a structure: of CT, the patient and not the air.
 
     Raises:
         ScanError: a file cannot be read.
     """
     scan = read_image(case.images)
-    return fingerprint(scan, np.ones(scan.shape, np.uint8) if case.mask is None else read_labels(case).array[0])
+    if case.mask is not None:
+        return fingerprint(scan, read_labels(case).array[0])
+    return fingerprint(scan, (scan.array[0] > scan.array[0].mean()).astype(np.uint8))
 
 
 def read_hash(case: Case) -> str:

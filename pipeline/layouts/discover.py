@@ -12,7 +12,7 @@ from pipeline.layouts.case_files import read_header
 from pipeline.layouts.dataset import Case, Dataset
 from pipeline.layouts.dataset_json import FILE_NAME
 from pipeline.layouts.patients import find_patients
-from pipeline.layouts.scan_files import case_name_below, entries, index, is_scan
+from pipeline.layouts.scan_files import MASK_ENDINGS, case_name, case_name_below, entries, index, is_scan
 from pipeline.preprocessing.coding import MaskCoding
 from pipeline.wording import enumerate_names
 
@@ -77,30 +77,36 @@ def discover_scans(config: DataConfig) -> Dataset:
     is_arranged = config.files.images or config.layout != "auto" or recognise(config.root)
     dataset = discover(config) if is_arranged else _plain(config)
     with_masks = tuple(replace(case, mask=None, further_masks=(), field_of_view=None) for case in dataset.cases)
-    others = (*dataset.unlabelled, *(Case(name, (path,), None, name) for name, path in _unmasked(dataset)))
+    others = (*dataset.unlabelled, *_with_patients(replace(dataset, cases=_unmasked(dataset)), config).cases)
     scans = replace(dataset, cases=with_masks or others, unlabelled=others if with_masks else (), labels={})
     return replace(scans, unmasked=(), orphan_masks=(), loose_match="")
 
 
 def _plain(config: DataConfig) -> Dataset:
     """A folder of scans that is arranged as no data set."""
-    found = sorted(path for path in config.root.rglob("*") if path.is_file() and is_scan(path) and not _is_hidden(path))
+    found = sorted(path for path in config.root.rglob("*") if path.is_file() and _is_image(path))
     if not found:
         raise DatasetError(f"scans ({registry.READ}) in {config.root}", "none", "Correct data.root.")
     names = index(found, lambda path: case_name_below(path, config.root))
     cases = tuple(Case(name, (path,), None, name) for name, path in names.items())
     dataset = Dataset(config.root.name, config.root, {}, (), (), cases, layout="a folder of scans")
     dataset = _with_patients(dataset, config)
-    return replace(dataset, modalities=config.modalities or _assumed_modalities(dataset))
+    modalities = config.modalities or _assumed_modalities(dataset)
+    declared = bool(config.modalities) or modalities in PICTURE_CHANNELS.values()
+    return replace(dataset, modalities=modalities, modalities_declared=declared)
 
 
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+def _is_image(path: Path) -> bool:
+    """Whether a file is a scan, by its name, and not the mask of one."""
+    return is_scan(path) and not path.name.startswith(".") and not case_name(path).endswith(MASK_ENDINGS)
 
 
-def _unmasked(dataset: Dataset) -> list[tuple[str, Path]]:
-    """Images that lack a mask, with the names of their cases."""
-    return [(dataset.case_of(path), path) for path in dataset.unmasked]
+def _unmasked(dataset: Dataset) -> tuple[Case, ...]:
+    """Images that lack a mask, as cases; the files of one case are its channels."""
+    files, listed = dict[str, list[Path]](), {path for case in dataset.unlabelled for path in case.images}
+    for path in sorted(set(dataset.unmasked) - listed):
+        files.setdefault(dataset.case_of(path), []).append(path)
+    return tuple(Case(name, tuple(paths), None, name) for name, paths in files.items())
 
 
 def recognise(root: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Dividing cases into train, validation and test by patient, and the file that keeps the division.
 
 The file is JSON: ``format_version``, ``settings`` (kind and seed, and the shares or folds), and the names of the cases
-under ``train``, ``validation`` and ``test``, and under ``unused`` those that a user leaves out.
+under ``train``, ``validation`` and ``test``, and under ``unused`` those that a user leaves out. Scans without a mask
+that an autoencoder learns from as well are under ``unlabelled``, and are no matter of the split.
 """
 
 import re
@@ -57,6 +58,7 @@ class SplitFile(Section):
     validation: tuple[str, ...]
     test: tuple[str, ...]
     unused: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
 
     @property
     def split(self) -> Split:
@@ -86,9 +88,22 @@ def make_split(cases: Sequence[Case], config: SplitConfig) -> Split:
     return Split(*(tuple(sorted(case.name for case in cases if case.patient in part)) for part in parts))
 
 
-def write_split(path: Path, split: Split, config: SplitConfig) -> None:
-    """Write a split and how it was made, whole or not at all; cases are named, patients are not."""
-    write_json(path, {"format_version": FORMAT_VERSION, "settings": _settings(config), **asdict(split)})
+def write_split(path: Path, split: Split, config: SplitConfig, *, unlabelled: tuple[str, ...] = ()) -> None:
+    """Write a split and how it was made, whole or not at all; cases are named, patients are not.
+
+    Args:
+        path: the file.
+        split: names of the cases.
+        config: how it was made.
+        unlabelled: names of the scans without a mask that are trained on as well.
+    """
+    further = {"unlabelled": unlabelled} if unlabelled else {}
+    write_json(path, {"format_version": FORMAT_VERSION, "settings": _settings(config), **asdict(split), **further})
+
+
+def read_unlabelled(path: Path) -> tuple[str, ...]:
+    """The names of the scans without a mask that a split's file says are trained on as well."""
+    return _read_content(path).unlabelled
 
 
 def read_split(path: Path, cases: Sequence[Case]) -> Split:

@@ -15,7 +15,7 @@ def divergences(mean: Tensor, log_variance: Tensor) -> Tensor:
     return (mean**2 + log_variance.exp() - 1 - log_variance) / 2
 
 
-def variational_loss(mean: Tensor, log_variance: Tensor, numbers: int) -> Tensor:
+def variational_loss(mean: Tensor, log_variance: Tensor, numbers: float) -> Tensor:
     """Divergence of the codes of a batch, the mean over its images, divided by the numbers in an image.
 
     Reconstruction losses are means over the numbers too, so that with a weight of 1 the sum is the evidence lower

@@ -4,10 +4,7 @@ from monai.losses import SSIMLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.config.autoencoder import ReconstructionLossConfig
-
-SSIM_WINDOW = 7
-"""Voxels along the side of the Gaussian window in which structures are compared."""
+from pipeline.config.autoencoder import SSIM_WINDOW, ReconstructionLossConfig
 
 
 class ReconstructionLoss(nn.Module):
@@ -44,8 +41,13 @@ class ReconstructionLoss(nn.Module):
             losses = functional.binary_cross_entropy_with_logits(output, share, reduction="none")
             total = total + config.bce * _mean(losses, counted)
         if config.ssim > 0:
-            total = total + config.ssim * self.ssim(image, target)
+            total = total + config.ssim * (1 - self.similarity(image, target))
         return total
+
+    def similarity(self, image: Tensor, target: Tensor) -> Tensor:
+        """SSIM of two images (B, C, ...), whose lower bound is taken for 0, which it depends on."""
+        low = self.bounds[0]
+        return 1 - self.ssim(image - low, target - low)
 
 
 def as_image(output: Tensor, *, config: ReconstructionLossConfig, bounds: tuple[float, float]) -> Tensor:

@@ -138,7 +138,7 @@ class Autoencoder(nn.Module):
         self.output = make_head(network, 0, channels)
         self.apply(initialise)
         if config.residual:
-            nn.init.zeros_(self.output.get_parameter(_last_weight(self.output)))
+            nn.init.zeros_(self.output.get_parameter(_weight_name(self.output)))
 
     def forward(self, x: Tensor) -> Reconstruction:
         """The reconstruction of a batch (B, C, ...)."""
@@ -169,5 +169,5 @@ class Autoencoder(nn.Module):
         return self.output(x)
 
 
-def _last_weight(output: nn.Module) -> str:
+def _weight_name(output: nn.Module) -> str:
     return next(name for name, _ in output.named_parameters() if name.endswith("weight"))

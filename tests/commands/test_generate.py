@@ -58,8 +58,10 @@ def test_the_way_between_two_scans_begins_and_ends_with_their_reconstructions(
 ) -> None:
     first, last = sorted((dataset / "imagesTr").iterdir())[:2]
     written = generate(generator, tmp_path / "out", samples=0, seed=0, between=(first, last))
-    assert [path.name for path in written.scans] == [f"synthetic_between_000{number}.nii.gz" for number in range(1, 9)]
-    assert [path.name for path in written.pictures] == ["synthetic_between.png"]
+    assert [path.name for path in written.scans] == [f"between_000{number}.nii.gz" for number in range(1, 9)]
+    assert [path.name for path in written.pictures] == ["between.png"]
+    description = bytes(nibabel.Nifti1Image.from_filename(written.scans[0]).header["descrip"])
+    assert description.startswith(b"made by medseg between two scans")  # its ends are no synthetic ones
     manifest = generator.embedder.manifest
     with only_scan(first, manifest, manifest.inference) as entry:
         prepared = read_and_prepare(entry, manifest.preprocessing).prepared
@@ -76,7 +78,7 @@ def test_only_a_variational_autoencoder_draws(dataset: Path) -> None:
 def test_a_scan_that_cannot_be_read_is_refused(generator: Generator, tmp_path: Path) -> None:
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"broken")
-    with pytest.raises(ScanError):
+    with pytest.raises(ScanError, match=r"broken\.nii\.gz|NIfTI"):
         generate(generator, tmp_path / "out", samples=0, seed=0, between=(broken, broken))
 
 

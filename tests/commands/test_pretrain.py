@@ -2,15 +2,19 @@
 
 import csv
 import io
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from PIL import Image
 from rich.console import Console
 
 from pipeline.commands import pretrain as pretrain_module
@@ -205,3 +209,79 @@ def test_the_map_of_codes_is_coloured_by_a_column_of_a_table(dataset: Path) -> N
         pretrain(configured("undercomplete", dataset, "autoencoder.map_column=age", changes[1]), None, QUIET)
     with pytest.raises(ConfigError, match=r"a table of cases .*cases\.csv: No such file"):
         pretrain(configured("undercomplete", dataset, changes[0]), None, QUIET)
+
+
+def test_scans_without_a_mask_of_a_patient_to_test_on_are_left_out(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of each patient one scan has a mask, and a later one has none."""
+    names = [path.name.removesuffix(".nii.gz") for path in sorted((dataset / "imagesTr").iterdir())]
+    root = tmp_path / "years"
+    for number, name in enumerate(names):
+        for folder, year in (("images", 1), ("images", 2), ("masks", 1)):
+            source = dataset / ("imagesTr" if folder == "images" else "labelsTr") / f"{name}.nii.gz"
+            target = root / folder / f"p{number}_{year}.nii.gz"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            image = nibabel.Nifti1Image.from_filename(source)
+            array = np.asarray(image.dataobj) + (year - 1 if folder == "images" else 0)
+            nibabel.Nifti1Image(array, image.affine).to_filename(target)
+    changes = ["data.layout=auto", r"data.patient_pattern=^(p\d)_", "training.max_epochs=1"]
+    run = pretrain(configured("undercomplete", root, *changes), tmp_path / "run", QUIET)
+    split = json.loads((run.folder / "split.json").read_text())
+    judged = {name[:2] for name in (*split["validation"], *split["test"])}
+    assert len(judged) == 2
+    assert split["unlabelled"] == sorted(f"p{number}_2" for number in range(5) if f"p{number}" not in judged)
+    assert "2 of 5 scans without a mask are left out" in caplog.text
+    parts = list(read_autoencoder_manifest(run.model).parts.values())
+    assert (parts.count("train"), parts.count("validation"), parts.count("test")) == (6, 1, 1)
+    taken = [*changes, f"data.split.file={run.folder / 'split.json'}"]
+    again = pretrain(configured("undercomplete", root, *taken), tmp_path / "again", QUIET)
+    assert weights(again) == weights(run)
+
+
+def test_a_run_with_scans_without_a_mask_is_resumed(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "labelsTr" / sorted((dataset / "labelsTr").iterdir())[0].name).unlink()
+    content = json.loads((dataset / "dataset.json").read_text())
+    first, *content["training"] = content["training"]
+    content["test"] = [first["image"]]
+    (dataset / "dataset.json").write_text(json.dumps(content))
+    whole = pretrain(configured("undercomplete", dataset), tmp_path / "whole", QUIET)
+    with interrupted(1):
+        pretrain(configured("undercomplete", dataset), tmp_path / "cut", QUIET)
+    assert weights(resume(tmp_path / "cut", QUIET)) == weights(whole)
+    assert len(json.loads((tmp_path / "cut" / "split.json").read_text())["unlabelled"]) == 1
+
+
+def test_a_map_whose_legend_names_patients_stays_in_the_run_s_folder(dataset: Path) -> None:
+    names = sorted(path.name.removesuffix(".nii.gz") for path in (dataset / "imagesTr").iterdir())
+    (dataset / "cases.csv").write_text("case,patient\n" + "".join(f"{name},Doe\n" for name in names))
+    table = dataset.parent / "elsewhere.csv"
+    shutil.move(dataset / "cases.csv", table)
+    changes = ["autoencoder.map_column=patient", f"autoencoder.map_table={table}", "tracking.log_case_names=false"]
+    run = pretrain(configured("undercomplete", dataset, *changes), None, QUIET)
+    assert (run.folder / "figures" / "codes" / "epoch_0002.png").exists()
+    sent = [each.path for each in MlflowClient().list_artifacts(run.run_id, "images")]
+    assert any("reconstructions" in path for path in sent)
+    assert not any("codes" in path for path in sent)
+
+
+def test_a_start_that_saw_other_intensities_is_warned_of(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = pretrain(configured("masked", dataset, "preprocessing.spacing_mm=[2,2,2]"), None, QUIET)
+    train(settings(dataset, "training.max_epochs=1", f"network.init_from={first.model}"), None, QUIET)
+    assert "network.init_from: that model saw a spacing of (2.0, 2.0, 2.0) mm" in caplog.text
+
+
+def test_images_and_several_channels_are_trained_on_as_well(dataset: Path, tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for number in range(5):
+        rng = np.random.default_rng(number)
+        Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(root / f"cell_{number}.png")
+    flat = ["network.dimensions=2", "training.patch_size=[16,16]", "network.strides=null"]
+    changes = [*flat, "data.layout=auto", "augmentation.mirror_axes=[0,1]", "augmentation.scaling=0"]
+    run = pretrain(configured("variational", root, *changes), None, QUIET)
+    model = load_autoencoder(run.model)
+    assert (model.manifest.modalities, model.manifest.network.dimensions) == (("red", "green", "blue"), 2)
+    with torch.inference_mode():
+        assert model.network(torch.randn(1, 3, 16, 16)).output.shape == (1, 3, 16, 16)
+    assert dataset.exists()

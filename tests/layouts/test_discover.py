@@ -241,3 +241,18 @@ def test_a_folder_without_a_scan_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "scans" / "letter.pdf")
     with pytest.raises(DatasetError, match=r"scans \(NIfTI.*\) in .*scans; found none\. Correct data\.root"):
         _scans(tmp_path / "scans")
+
+
+def test_scans_of_a_data_set_without_any_mask_keep_their_patients(pairs_root: Path) -> None:
+    for path in (pairs_root / "masks").iterdir():
+        path.unlink()
+    dataset = _scans(pairs_root, patient_pattern=r"(p\d)", layout="pairs")
+    assert [(case.name, case.patient) for case in dataset.cases] == [("p1_a", "p1"), ("p1_b", "p1"), ("p2_a", "p2")]
+
+
+def test_a_plain_folder_has_assumed_modalities_and_no_masks(tmp_path: Path, write_volume: WriteVolume) -> None:
+    for name in ("p1/scan.nii.gz", "p1/scan_seg.nii.gz", "p2/scan.nii.gz"):
+        write_volume(tmp_path / "scans" / name, np.ones((3, 4, 5), np.int16))
+    dataset = _scans(tmp_path / "scans")
+    assert [case.name for case in dataset.cases] == ["p1__scan", "p2__scan"]
+    assert (dataset.modalities, dataset.modalities_declared) == (("MR",), False)

@@ -1,6 +1,7 @@
 """What an autoencoder is trained towards, on volumes of 8 x 8 x 8."""
 
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -38,12 +39,12 @@ def config(**settings: object) -> AutoencoderConfig:
 
 
 def objective(settings: AutoencoderConfig, *patches: ValidationPatch) -> ReconstructionObjective:
-    return ReconstructionObjective(settings, (-2.0, 2.0), patches, CPU, dimensions=3)
+    return ReconstructionObjective(settings, (-2.0, 2.0), [partial(copy, each) for each in patches], CPU, dimensions=3)
 
 
 def patch(case: str, scan: Tensor, seen: Tensor | None = None) -> ValidationPatch:
     whole = tuple(slice(0, n) for n in scan.shape[1:])
-    return ValidationPatch(case, scan if seen is None else seen, scan, whole)
+    return ValidationPatch(case, scan if seen is None else seen, scan, torch.ones(1, *scan.shape[1:]).bool(), whole)
 
 
 class Fixed(nn.Module):
@@ -114,7 +115,8 @@ def test_validation_gives_errors_that_can_be_worked_out_by_hand() -> None:
     assert found.metrics["psnr"] == pytest.approx((10 * np.log10(16 / 1) + 10 * np.log10(16 / 9)) / 2)
     assert found.metrics["input_mse"] == (0 + 2**2) / 2
     assert objective(settings).score(found) == -5.0
-    assert [image.mean() for image in found.images] == [1.0, 3.0]
+    assert [float(image.mean()) for _, image in found.shown] == [1.0, 3.0]
+    assert found.cases == ["a", "b"]
 
 
 def test_without_validation_scans_there_is_nothing_to_find() -> None:
@@ -129,7 +131,7 @@ def test_a_unit_is_active_where_it_differs_between_scans() -> None:
             mean = x.flatten(1).mean(1, keepdim=True)
             return Reconstruction(x, Code(torch.cat([mean, torch.ones_like(mean)], 1), torch.zeros(len(x), 2)))
 
-    settings = config(kind="variational", variational={"beta": 1})
+    settings = config(kind="variational", code_size=2, variational={"beta": 1})
     patches = [patch(str(number), torch.full((1, 8, 8, 8), float(number))) for number in range(3)]
     found = objective(settings, *patches).validate(Means())
     assert found is not None
@@ -138,6 +140,59 @@ def test_a_unit_is_active_where_it_differs_between_scans() -> None:
     assert found.metrics["kl"] == pytest.approx(2.5 / 3 + 0.5)
     assert found.metrics["kl_per_unit"] == pytest.approx((2.5 / 3 + 0.5) / 2)
     assert found.codes.tolist() == [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]
+    # a variational network is judged by the whole of its bound: here the divergence alone, a number of the scan
+    assert objective(settings).score(found) == pytest.approx(-found.metrics["kl"] / 8**3)
+
+
+def test_the_divergence_of_a_feature_map_is_the_sum_over_its_places() -> None:
+    code = Code(torch.ones(1, 2, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4))
+    settings = config(kind="variational", variational={"beta": 1})
+    found = objective(settings, patch("a", torch.zeros(1, 8, 8, 8))).validate(Fixed(code))
+    assert found is not None
+    assert (found.metrics["kl"], found.metrics["kl_per_unit"]) == (64.0, 0.5)
+    assert "active_units" not in found.metrics
+
+
+def test_the_divergence_weighs_the_same_beside_a_scan_that_is_smaller_than_the_patch() -> None:
+    settings = config(kind="variational", variational={"beta": 1.0})
+    code = Code(torch.ones(1, 2), torch.zeros(1, 2))  # 1 nat
+    batch = {"image": torch.zeros(1, 1, 8, 8, 8), "target": torch.ones(1, 1, 8, 8, 8)}
+    batch["counted"] = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    batch["counted"][..., :4] = True
+    assert float(objective(settings).loss(Fixed(code), batch, 0)) == pytest.approx(1 / (8 * 8 * 4))
+
+
+def test_a_masked_network_is_judged_by_what_was_masked() -> None:
+    class RightWhereMasked(nn.Module):
+        """Gives back the scan, 0, where the first half was masked, and is far off elsewhere."""
+
+        def forward(self, x: Tensor) -> Reconstruction:
+            found = torch.full_like(x, 100.0)
+            found[..., :4] = 0
+            return Reconstruction(found, Code(torch.zeros(1, 2)))
+
+    whole = patch("a", torch.zeros(1, 8, 8, 8))
+    counted = torch.zeros(1, 8, 8, 8, dtype=torch.bool)
+    counted[..., :4] = True
+    settings = config(kind="denoising", corruption={"masked_share": 0.5, "only_masked": True})
+    found = objective(settings, replace(whole, counted=counted)).validate(RightWhereMasked())
+    assert found is not None
+    assert found.metrics["mse"] == 0
+    assert "ssim" not in found.metrics
+
+
+def test_a_scan_too_thin_for_structures_to_be_compared_has_its_other_errors() -> None:
+    found = objective(config(), patch("a", torch.zeros(1, 8, 8, 3))).validate(Fixed(Code(torch.zeros(1, 4))))
+    assert found is not None
+    assert set(found.metrics) == {"mse", "l1", "psnr"}
+
+
+def test_the_first_patch_of_each_of_some_cases_is_kept_to_be_drawn() -> None:
+    patches = [patch(f"case {number // 2}", torch.full((1, 8, 8, 8), float(number))) for number in range(12)]
+    found = objective(config(), *patches).validate(Fixed(Code(torch.zeros(1, 4))))
+    assert found is not None
+    assert [each.case for each, _ in found.shown] == ["case 0", "case 1", "case 2", "case 3"]
+    assert [float(image.mean()) for _, image in found.shown] == [1.0, 3.0, 5.0, 7.0]
 
 
 def test_the_share_of_active_units_of_a_sparse_code_is_told() -> None:
@@ -151,18 +206,18 @@ def test_the_share_of_active_units_of_a_sparse_code_is_told() -> None:
 
 def test_validation_patches_are_the_same_each_time_and_more_where_a_scan_is_larger(scans: list[StoredCase]) -> None:
     settings = config(kind="denoising", corruption={"noise": (0.5, 0.5)})
-    one, again = (validation_patches(scans, settings, (8, 8, 8), seed=3) for _ in range(2))
+    one, again = ([make() for make in validation_patches(scans, settings, (8, 8, 8), seed=3)] for _ in range(2))
     assert [each.case for each in one] == ["case 0"] + ["case 1"] * 4
     pairs = list(zip(one, again, strict=True))
     assert all(torch.equal(a.image, b.image) and torch.equal(a.target, b.target) for a, b in pairs)
     assert torch.equal(one[0].target, torch.from_numpy(np.array(scans[0].image())))
     assert float((one[0].image - one[0].target).std()) == pytest.approx(0.5, rel=0.1)
-    other = validation_patches(scans, settings, (8, 8, 8), seed=4)
+    other = [make() for make in validation_patches(scans, settings, (8, 8, 8), seed=4)]
     assert not torch.equal(one[0].image, other[0].image)
 
 
 def test_errors_are_those_of_the_voxels_that_lie_in_the_scan(scans: list[StoredCase]) -> None:
-    (first, *_) = validation_patches(scans[:1], config(), (12, 10, 8), seed=0)
+    first = validation_patches(scans[:1], config(), (12, 10, 8), seed=0)[0]()
     assert first.box == (slice(2, 10), slice(1, 9), slice(0, 8))
     assert first.target.shape == (1, 12, 10, 8)
 
@@ -194,7 +249,7 @@ def test_a_sample_counts_what_lies_in_the_scan_and_is_0_beside_it() -> None:
 
 
 def test_patches_of_images_have_two_axes(scans: list[StoredCase]) -> None:
-    assert validation_patches(scans, config(), (8, 8), seed=0)[0].target.shape == (1, 8, 8)
+    assert validation_patches(scans, config(), (8, 8), seed=0)[0]().target.shape == (1, 8, 8)
 
 
 def test_the_bounds_hold_most_intensities(scans: list[StoredCase]) -> None:
