@@ -317,13 +317,18 @@ def generate(
     between: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="SCAN SCAN", help="Also go from one scan to another in steps.")
     ] = None,
+    device: Device = None,
 ) -> None:
     """Draw scans that never were from a variational autoencoder; their names say so."""
     from pipeline.commands.generate import generate as run_generate
     from pipeline.commands.models import open_autoencoder
     from pipeline.inference.generation import load_generator
 
-    written = run_generate(load_generator(open_autoencoder(model)), output, samples=samples, seed=seed, between=between)
+    if samples == 0 and between is None:
+        raise typer.BadParameter("give --samples above 0, or --between two scans")
+    loaded = open_autoencoder(model)
+    settings = _inference(loaded.manifest.inference, [], device=device, tta=None)
+    written = run_generate(load_generator(loaded, settings), output, samples=samples, seed=seed, between=between)
     scans, pictures = count_of(len(written.scans), "synthetic scan"), count_of(len(written.pictures), "picture")
     out.print(f"{scans} and {pictures} of them: {output}")
 

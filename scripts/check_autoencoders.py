@@ -113,6 +113,9 @@ def verdicts(results: dict[str, Any]) -> dict[str, bool]:
     under, noisy, drawn = results["undercomplete"], results["denoising"], results["variational"]
     return {
         "undercomplete beats principal components of as many numbers": under["mse"] < min(under["pca"].values()),
+        "sparse beats the first components of each block, as many as it has active units": (
+            results["sparse"]["mse"] < next(iter(results["sparse"]["pca"].values()))
+        ),
         "denoising beats every filter": noisy["mse"] < min(noisy["filters"].values()),
         "variational units are active": drawn["active_units"] > 0,
         "samples are not one picture": drawn["distance_between_samples"] > 0.25 * drawn["distance_between_scans"],

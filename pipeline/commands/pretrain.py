@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pipeline.augmentation.sample import Sample
 from pipeline.commands import machine, run_folder
+from pipeline.commands.batches import augmented_patches, first_batch, remaining_task
 from pipeline.commands.code_map import read_colours
 from pipeline.commands.dataset import CheckedDataset, check_scans
 from pipeline.commands.job import (
@@ -29,7 +29,7 @@ from pipeline.commands.preparation import PreparedScans, prepare_scans
 from pipeline.commands.pretraining_pictures import PretrainingPictures
 from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import RunFolder
-from pipeline.commands.tracked_files import SHOWN, is_due, log_model_files
+from pipeline.commands.tracked_files import is_due, log_model_files
 from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.config.load import load_pretraining
 from pipeline.config.pretraining import PretrainingConfig
@@ -39,7 +39,6 @@ from pipeline.manifest import AutoencoderManifest, Part, read_autoencoder_manife
 from pipeline.model import save_model
 from pipeline.networks.autoencoder import Autoencoder
 from pipeline.samples.corrupted import CorruptedPatches
-from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
 from pipeline.tracking.identity import Identity, read_identity
 from pipeline.tracking.run import has_finished, now_ms, sync
 from pipeline.training.loop import EpochResult, Task, fit, share_done
@@ -157,7 +156,8 @@ def _carry_out(job: Job[PretrainingConfig]) -> PretrainedRun:
     data = _read_data(job)
     state = _starting_state(job, data)
     objective = _objective(job, data)
-    task = _task(job, data, objective=objective, counters=state.counters)
+    patches, scans = _patches(job, data), len(data.prepared.train)
+    task = remaining_task(job, patches, scans, objective=objective, counters=state.counters)
     job.run.sample_system()
     _run_epochs(job, task, state, data=data)
     if job.config.training.export == "best" and has_checkpoint(job.folder.best):
@@ -224,25 +224,8 @@ def _objective(job: Job[PretrainingConfig], data: Scans) -> ReconstructionObject
 
 
 def _patches(job: Job[PretrainingConfig], data: Scans) -> CorruptedPatches:
-    axes = data.prepared.fitted.prepared_axes(job.config.augmentation.mirror_axes)
-    augmentation = job.config.augmentation.model_copy(update={"mirror_axes": axes})
-    patches = PatchDataset(data.prepared.train, job.config.training, augmentation, foreground=0.0)
+    patches = augmented_patches(job.config, data.prepared.train, data.prepared.fitted, foreground=0.0)
     return CorruptedPatches(patches, _corruption(job, data).corruption)
-
-
-def _task(
-    job: Job[PretrainingConfig], data: Scans, *, objective: ReconstructionObjective, counters: Counters
-) -> Task[Reconstructed]:
-    training, scans = job.config.training, len(data.prepared.train)
-    plan = BatchPlan(scans, training, counters.epoch)
-    loader = make_loader(_patches(job, data), plan, training.workers, pin_memory=training.device == "cuda")
-    return Task(
-        batches=iter(loader),
-        batches_per_epoch=batches_per_epoch(scans, training),
-        objective=objective,
-        config=training,
-        clock=job.clock.after(counters.seconds),
-    )
 
 
 def _run_epochs(job: Job[PretrainingConfig], task: Task[Reconstructed], state: TrainingState, *, data: Scans) -> None:
@@ -250,7 +233,7 @@ def _run_epochs(job: Job[PretrainingConfig], task: Task[Reconstructed], state: T
     counters = state.counters
     pictures = _pictures(job, data)
     if counters.step == 0:
-        pictures.draw_patches(_first_batch(job, data))
+        pictures.draw_patches(first_batch(_patches(job, data), len(data.prepared.train), job.config.training))
     with progress_line(job.console, "training", done=share_done(counters, task)) as progress:
         for result in fit(state, task):
             state.record = _record(result)
@@ -284,13 +267,6 @@ def _record(result: EpochResult[Reconstructed]) -> dict[str, Any]:
 def _progress_text(result: EpochResult[Reconstructed]) -> str:
     shown = "" if result.found is None else f"  error {result.found.metrics['mse']:.4f} (mean square)"
     return f"epoch {result.epoch}  loss {result.loss:.4f}{shown}"
-
-
-def _first_batch(job: Job[PretrainingConfig], data: Scans) -> list[Sample]:
-    """The patches of the first batch, as the network sees them."""
-    patches = _patches(job, data)
-    keys = next(iter(BatchPlan(len(data.prepared.train), job.config.training, 0)))
-    return [patches[key] for key in keys[:SHOWN]]
 
 
 def _export(

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pipeline.augmentation.sample import Sample
 from pipeline.commands import machine, run_folder, tracked_files
+from pipeline.commands.batches import augmented_patches, first_batch, remaining_task
 from pipeline.commands.dataset import CheckedDataset, check_for_training
 from pipeline.commands.job import (
     Job,
@@ -31,7 +31,7 @@ from pipeline.config.load import Config, load_config
 from pipeline.losses.segmentation import SegmentationLoss, check_names
 from pipeline.manifest import Manifest, Part, read_manifest
 from pipeline.model import save_model
-from pipeline.samples.patches import BatchPlan, PatchDataset, batches_per_epoch, make_loader
+from pipeline.samples.patches import PatchDataset
 from pipeline.tracking.identity import Identity, read_identity
 from pipeline.tracking.run import has_finished, now_ms, sync
 from pipeline.training.loop import EpochResult, Task, ensure_validated, fit, share_done
@@ -155,7 +155,8 @@ def _carry_out(job: Job[Config]) -> TrainedRun:
     data = _read_data(job)
     state = _starting_state(job, data)
     objective = _objective(job, data)
-    task = _task(job, data, objective=objective, counters=state.counters)
+    patches, cases = _patches(job, data), len(data.prepared.train)
+    task = remaining_task(job, patches, cases, objective=objective, counters=state.counters)
     job.run.sample_system()
     _run_epochs(job, task, state, data=data, objective=objective)
     if job.config.training.export == "best" and has_checkpoint(job.folder.best):
@@ -199,35 +200,14 @@ def _starting_state(job: Job[Config], data: Data) -> TrainingState:
 
 
 def _patches(job: Job[Config], data: Data) -> PatchDataset:
-    """Augmented patches; axes to mirror are given in RAS order, and slices may lie across another one."""
-    axes = data.prepared.fitted.prepared_axes(job.config.augmentation.mirror_axes)
-    augmentation = job.config.augmentation.model_copy(update={"mirror_axes": axes})
-    return PatchDataset(
-        data.prepared.train, job.config.training, augmentation, foreground=job.config.training.foreground
-    )
+    foreground = job.config.training.foreground
+    return augmented_patches(job.config, data.prepared.train, data.prepared.fitted, foreground=foreground)
 
 
 def _objective(job: Job[Config], data: Data) -> SegmentationObjective:
     training = job.config.training
     validation = Validation(data.prepared.validation, data.classes, training.patch_size, job.config.inference.overlap)
     return SegmentationObjective(SegmentationLoss(training.loss), validation, job.compute)
-
-
-def _task(
-    job: Job[Config], data: Data, *, objective: SegmentationObjective, counters: Counters
-) -> Task[list[CaseDice]]:
-    """What is left to do."""
-    training, cases = job.config.training, data.prepared.train
-    patches = _patches(job, data)
-    plan = BatchPlan(len(cases), training, counters.epoch)
-    loader = make_loader(patches, plan, training.workers, pin_memory=training.device == "cuda")
-    return Task(
-        batches=iter(loader),
-        batches_per_epoch=batches_per_epoch(len(cases), training),
-        objective=objective,
-        config=training,
-        clock=job.clock.after(counters.seconds),
-    )
 
 
 def _run_epochs(
@@ -237,7 +217,7 @@ def _run_epochs(
     counters = state.counters
     pictures = tracked_files.Pictures(job.folder, job.run, list(data.labels), data.prepared.fitted)
     if counters.step == 0:
-        pictures.draw_patches(_first_batch(job, data))
+        pictures.draw_patches(first_batch(_patches(job, data), len(data.prepared.train), job.config.training))
         pictures.draw_validation(state.average, objective, counters.epoch)  # MLflow's slider begins at 0
     with progress_line(job.console, "training", done=share_done(counters, task)) as progress:
         for result in fit(state, task):
@@ -285,13 +265,6 @@ def _progress_text(result: EpochResult[list[CaseDice]], counters: Counters) -> s
     last, best = counters.last_score, counters.best_score
     shown = f"  Dice {last:.3f} (best {best:.3f})" if last is not None and best is not None else ""
     return f"epoch {result.epoch}  loss {result.loss:.3f}{shown}"
-
-
-def _first_batch(job: Job[Config], data: Data) -> list[Sample]:
-    """The patches of the first batch, as the network sees them."""
-    patches = _patches(job, data)
-    keys = next(iter(BatchPlan(len(data.prepared.train), job.config.training, 0)))
-    return [patches[key] for key in keys[: tracked_files.SHOWN]]
 
 
 def _export(job: Job[Config], data: Data, state: TrainingState) -> TrainedRun:

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
 from pipeline.inference.embedding import Embedder
 from pipeline.inference.sliding_window import pad_to
@@ -67,6 +68,15 @@ def middle_patch(prepared: Prepared, embedder: Embedder) -> Tensor:
     return image[None] if len(size) == len(window) else image[None, ..., 0]
 
 
-def load_generator(model: AutoencoderModel) -> Generator:
-    """A generator with the model's own settings."""
-    return Generator(Embedder(model, model.manifest.inference))
+def load_generator(model: AutoencoderModel, config: InferenceConfig | None = None) -> Generator:
+    """A generator of a model.
+
+    Args:
+        model: an autoencoder.
+        config: device, precision and threads; by default the model's own settings.
+
+    Raises:
+        ConfigError: a device or a number format that this machine does not have.
+        ModelError: as `Generator`.
+    """
+    return Generator(Embedder(model, config or model.manifest.inference))

@@ -88,3 +88,6 @@ def test_the_command_line_says_what_it_wrote(generator: Generator, tmp_path: Pat
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "2 synthetic scans and 1 picture of them" in result.output
+    nothing = CliRunner().invoke(app, [*arguments[:4], "--samples", "0"])
+    assert nothing.exit_code == 2
+    assert "--samples above 0" in nothing.output
