@@ -329,7 +329,7 @@ def generate(
     loaded = open_autoencoder(model)
     settings = _inference(loaded.manifest.inference, [], device=device, tta=None)
     written = run_generate(load_generator(loaded, settings), output, samples=samples, seed=seed, between=between)
-    scans, pictures = count_of(len(written.scans), "synthetic scan"), count_of(len(written.pictures), "picture")
+    scans, pictures = count_of(len(written.scans), "scan"), count_of(len(written.pictures), "picture")
     out.print(f"{scans} and {pictures} of them: {output}")
 
 

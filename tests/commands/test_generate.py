@@ -87,7 +87,7 @@ def test_the_command_line_says_what_it_wrote(generator: Generator, tmp_path: Pat
     arguments = ["generate", str(tmp_path / "run" / "model"), "-o", str(tmp_path / "out"), "--samples", "2"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "2 synthetic scans and 1 picture of them" in result.output
+    assert "2 scans and 1 picture of them" in result.output
     nothing = CliRunner().invoke(app, [*arguments[:4], "--samples", "0"])
     assert nothing.exit_code == 2
     assert "--samples above 0" in nothing.output
