@@ -60,6 +60,8 @@ ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command as Ctrl-C does."""
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the settings, KEY=VALUE with dotted keys.")]
+RunDir = Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN_DIR", help="The run's folder.")]
+Resumed = Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with the run in this folder.")]
 Tta = Annotated[
     bool | None, typer.Option("--tta/--no-tta", help="Average over mirrored copies; by default as the model says.")
 ]
@@ -117,16 +119,15 @@ def check(
 def train(
     config: Annotated[Path | None, typer.Argument(help="A YAML file such as configs/hippocampus.yaml.")] = None,
     overrides: Overrides = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN_DIR", help="The run's folder.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with the run in this folder.")] = None,
+    output: RunDir = None,
+    resume: Resumed = None,
 ) -> None:
     """Train a network; the last lines name the MLflow run and the model."""
     from pipeline.commands.train import read_config
     from pipeline.commands.train import resume as run_resume
     from pipeline.commands.train import train as run_train
 
-    if (config is None) == (resume is None) or (resume is not None and (overrides or output)):
-        raise typer.BadParameter("give either CONFIG with its overrides, or --resume RUN_DIR alone")
+    _check_new_or_resumed(config, overrides, output=output, resume=resume)
     if resume is not None:
         _print_run(run_resume(resume, out))
     elif config is not None:
@@ -139,16 +140,15 @@ def pretrain(
         Path | None, typer.Argument(help="A YAML file such as configs/autoencoders/denoising.yaml.")
     ] = None,
     overrides: Overrides = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="RUN_DIR", help="The run's folder.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with the run in this folder.")] = None,
+    output: RunDir = None,
+    resume: Resumed = None,
 ) -> None:
     """Train an autoencoder on scans without masks; the last lines name the MLflow run and the model."""
     from pipeline.commands.pretrain import pretrain as run_pretrain
     from pipeline.commands.pretrain import read_config
     from pipeline.commands.pretrain import resume as run_resume
 
-    if (config is None) == (resume is None) or (resume is not None and (overrides or output)):
-        raise typer.BadParameter("give either CONFIG with its overrides, or --resume RUN_DIR alone")
+    _check_new_or_resumed(config, overrides, output=output, resume=resume)
     if resume is not None:
         _print_pretrained(run_resume(resume, out))
     elif config is not None:
@@ -278,6 +278,8 @@ def predict(
     if isinstance(loaded, AutoencoderModel):
         from pipeline.commands.restore import restore
 
+        if tta is not None or identity or track is not None:
+            raise typer.BadParameter("--tta, --identity and --track are for models that segment; leave them out")
         rows = restore(loaded, source, output, config=settings, console=out, overwrite=overwrite)
         _print_rows(rows, "restored", output)
         return
@@ -470,6 +472,13 @@ def _inference(
         apply_override(override, settings, Config)
     options = ({"tta": tta} if tta is not None else {}) | ({"device": device} if device is not None else {})
     return validate(InferenceConfig, settings["inference"] | options, "the inference settings")
+
+
+def _check_new_or_resumed(
+    config: Path | None, overrides: list[str] | None, *, output: Path | None, resume: Path | None
+) -> None:
+    if (config is None) == (resume is None) or (resume is not None and (overrides or output)):
+        raise typer.BadParameter("give either CONFIG with its overrides, or --resume RUN_DIR alone")
 
 
 def _label(item: str) -> tuple[str, int]:

@@ -142,7 +142,7 @@ def read_manifest(folder: Path) -> Manifest:
     raise ModelError(
         "a model that segments, as medseg train writes it",
         f"an autoencoder in {folder}",
-        "Give another model; this one is for network.init_from and medseg embed.",
+        "Give another model; docs/autoencoders.md says what this one is for.",
     )
 
 

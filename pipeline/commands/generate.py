@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files import make_writable
-from pipeline.formats import nifti, tiff
+from pipeline.formats import registry
 from pipeline.geometry import upright_affine
 from pipeline.inference.generation import Generator, Images
 from pipeline.inference.reading import read_and_prepare
@@ -86,25 +86,17 @@ def _write(stem: Path, images: Images, manifest: AutoencoderManifest) -> list[Pa
     affine = upright_affine(fitted.prepared_spacing_mm, fitted.slice_axis)
     for number, image in enumerate(images, start=1):
         for channel, values in enumerate(_volumes(image)):
-            ending = f"_{channel:04d}" if len(image) > 1 else ""
+            scan = Scan(values[None], affine, Path(), fitted.unit)
+            ending = (f"_{channel:04d}" if len(image) > 1 else "") + registry.map_ending(scan)
             path = stem.with_name(f"{stem.name}_{number:04d}{ending}")
-            paths.append(_write_one(path, Scan(values[None], affine, Path(), fitted.unit), DESCRIPTIONS[stem.name]))
+            registry.write_map(path, values, scan, description=DESCRIPTIONS[stem.name])
+            paths.append(path)
     return paths
 
 
 def _volumes(image: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
     """Each channel as a volume; an image is a volume of one slice."""
     return [np.ascontiguousarray(each if each.ndim == 3 else each[..., None]) for each in image]
-
-
-def _write_one(stem: Path, scan: Scan, description: str) -> Path:
-    if scan.unit == "px":
-        path = stem.with_name(stem.name + ".tif")
-        tiff.write_array(path, scan.array[0], scan)
-    else:
-        path = stem.with_name(stem.name + ".nii.gz")
-        nifti.write_array(path, scan.array[0], scan, description=description)
-    return path
 
 
 def _draw(path: Path, images: Images, manifest: AutoencoderManifest) -> Path:

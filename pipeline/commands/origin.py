@@ -50,6 +50,11 @@ def check_origin(origin: Origin, parts: Mapping[str, Part]) -> None:
         )
 
 
+def learnt_by(origin: Origin | None) -> dict[str, Part]:
+    """What the weights that a run begins with have learnt from, by content: it counts as trained on."""
+    return dict.fromkeys(origin.trained_on, "train") if origin is not None else {}
+
+
 def take_over(source: str, origin: Origin, network: nn.Module, *, folder: RunFolder) -> None:
     """Begin with the model's weights where names and shapes agree; the log and the run's folder say which."""
     with local_model(source) as model:

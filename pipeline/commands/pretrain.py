@@ -24,7 +24,14 @@ from pipeline.commands.job import (
     settle,
     write_down,
 )
-from pipeline.commands.origin import Origin, check_origin, read_origin, take_over, warn_of_other_preprocessing
+from pipeline.commands.origin import (
+    Origin,
+    check_origin,
+    learnt_by,
+    read_origin,
+    take_over,
+    warn_of_other_preprocessing,
+)
 from pipeline.commands.preparation import PreparedScans, prepare_scans
 from pipeline.commands.pretraining_pictures import PretrainingPictures
 from pipeline.commands.progress import progress_line
@@ -122,8 +129,7 @@ class Scans:
     @property
     def parts_by_hash(self) -> dict[str, Part]:
         """The part of each scan by its content; what the weights learnt from before is trained on as well."""
-        learnt: dict[str, Part] = dict.fromkeys(self.origin.trained_on, "train") if self.origin is not None else {}
-        return self.checked.parts_by_hash() | learnt
+        return self.checked.parts_by_hash() | learnt_by(self.origin)
 
 
 def read_config(path: Path, overrides: list[str]) -> PretrainingConfig:

@@ -11,7 +11,7 @@ from pipeline.commands.scan_rows import COLUMNS, ScanRow, rows_of
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import OutputError
 from pipeline.files import make_writable, write_csv
-from pipeline.formats import nifti, registry, tiff
+from pipeline.formats import registry
 from pipeline.inference.batch import InputFile
 from pipeline.inference.reading import ReadScan
 from pipeline.inference.restoration import Restorer
@@ -63,7 +63,7 @@ def restore(
         _refuse_to_replace(paths, overwrite=overwrite)
         restored = restorer.restore(read.scan, read.prepared)
         for path, channel in zip(paths, restored.array, strict=True):
-            _write(path, np.ascontiguousarray(channel), restored)
+            registry.write_map(path, np.ascontiguousarray(channel), restored, description=DESCRIPTION)
         return {"image": " ".join(f"{entry.case}/{path.name}" for path in paths)}
 
     rows = rows_of(source, model.manifest, image_of, config=config, console=console, verb="restoring")
@@ -83,10 +83,3 @@ def _refuse_to_replace(paths: list[Path], *, overwrite: bool) -> None:
     if there and not overwrite:
         remedy = "Choose another OUTPUT, or give --overwrite."
         raise OutputError("no restored image of this case yet", f"{there[0].name} in OUTPUT", remedy)
-
-
-def _write(path: Path, channel: np.ndarray, scan: Scan) -> None:
-    if scan.unit == "px":
-        tiff.write_array(path, channel, scan)
-    else:
-        nifti.write_array(path, channel, scan, description=DESCRIPTION)

@@ -23,7 +23,14 @@ from pipeline.commands.job import (
     settle,
     write_down,
 )
-from pipeline.commands.origin import Origin, check_origin, read_origin, take_over, warn_of_other_preprocessing
+from pipeline.commands.origin import (
+    Origin,
+    check_origin,
+    learnt_by,
+    read_origin,
+    take_over,
+    warn_of_other_preprocessing,
+)
 from pipeline.commands.preparation import PreparedDataset, prepare_dataset
 from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import RunFolder
@@ -86,8 +93,7 @@ class Data:
     @property
     def parts_by_hash(self) -> dict[str, Part]:
         """The part of each case by its content; what the weights learnt from before is trained on as well."""
-        learnt: dict[str, Part] = dict.fromkeys(self.origin.trained_on, "train") if self.origin is not None else {}
-        return self.checked.parts_by_hash() | learnt
+        return self.checked.parts_by_hash() | learnt_by(self.origin)
 
     @property
     def labels(self) -> dict[str, int]:

@@ -183,16 +183,19 @@ def map_ending(scan: Scan) -> str:
     return (nifti.FORMAT if scan.unit == "mm" else tiff.FORMAT).mask_endings[0]
 
 
-def write_map(target: Path, values: NDArray[np.float32], scan: Scan) -> None:
-    """Write fractions (I, J, K), such as probabilities, on the scan's own grid, whole or not at all.
+def write_map(target: Path, values: NDArray[np.float32], scan: Scan, *, description: str = "") -> None:
+    """Write fractions or intensities (I, J, K) on the scan's own grid, whole or not at all.
 
     Args:
         target: the file, ending as `map_ending` says.
         values: in 32 bits.
         scan: what they were made of.
+        description: what they are, in ASCII; NIfTI has room for it.
     """
-    write = nifti.write_array if scan.unit == "mm" else tiff.write_array
-    write(target, values, scan)
+    if scan.unit == "mm":
+        nifti.write_array(target, values, scan, description=description)
+    else:
+        tiff.write_array(target, values, scan)
 
 
 def content_sha256(paths: Sequence[Path]) -> str:

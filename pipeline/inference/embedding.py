@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.pretraining import code_shape
-from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.precision import compute_for
 from pipeline.inference.sliding_window import pad_to
 from pipeline.inference.windows import starts
 from pipeline.losses.reconstruction import as_image
@@ -49,10 +49,7 @@ class Embedder:
 
     def __init__(self, model: AutoencoderModel, config: InferenceConfig) -> None:
         self.manifest, self.config = model.manifest, config
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        device = choose_device(config.device)
-        self.compute = Compute(device, choose_precision(config.precision, device, model.manifest.provenance.precision))
+        self.compute = compute_for(config, model.manifest.provenance.precision)
         self.network = model.network
         self.compute.place_network(self.network, model.manifest.network.dimensions)
 
@@ -64,8 +61,7 @@ class Embedder:
             image = as_image(found.output.float(), config=self.manifest.autoencoder.loss, bounds=self.manifest.bounds)
             difference = (image.cpu() - window)[:, :, *inside]
             error, voxels = error + float((difference**2).sum()), voxels + difference.numel()
-            units = found.code.units.float().cpu()
-            codes.append(units.flatten(2).mean(2)[0] if units.ndim > 2 else units[0])
+            codes.append(found.code.vectors()[0].cpu())
         masked = self.manifest.autoencoder.corruption.only_masked
         return Embedding(torch.stack(codes).mean(0).numpy(), None if masked else error / voxels)
 

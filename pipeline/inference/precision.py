@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ConfigError
 
 TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,6 +45,22 @@ class Compute:
         layout = torch.channels_last_3d if dimensions == 3 else torch.channels_last
         network.to(self.device)
         return nn.Module.to(network, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
+
+
+def compute_for(config: InferenceConfig, trained: str) -> Compute:
+    """Where a trained network is to run, once the number of threads has been set.
+
+    Args:
+        config: device, precision and threads.
+        trained: the number format that it was trained in.
+
+    Raises:
+        ConfigError: a device or a number format that this machine does not have.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    return Compute(device, choose_precision(config.precision, device, trained))
 
 
 Step = Callable[[Compute], None]

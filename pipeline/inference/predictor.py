@@ -11,7 +11,7 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
 from pipeline.inference.footprint import check_fits
 from pipeline.inference.memory import available_bytes
-from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.precision import Compute, compute_for
 from pipeline.inference.reading import read_and_prepare
 from pipeline.inference.segmentation import Segmentation
 from pipeline.inference.single import only_scan
@@ -44,11 +44,7 @@ class Predictor:
         check_keep_largest(config.keep_largest, self.manifest.labels)
         check_watershed(config, self.manifest.labels)
         check_names("inference.instance_files", config.instance_files, self.manifest.labels)
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        where = choose_device(config.device)
-        trained = model.manifest.provenance.precision
-        self.compute = Compute(where, choose_precision(config.precision, where, trained))
+        self.compute = compute_for(config, model.manifest.provenance.precision)
         self.network = self.compute.place_network(model.network, model.manifest.network.dimensions)
 
     @classmethod

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
-from pipeline.inference.precision import Compute, choose_device, choose_precision
+from pipeline.inference.precision import compute_for
 from pipeline.inference.sliding_window import sliding_window
 from pipeline.losses.reconstruction import as_image
 from pipeline.model import AutoencoderModel
@@ -38,10 +38,7 @@ class Restorer:
                 f"one of kind {kind}",
                 "Train one with configs/autoencoders/denoising.yaml or super_resolution.yaml.",
             )
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        device = choose_device(config.device)
-        self.compute = Compute(device, choose_precision(config.precision, device, model.manifest.provenance.precision))
+        self.compute = compute_for(config, model.manifest.provenance.precision)
         self.network = self.compute.place_network(model.network, model.manifest.network.dimensions)
 
     def restore(self, scan: Scan, prepared: Prepared) -> Scan:

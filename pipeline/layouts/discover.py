@@ -54,11 +54,7 @@ def discover(config: DataConfig) -> Dataset:
     dataset = _read(config)
     _check_not_empty(dataset)
     dataset = _with_coding(_with_labels(_with_patients(dataset, config), config), config)
-    modalities = config.modalities or dataset.modalities
-    if modalities:
-        return replace(dataset, modalities=modalities, modalities_declared=True)
-    modalities = _assumed_modalities(dataset)
-    return replace(dataset, modalities=modalities, modalities_declared=modalities in PICTURE_CHANNELS.values())
+    return _with_modalities(dataset, config)
 
 
 def discover_scans(config: DataConfig) -> Dataset:
@@ -90,10 +86,7 @@ def _plain(config: DataConfig) -> Dataset:
     names = index(found, lambda path: case_name_below(path, config.root))
     cases = tuple(Case(name, (path,), None, name) for name, path in names.items())
     dataset = Dataset(config.root.name, config.root, {}, (), (), cases, layout="a folder of scans")
-    dataset = _with_patients(dataset, config)
-    modalities = config.modalities or _assumed_modalities(dataset)
-    declared = bool(config.modalities) or modalities in PICTURE_CHANNELS.values()
-    return replace(dataset, modalities=modalities, modalities_declared=declared)
+    return _with_modalities(_with_patients(dataset, config), config)
 
 
 def _is_image(path: Path) -> bool:
@@ -187,6 +180,14 @@ def _with_labels(dataset: Dataset, config: DataConfig) -> Dataset:
 def _with_coding(dataset: Dataset, config: DataConfig) -> Dataset:
     coding = MaskCoding.of(config.mask, dataset.labels)
     return replace(dataset, cases=tuple(replace(case, coding=coding) for case in dataset.cases))
+
+
+def _with_modalities(dataset: Dataset, config: DataConfig) -> Dataset:
+    modalities = config.modalities or dataset.modalities
+    if modalities:
+        return replace(dataset, modalities=modalities, modalities_declared=True)
+    modalities = _assumed_modalities(dataset)
+    return replace(dataset, modalities=modalities, modalities_declared=modalities in PICTURE_CHANNELS.values())
 
 
 def _assumed_modalities(dataset: Dataset) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 def _by_table(names: list[str], table: Path, column: str) -> dict[str, str]:
     patients: dict[str, str] = {}
-    for name, patient in _rows(table, column):
+    for name, patient in read_column(table, column, settings=("data.patient_table", "data.patient_column")):
         if patients.setdefault(name, patient) != patient:
             raise DatasetError("one patient a case", f"two for {name} in {table}", "Correct the table.")
     unknown = [name for name in names if not patients.get(name)]
@@ -70,18 +70,28 @@ def _by_table(names: list[str], table: Path, column: str) -> dict[str, str]:
     return {name: patients[name] for name in names}
 
 
-def _rows(table: Path, column: str) -> list[tuple[str, str]]:
+def read_column(table: Path, column: str, *, settings: tuple[str, str]) -> list[tuple[str, str]]:
+    """The case of each row of a CSV file, and its value in a column.
+
+    Args:
+        table: the file, with a column ``case``.
+        column: the other one.
+        settings: which say where the table is and what the column is called, for messages.
+
+    Raises:
+        DatasetError: the table cannot be read, or lacks a column.
+    """
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DatasetError("a CSV file of patients", f"{table}: {reason}", "Check data.patient_table.") from error
+        raise DatasetError("a CSV file of cases", f"{table}: {reason}", f"Check {settings[0]}.") from error
     columns = [str(name) for name in rows[0]] if rows else []
     if not {CASE_COLUMN, column} <= set(columns):
         raise DatasetError(
             f"rows under the columns {CASE_COLUMN} and {column} in {table}",
             f"the columns {', '.join(columns)}" if columns else "no rows",
-            "Separate the columns by commas, and name the one of the patients in data.patient_column.",
+            f"Separate the columns by commas, and name the one that is meant in {settings[1]}.",
         )
     return [(row[CASE_COLUMN].strip(), row[column].strip()) for row in rows]

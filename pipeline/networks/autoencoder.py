@@ -39,6 +39,10 @@ class Code:
     units: Tensor
     log_variance: Tensor | None = None
 
+    def vectors(self) -> Tensor:
+        """The units as vectors in 32 bits (B, units); of feature maps, the means over their places (B, channels)."""
+        return (self.units.flatten(2).mean(2) if self.units.ndim > 2 else self.units).float()
+
     def sampled(self) -> Tensor:
         """Mean + deviation x noise, through which gradients pass (Kingma and Welling, section 2.4)."""
         assert self.log_variance is not None

@@ -131,7 +131,7 @@ class ReconstructionObjective:
             found = self._run(network, patch)
             image = as_image(found.output.float(), config=self.config.loss, bounds=self.bounds).cpu()
             rows.append(self._errors(image, patch) | self._costs(found.code, patch))
-            codes.append(as_vectors(found.code.units)[0])
+            codes.append(found.code.vectors()[0].cpu())
             cases.append(patch.case)
             if len(shown) < SHOWN:
                 shown.setdefault(patch.case, (patch, image[0]))
@@ -186,11 +186,6 @@ class ReconstructionObjective:
 def warmed_up(weight: float, step: int, warmup_steps: int) -> float:
     """A weight that rises linearly over the first steps."""
     return weight * min(1.0, (step + 1) / warmup_steps) if warmup_steps else weight
-
-
-def as_vectors(units: Tensor) -> Tensor:
-    """Codes of a batch as vectors (B, units); of feature maps, the mean over their places."""
-    return (units.flatten(2).mean(2) if units.ndim > 2 else units).float().cpu()
 
 
 def validation_patches(

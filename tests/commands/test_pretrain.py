@@ -205,9 +205,9 @@ def test_the_map_of_codes_is_coloured_by_a_column_of_a_table(dataset: Path) -> N
     changes = ["autoencoder.map_column=sex", f"autoencoder.map_table={table}"]
     run = pretrain(configured("undercomplete", dataset, *changes), None, QUIET)
     assert (run.folder / "figures" / "codes" / "epoch_0002.png").exists()
-    with pytest.raises(ConfigError, match=r"the columns case and age .*; found case, sex in .*elsewhere\.csv"):
+    with pytest.raises(DatasetError, match=r"columns case and age in .*; found the columns case, sex\. .*map_column"):
         pretrain(configured("undercomplete", dataset, "autoencoder.map_column=age", changes[1]), None, QUIET)
-    with pytest.raises(ConfigError, match=r"a table of cases .*cases\.csv: No such file"):
+    with pytest.raises(DatasetError, match=r"a CSV file of cases; found .*cases\.csv: No such file.*map_table"):
         pretrain(configured("undercomplete", dataset, changes[0]), None, QUIET)
 
 

@@ -73,3 +73,11 @@ def test_an_autoencoder_that_restores_nothing_is_refused(dataset: Path, tmp_path
     assert result.exit_code != 0
     assert "restores scans; found one of kind undercomplete" in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--tta", "--identity", "--track"])
+def test_options_of_masks_are_refused(option: str, run: PretrainedRun, dataset: Path, tmp_path: Path) -> None:
+    arguments = ["predict", str(run.model), str(dataset / "imagesTr"), str(tmp_path / "out"), option]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "are for models that segment" in result.output

@@ -566,3 +566,10 @@ def test_a_configuration_that_cannot_be_used_is_a_failed_run_that_says_why(tmp_p
     (record,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
     assert (record.info.status, record.info.run_name) == ("FAILED", "broken")
     assert "max_epoch" in record.data.tags["mlflow.note.content"]
+
+
+def test_a_loss_that_there_is_not_is_found_before_any_data_is_read(dataset: Path, tmp_path: Path) -> None:
+    config = settings(dataset, "training.loss.others={focl: 1}")
+    shutil.rmtree(dataset)
+    with pytest.raises(ConfigError, match=r"losses among dice, .*; found focl\. Correct training\.loss"):
+        train(config, tmp_path / "run", QUIET)

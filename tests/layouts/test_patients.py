@@ -85,8 +85,8 @@ def test_two_patients_for_a_case_are_an_error_that_keeps_their_names_to_itself(t
 
 
 def test_a_table_that_is_missing_or_no_text_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"a CSV file of patients; found .*No such file"):
+    with pytest.raises(DatasetError, match=r"a CSV file of cases; found .*No such file"):
         _find(NAMES, patient_table=tmp_path / "none.csv")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DatasetError, match=r"a CSV file of patients; found .*decode"):
+    with pytest.raises(DatasetError, match=r"a CSV file of cases; found .*decode"):
         _find(NAMES, patient_table=tmp_path / "binary.csv")
