@@ -30,7 +30,7 @@ from pipeline.files import atomic_path
 from pipeline.preprocessing.prepare import Trail
 
 SUFFIX = ".case"
-ENTRY_FORMAT = 6
+ENTRY_FORMAT = 7
 """Part of every key. Count it up with each change of what `_write` writes, or of what `prepare_case` gives it."""
 ABANDONED_SECONDS = 24 * 3600
 """Age from which a hidden file is what a process left that was killed, not one that is being written."""
