@@ -19,7 +19,7 @@ from pipeline.files import write_text
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.ranges import TrainingRanges
 
-FILE_NAME, WEIGHTS = "model.json", "weights.safetensors"
+FILE_NAME, WEIGHTS, GATE = "model.json", "weights.safetensors", "gate.safetensors"
 FORMAT_VERSION: Literal[1] = 1
 Part = Literal["train", "validation", "test", "unused"]
 
@@ -99,6 +99,8 @@ class Manifest(ModelRecord):
     mirror_axes: tuple[int, ...]
     """Axes that training mirrored, and that test-time mirroring may use."""
     evaluation: EvaluationConfig
+    gate_sha256: str | None = None
+    """Of the file with the scan gate; None of a model without one."""
     validation_dice: float | None
     """Mean Dice of the exported weights on the validation cases, without test-time mirroring and keep_largest, whatever
     the inference settings say. None where there were no such cases, or no structure in any of them."""

@@ -1,16 +1,25 @@
-"""A model on disk: a folder with ``model.json`` and ``weights.safetensors``. Nothing in it is executed or unpickled."""
+"""A model on disk: a folder with ``model.json``, ``weights.safetensors`` and, where it has one, ``gate.safetensors``.
 
-from dataclasses import dataclass
+Nothing in it is executed or unpickled.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from pipeline.files import atomic_path, file_sha256
 from pipeline.manifest import (
+    GATE,
     WEIGHTS,
     AutoencoderManifest,
     Manifest,
@@ -28,10 +37,17 @@ M = TypeVar("M", bound=ModelRecord)
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its weights, in evaluation mode, and what belongs to it."""
+    """A network with its weights, in evaluation mode, and what belongs to it.
+
+    Attributes:
+        manifest: what the model is.
+        network: that segments.
+        gate: what the scan gate was fitted to be, by name, as `inference.gate` reads it; empty where there is none.
+    """
 
     manifest: Manifest
     network: UNet
+    gate: Mapping[str, NDArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,18 @@ def save_model(folder: Path, weights: dict[str, Tensor], manifest: M) -> M:
     return complete
 
 
+def save_with_gate(
+    folder: Path, weights: dict[str, Tensor], manifest: Manifest, *, gate: Mapping[str, NDArray]
+) -> Manifest:
+    """As `save_model`, of a model with a scan gate; without one where ``gate`` is empty."""
+    if not gate:
+        (folder / GATE).unlink(missing_ok=True)
+        return save_model(folder, weights, manifest)
+    with atomic_path(folder / GATE) as path:
+        save_arrays(dict(sorted(gate.items())), path)
+    return save_model(folder, weights, manifest.model_copy(update={"gate_sha256": file_sha256(folder / GATE)}))
+
+
 def load_model(folder: Path) -> Model:
     """Read a model that segments.
 
@@ -84,7 +112,7 @@ def load_model(folder: Path) -> Model:
     manifest = read_manifest(folder)
     network = UNet(manifest.network, len(manifest.modalities), 1 + len(manifest.labels))
     _fill(network, folder, manifest)
-    return Model(manifest, network.eval())
+    return Model(manifest, network.eval(), _load_gate(folder, manifest))
 
 
 def load_autoencoder(folder: Path) -> AutoencoderModel:
@@ -139,12 +167,26 @@ def _fill(network: nn.Module, folder: Path, manifest: ModelRecord) -> None:
         ) from error
 
 
+def _load_gate(folder: Path, manifest: Manifest) -> dict[str, NDArray]:
+    if manifest.gate_sha256 is None:
+        return {}
+    with _reading(folder / GATE, manifest.gate_sha256, "scan gate") as path:
+        return load_arrays(path)
+
+
 def _load_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    with _reading(path, sha256, "weights"):
+        return load_file(path)
+
+
+@contextmanager
+def _reading(path: Path, sha256: str, what: str) -> Iterator[Path]:
+    """A file that is to be the one that ``model.json`` names."""
     try:
         if file_sha256(path) != sha256:
             raise ModelError(
-                "the weights that model.json was written for", f"others in {path}", "Copy the model again."
+                f"the {what} that model.json was written for", f"others in {path}", "Copy the model again."
             )
-        return load_file(path)
+        yield path
     except (OSError, SafetensorError) as error:
-        raise ModelError("readable weights", f"{path}: {error}", "Copy the model again.") from error
+        raise ModelError(f"readable {what}", f"{path}: {error}", "Copy the model again.") from error

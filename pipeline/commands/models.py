@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.overrides import is_tracked
 from pipeline.errors import ModelError
-from pipeline.manifest import FILE_NAME, WEIGHTS, Manifest, read_manifest
+from pipeline.manifest import FILE_NAME, GATE, WEIGHTS, Manifest, read_manifest
 from pipeline.tracking.address import is_in_use
 
 if TYPE_CHECKING:
@@ -99,8 +99,9 @@ def _unpack(path: Path, folder: Path) -> Path:
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:
-    """The two files of a model; anything else in the archive is left there."""
-    names = [name for name in archive.namelist() if Path(name).name in (FILE_NAME, WEIGHTS)]
-    if len(names) != 2:
+    """The files of a model; anything else in the archive is left there."""
+    names = [name for name in archive.namelist() if Path(name).name in (FILE_NAME, WEIGHTS, GATE)]
+    files = sorted(Path(name).name for name in names)
+    if [name for name in files if name != GATE] != [FILE_NAME, WEIGHTS] or files.count(GATE) > 1:
         raise ModelError(f"a .zip with {FILE_NAME} and {WEIGHTS}", f"others in {path}", "Zip the model's folder.")
     return names

@@ -19,21 +19,25 @@ from pipeline.files import write_json, write_text
 from pipeline.formats import registry
 from pipeline.formats.dicom.segmentation import ANATOMICAL, TISSUE, Algorithm, Code, Segment, write_segmentation
 from pipeline.inference.reading import ReadScan
-from pipeline.inference.segmentation import Segmentation
+from pipeline.inference.segmentation import GateFinding, Segmentation
 from pipeline.manifest import Manifest
 from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
+from pipeline.preprocessing.prepare import Prepared
+from pipeline.report.oddity import write_oddity
 from pipeline.report.viewer import viewer_page
 from pipeline.scan import Scan
 from pipeline.structures import LARGEST
 from pipeline.wording import folder_name
 
 MASK, STATISTICS, PREVIEW, VIEWER, SEGMENTATION = "mask", "statistics.json", "preview.png", "viewer.html", "mask.dcm"
+QUALITY, ODDITY = "quality.json", "odd.png"
+GATE_COLUMN = "gate_score"
 FURTHER = ("label", "probability", "instances")
 """What names of the files that the settings ask for begin with; the label's value and name follow."""
-DERIVED = (STATISTICS, PREVIEW, VIEWER)
-"""What follows from the mask, so that it does not matter who changed it."""
-Volumes = dict[str, float]
+DERIVED = (STATISTICS, QUALITY, PREVIEW, ODDITY, VIEWER)
+"""What follows from the scan and the mask, so that it does not matter who changed it."""
+Columns = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,11 @@ class Written:
     """What became of a case whose files were written.
 
     Attributes:
-        columns: volumes and counts for the table.
+        columns: volumes, counts and qualities for the table.
         reasons: why its mask is to be reviewed; none where nothing speaks against it.
     """
 
-    columns: Volumes
+    columns: Columns
     reasons: tuple[str, ...] = ()
 
 
@@ -92,6 +96,8 @@ def write_case(
     counts = _write_further(folder, scan, segmentation, manifest=manifest, config=config)
     for name, count in counts.items():
         statistics[name]["instances"] = count
+    quality = _write_gate(folder, read, segmentation.gate)
+    reasons += quality.reasons
     reasons += review_reasons(statistics, scan, manifest)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
     if config.viewer_pages:
@@ -99,7 +105,30 @@ def write_case(
             folder / VIEWER, viewer_page(scan, mask, labels=labels, title=folder.name, reasons=[*doubts, *reasons])
         )
     write_json(folder / STATISTICS, statistics)
-    return Written(_columns(statistics), tuple(reasons))
+    return Written(_columns(statistics) | quality.columns, tuple(reasons))
+
+
+def _write_gate(folder: Path, read: ReadScan, gate: GateFinding | None) -> Written:
+    """Write what the gate says of a scan, and a picture of what is odd where it calls it foreign."""
+    if gate is None:
+        return Written({})
+    content = {"score": gate.score, "threshold": gate.threshold, "foreign": gate.is_foreign, "oddness": gate.oddness}
+    write_json(folder / QUALITY, {"gate": content})
+    if not gate.is_foreign:
+        return Written(_quality_columns(gate.score))
+    if gate.scan is not None and gate.expected is not None:
+        write_oddity(folder / ODDITY, gate.scan, gate.expected, extent_mm=_extent_mm(read.prepared, gate.scan))
+    return Written(_quality_columns(gate.score), (gate.reason,))
+
+
+def _extent_mm(prepared: Prepared, coarse: NDArray[np.float32]) -> tuple[float, ...]:
+    """How large what the gate saw is; slices that it saw apart have no extent across them."""
+    extent = tuple(n * mm for n, mm in zip(prepared.trail.shape, prepared.trail.prepared_spacing_mm, strict=True))
+    return extent if coarse.shape[-1] == coarse.shape[1] else (*extent[:2], 0.0)
+
+
+def _quality_columns(score: float) -> Columns:
+    return {GATE_COLUMN: round(score, 3)}
 
 
 def _write_segmentation(
@@ -135,9 +164,15 @@ def _write_further(
     return counts
 
 
-def read_columns(folder: Path) -> Volumes:
+def read_columns(folder: Path) -> Columns:
     """The columns that `write_case` returned for a case that an earlier run wrote."""
-    return _columns(json.loads((folder / STATISTICS).read_text(encoding="utf-8")))
+    columns = _columns(_read_json(folder / STATISTICS))
+    quality = folder / QUALITY
+    return columns | (_quality_columns(_read_json(quality)["gate"]["score"]) if quality.exists() else {})
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def column_names(labels: Mapping[str, int]) -> list[str]:
@@ -196,9 +231,9 @@ def _file_name(kind: str, label: str, value: int) -> str:
     return folder_name(f"{kind}_{value}_{re.sub(r'[^A-Za-z0-9]+', '_', label)}")
 
 
-def _columns(statistics: Mapping[str, Mapping[str, Any]]) -> Volumes:
+def _columns(statistics: Mapping[str, Mapping[str, Any]]) -> Columns:
     """For the table: millilitres to six digits, whatever their size; pixels where the scan has no spacing."""
-    columns: Volumes = {}
+    columns: Columns = {}
     for name, values in statistics.items():
         in_px = values["volume_ml"] is None
         columns[f"{name}_px" if in_px else f"{name}_ml"] = (

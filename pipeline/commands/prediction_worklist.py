@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.commands.prediction_files import PREVIEW, VIEWER, column_names, read_columns
+from pipeline.commands.prediction_files import GATE_COLUMN, ODDITY, PREVIEW, VIEWER, column_names, read_columns
 from pipeline.commands.prediction_plan import Planned
 from pipeline.commands.prediction_run import Result
 from pipeline.commands.prediction_watch import run_log
@@ -131,11 +131,14 @@ class Worklist:
         pages = {"preview": f"{case}/{PREVIEW}"}
         if (self.output / case / VIEWER).exists():
             pages["viewer"] = f"{case}/{VIEWER}"
+        if (self.output / case / ODDITY).exists():
+            pages["oddity"] = f"{case}/{ODDITY}"
         return columns | pages
 
     def _write_table(self, rows: Sequence[Row]) -> None:
         identity = [] if self._identities is None else list(IDENTITY)
-        columns = [*FIXED_COLUMNS, *identity, *_volume_columns(rows, self._manifest)]
+        gate = [GATE_COLUMN] if self._manifest.gate_sha256 is not None else []
+        columns = [*FIXED_COLUMNS, *identity, *_volume_columns(rows, self._manifest), *gate]
         with writing_to(self.output):
             write_csv(self.output / TABLE, columns, [{name: _cell(row.get(name)) for name in columns} for row in rows])
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from pipeline.commands import machine, run_folder, tracked_files
 from pipeline.commands.batches import augmented_patches, first_batch, remaining_task
 from pipeline.commands.dataset import CheckedDataset, check_for_training
+from pipeline.commands.gate import gate_of_run
 from pipeline.commands.job import (
     Job,
     may_log_case_names,
@@ -37,7 +38,8 @@ from pipeline.commands.run_folder import RunFolder
 from pipeline.config.load import Config, load_config
 from pipeline.losses.segmentation import SegmentationLoss, check_names
 from pipeline.manifest import Manifest, Part, read_manifest
-from pipeline.model import save_model
+from pipeline.model import save_with_gate
+from pipeline.networks.unet import UNet
 from pipeline.samples.patches import PatchDataset
 from pipeline.tracking.identity import Identity, read_identity
 from pipeline.tracking.run import has_finished, now_ms, sync
@@ -275,7 +277,9 @@ def _progress_text(result: EpochResult[list[CaseDice]], counters: Counters) -> s
 
 def _export(job: Job[Config], data: Data, state: TrainingState) -> TrainedRun:
     folder = job.folder
-    save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
+    assert isinstance(state.average, UNet)
+    gate = gate_of_run(job, state.average, checked=data.checked, prepared=data.prepared)
+    save_with_gate(folder.model, average_weights(state), _manifest(job, data, state.counters), gate=gate)
     tracked_files.log_results(folder, job.run, job.config.tracking, names_cases=may_log_case_names(job.config))
     return _trained(folder, job.run.identity, state.counters.last_score)
 

@@ -10,6 +10,7 @@ from yaml import YAMLError
 
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.experiment import Experiment
+from pipeline.config.gate import GateConfig
 from pipeline.config.overrides import anchor_paths, apply_override
 from pipeline.config.pretraining import PretrainingConfig
 from pipeline.config.training import TrainingConfig
@@ -24,6 +25,7 @@ class Config(Experiment):
 
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
 
 
 def load_config(path: Path, overrides: list[str]) -> Config:

@@ -1,5 +1,6 @@
 """From a scan to its mask, with a model and nothing else."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
+from pipeline.inference.features import EncoderFeatures
 from pipeline.inference.footprint import check_fits
+from pipeline.inference.gate import FittedGate
 from pipeline.inference.memory import available_bytes
 from pipeline.inference.precision import Compute, compute_for
 from pipeline.inference.reading import read_and_prepare
@@ -19,6 +22,7 @@ from pipeline.inference.sliding_window import Network, mirrored, slide, sliding_
 from pipeline.inference.windows import streaming_axis
 from pipeline.manifest import Manifest
 from pipeline.model import Model, load_model
+from pipeline.networks.unet import UNet
 from pipeline.postprocessing.components import check_keep_largest, check_names, keep_largest
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
@@ -45,7 +49,10 @@ class Predictor:
         check_watershed(config, self.manifest.labels)
         check_names("inference.instance_files", config.instance_files, self.manifest.labels)
         self.compute = compute_for(config, model.manifest.provenance.precision)
-        self.network = self.compute.place_network(model.network, model.manifest.network.dimensions)
+        self.network = model.network
+        self.compute.place_network(self.network, model.manifest.network.dimensions)
+        channels, dimensions = len(self.manifest.modalities), self.manifest.network.dimensions
+        self.gate = FittedGate.from_arrays(model.gate, channels=channels, dimensions=dimensions) if model.gate else None
 
     @classmethod
     def load(cls, folder: Path, config: InferenceConfig | None = None) -> "Predictor":
@@ -91,29 +98,40 @@ class Predictor:
             ScanError: it needs more memory than is free.
             ModelError: the network's output is not finite.
         """
+        return self._streamed(prepared, None)
+
+    def segment(self, prepared: Prepared) -> Segmentation:
+        """As `predict_prepared`, with what the gate says, and with probabilities where the settings ask for them.
+
+        Raises:
+            ScanError: it needs more memory than is free.
+            ModelError: the network's output, or what the gate makes of the scan, is not finite.
+        """
+        features = None if self.gate is None else EncoderFeatures()
+        if self.config.probability_maps:
+            mask, probabilities = self._mapped(prepared, features)
+        else:
+            mask, probabilities = self._streamed(prepared, features), None
+        finding = None if self.gate is None or features is None else self.gate.judge(prepared.image, features)
+        return Segmentation(mask, probabilities, finding)
+
+    def _streamed(self, prepared: Prepared, features: EncoderFeatures | None) -> NDArray[np.unsignedinteger]:
         config = self.config.model_copy(update={"probability_maps": False})
         check_fits(prepared.trail, self.manifest, config, free_bytes=available_bytes())
         image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
-            slabs = map(_checked, slide(self._network(), image, window, overlap=self.config.overlap))
+            slabs = map(_checked, slide(self._network(features), image, window, overlap=self.config.overlap))
             classes = restore_slabs(slabs, prepared.trail, axis=streaming_axis(prepared.trail.shape, window))
         return self._mask(classes)
 
-    def segment(self, prepared: Prepared) -> Segmentation:
-        """As `predict_prepared`, with probabilities where the settings ask for them.
-
-        Raises:
-            ScanError: it needs more memory than is free.
-            ModelError: the network's output is not finite.
-        """
-        if not self.config.probability_maps:
-            return Segmentation(self.predict_prepared(prepared))
+    def _mapped(
+        self, prepared: Prepared, features: EncoderFeatures | None
+    ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float32]]:
         check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
-            scores = _checked(sliding_window(self._network(), image, window, overlap=self.config.overlap))
-        mask = self._mask(restore(scores, prepared.trail))
-        return Segmentation(mask, restore_probabilities(scores, prepared.trail))
+            scores = _checked(sliding_window(self._network(features), image, window, overlap=self.config.overlap))
+        return self._mask(restore(scores, prepared.trail)), restore_probabilities(scores, prepared.trail)
 
     def _mask(self, classes: NDArray[np.uint8]) -> NDArray[np.unsignedinteger]:
         mask = to_values(classes, self.manifest.label_values)
@@ -121,17 +139,35 @@ class Predictor:
             mask = keep_largest(mask, self.manifest.labels[name])
         return mask
 
-    def _network(self) -> Network:
-        plain = network_function(self.network, self.compute, self.manifest.network.dimensions)
-        return mirrored(plain, self.manifest.mirror_axes) if self.config.tta else plain
+    def _network(self, features: EncoderFeatures | None) -> Network:
+        dimensions, seen = self.manifest.network.dimensions, None if features is None else features.see
+        first = network_function(self.network, self.compute, dimensions, seen=seen)
+        if not self.config.tta:
+            return first
+        plain = network_function(self.network, self.compute, dimensions)
+        return mirrored(plain, self.manifest.mirror_axes, first=first)
 
 
-def network_function(network: nn.Module, compute: Compute, dimensions: int) -> Network:
-    """The network's finest logits as a function of a batch on the CPU; one of images sees windows of one slice."""
+def network_function(
+    network: nn.Module, compute: Compute, dimensions: int, *, seen: Callable[[list[Tensor]], None] | None = None
+) -> Network:
+    """The network's finest logits as a function of a batch on the CPU; one of images sees windows of one slice.
+
+    Args:
+        network: a U-Net.
+        compute: where it runs.
+        dimensions: of the network.
+        seen: is given what the encoder makes of each batch.
+    """
 
     def run(batch: Tensor) -> Tensor:
         with compute.autocast():
-            return network(compute.place(batch))[0]
+            if seen is None:
+                return network(compute.place(batch))[0]
+            assert isinstance(network, UNet)
+            encoded = network.encode(compute.place(batch))
+            seen(encoded)
+            return network.decode(encoded)[0]
 
     def run_slice(batch: Tensor) -> Tensor:
         return run(batch.squeeze(-1)).unsqueeze(-1)

@@ -5,6 +5,51 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+ODDITIES = {
+    "histogram": "its intensities",
+    "mahalanobis": "what the network makes of it",
+    "residual": "what the network makes of it",
+    "neighbours": "what the network makes of it",
+    "denoising": "its appearance",
+    "variational": "its appearance",
+}
+"""What is odd, by the name of the score."""
+
+
+@dataclass(frozen=True, eq=False)
+class GateFinding:
+    """What the gate says of a scan.
+
+    Attributes:
+        score: higher where the scan is less like those of training; 2 is about one such scan in 100.
+        threshold: above it a scan is called foreign.
+        oddness: by the name of each score, -log10 of how often a scan of training has one so high.
+        scan: on the coarse grid (C, I, J, K); None where the gate has no autoencoders, or the scan is not foreign.
+        expected: what the denoising networks make of it, of the same shape, or None.
+    """
+
+    score: float
+    threshold: float
+    oddness: dict[str, float]
+    scan: NDArray[np.float32] | None = None
+    expected: NDArray[np.float32] | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the scan is unlike those of training."""
+        return self.score > self.threshold
+
+    @property
+    def reason(self) -> str:
+        """Why its mask is to be reviewed; empty where the scan is like those of training."""
+        if not self.is_foreign:
+            return ""
+        oddest = max(self.oddness, key=self.oddness.__getitem__)
+        return (
+            f"unlike the scans of training: gate_score {self.score:.2f}, where {self.threshold:.2f} is usual at most; "
+            f"most of all {ODDITIES[oddest]}"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
@@ -14,7 +59,9 @@ class Segmentation:
         mask: label values (I, J, K).
         probabilities: of the background and each label (1 + labels, I, J, K), in the order of the manifest, as
             the network gives them: what is done to the mask afterwards is not in them. None where not asked for.
+        gate: whether the scan is like those of training; None of a model without a gate.
     """
 
     mask: NDArray[np.unsignedinteger]
     probabilities: NDArray[np.float32] | None = None
+    gate: GateFinding | None = None

@@ -95,11 +95,19 @@ class UNet(nn.Module):
             In training, (B, classes, ...) of the finest and of the ``deep_supervision`` next coarser decoder stages;
             in evaluation, the finest alone.
         """
+        return self.decode(self.encode(x))
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The features of each encoder stage (B, F, ...), finest first, of a batch (B, C, D, H, W)."""
         encoded = []
         for stage in self.encoder:
             x = stage(x)
             encoded.append(x)
-        decoded = []
+        return encoded
+
+    def decode(self, encoded: list[Tensor]) -> list[Tensor]:
+        """What `forward` returns, from what `encode` does."""
+        x, decoded = encoded[-1], []
         for index in reversed(range(len(self.decoder))):
             x = self.decoder[index](x, encoded[index])
             decoded.append(x)

@@ -141,16 +141,19 @@ def prediction_report(
 
     Args:
         rows: one a case: ``case``, ``status`` (ok, review, failed, skipped), ``reason``, ``<label>_ml`` (``<label>_px``
-            where the scan has no spacing), and the paths, relative to the page, of ``preview``, a picture, and
-            ``viewer``, a page. Volumes and paths may be missing or None.
+            where the scan has no spacing), ``gate_score``, and the paths, relative to the page, of ``preview`` and
+            ``oddity``, pictures, and ``viewer``, a page. All but the first three may be missing or None.
         labels: the structures' names, in the order of the columns.
         provenance: as for `evaluation_report`.
         banner: what a reader has to know first.
     """
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     ordered = sorted(rows, key=lambda row: STATUSES.index(row["status"]))
+    judged = any(row.get("gate_score") is not None for row in rows)
     template = _environment().get_template("prediction.html")
-    return template.render(rows=ordered, counts=counts, labels=labels, provenance=_dotted(provenance), banner=banner)
+    return template.render(
+        rows=ordered, counts=counts, labels=labels, judged=judged, provenance=_dotted(provenance), banner=banner
+    )
 
 
 def render(template: str, **values: Any) -> str:

@@ -1,0 +1,143 @@
+"""Small autoencoders that see a scan as a whole on a coarse grid: how odd it looks, and where.
+
+Each kind is trained twice, on one half of the cases each (`training.coarse`), so that either half has errors by a
+network that did not learn from it; a new scan has the mean of both. Tensors are N C I J K, or N C I J of slices.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.config.autoencoder import AutoencoderConfig, CorruptionConfig, VariationalConfig
+from pipeline.config.network import NetworkConfig
+from pipeline.errors import ModelError
+from pipeline.networks.autoencoder import Autoencoder
+from pipeline.quality.fitted import below
+from pipeline.quality.scans import RECONSTRUCTIONS
+
+HALVES = 2
+GRIDS: dict[int, tuple[int, ...]] = {3: (32, 32, 32), 2: (64, 64)}
+"""By the dimensions of the network that segments. A scan fills the grid, whatever its proportions."""
+SLICES = 8
+"""Of a volume that a network of images sees slice by slice, as many at most, evenly spread."""
+FEATURES = (8, 16, 32)
+CODE_SIZE, CODE_CHANNELS = 48, 16
+CONFIGS: dict[str, AutoencoderConfig] = {
+    "denoising": AutoencoderConfig(
+        kind="denoising", corruption=CorruptionConfig(noise=(0.0, 0.3), coarse_noise=(0.0, 1.0), coarse_noise_voxels=4)
+    ),
+    "variational": AutoencoderConfig(
+        kind="variational",
+        code_size=CODE_SIZE,
+        code_channels=CODE_CHANNELS,
+        variational=VariationalConfig(beta=0.2, warmup_steps=100),
+    ),
+}
+"""By the name of the score. Coarse noise looks like what does not belong (Kascenas et al. 2022)."""
+
+
+def coarse_views(image: NDArray[np.float32], dimensions: int) -> Tensor:
+    """A prepared scan (C, I, J, K) on the coarse grid: one view (1, C, 32, 32, 32), or one a slice (N, C, 64, 64)."""
+    tensor = torch.from_numpy(image)
+    if dimensions == len(GRIDS[3]):
+        return functional.interpolate(tensor[None], GRIDS[3], mode="area")
+    slices = image.shape[-1]
+    chosen = np.unique(np.linspace(0, slices - 1, min(slices, SLICES)).round().astype(int))
+    return functional.interpolate(tensor[..., chosen].permute(3, 0, 1, 2), GRIDS[2], mode="area")
+
+
+def new_autoencoder(kind: str, *, channels: int, dimensions: int) -> Autoencoder:
+    """An untrained network of one of the `CONFIGS`; the denoising one has skip connections."""
+    network = NetworkConfig.model_validate(
+        {
+            "dimensions": dimensions,
+            "features": FEATURES,
+            "kernels": [(3,) * dimensions] * len(FEATURES),
+            "strides": [(2,) * dimensions] * len(FEATURES),
+            "encoder_convolutions": (1, 1, 1),
+            "decoder_convolutions": (1, 1),
+            "skips": (kind == "denoising",) * (len(FEATURES) - 1),
+            "deep_supervision": 0,
+        }
+    )
+    return Autoencoder(network, CONFIGS[kind], channels=channels, patch_size=GRIDS[dimensions])
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseAutoencoders:
+    """Trained networks, in evaluation mode.
+
+    Attributes:
+        networks: by kind, one a half of the cases.
+        dimensions: of what they see.
+    """
+
+    networks: Mapping[str, tuple[Autoencoder, ...]]
+    dimensions: int
+
+    def errors(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Mean squared error of a prepared scan (C, I, J, K) by each kind, (E,), the mean over both networks."""
+        views = coarse_views(image, self.dimensions)
+        return np.array([np.mean([reconstruction_error(each, views) for each in of]) for of in self.networks.values()])
+
+    def reconstructed(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A prepared scan on the coarse grid, and what the denoising networks make of it.
+
+        Both are (C, 32, 32, 32), or (C, 64, 64, N) of slices.
+        """
+        views = coarse_views(image, self.dimensions)
+        with torch.inference_mode():
+            made = torch.stack([network(views).output for network in self.networks[RECONSTRUCTIONS[0]]]).mean(0)
+        return _as_volume(views), _as_volume(made)
+
+    def to_arrays(self) -> dict[str, NDArray]:
+        """The weights by name."""
+        return {
+            f"{kind}.{half}.{name}": tensor.numpy()
+            for kind, networks in self.networks.items()
+            for half, network in enumerate(networks)
+            for name, tensor in network.state_dict().items()
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray], *, channels: int, dimensions: int) -> Self:
+        """What `to_arrays` gave.
+
+        Raises:
+            ModelError: weights are missing, or of another shape.
+        """
+        kinds = [kind for kind in RECONSTRUCTIONS if below(kind, arrays)]
+        networks = {
+            kind: _filled(kind, below(kind, arrays), channels=channels, dimensions=dimensions) for kind in kinds
+        }
+        return cls(networks, dimensions)
+
+
+def reconstruction_error(network: Autoencoder, views: Tensor) -> float:
+    """Mean squared error of all views of a scan."""
+    with torch.inference_mode():
+        return float(functional.mse_loss(network(views).output, views))
+
+
+def _as_volume(views: Tensor) -> NDArray[np.float32]:
+    """Views as one array (C, I, J, K), slices last."""
+    return views[0].numpy() if views.ndim > len(GRIDS[2]) + 2 else views.permute(1, 2, 3, 0).numpy()
+
+
+def _filled(kind: str, arrays: Mapping[str, NDArray], *, channels: int, dimensions: int) -> tuple[Autoencoder, ...]:
+    networks = []
+    for half in range(HALVES):
+        network = new_autoencoder(kind, channels=channels, dimensions=dimensions)
+        try:
+            network.load_state_dict({key: torch.from_numpy(value) for key, value in below(str(half), arrays).items()})
+        except RuntimeError as error:
+            found = str(error).splitlines()[0]
+            raise ModelError("weights of the gate's autoencoders", found, "Copy the model again.") from error
+        networks.append(network.eval())
+    return tuple(networks)

@@ -1,0 +1,41 @@
+"""What the encoder of a network that segments makes of a scan, in a few numbers. Tensors are B F D H W."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class EncoderFeatures:
+    """Mean and standard deviation of each channel of each encoder stage, over all windows of a scan.
+
+    They come with the windows that make the mask, so that they cost no further pass of the network.
+    """
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []
+        self._windows = 0
+
+    def see(self, encoded: list[Tensor]) -> None:
+        """Take in the features of a window, finest stage first, each (1, F, ...)."""
+        moments = [_moments(stage) for stage in encoded]
+        self._sums = [a + b for a, b in zip(self._sums, moments, strict=True)] if self._sums else moments
+        self._windows += 1
+
+    def values(self) -> NDArray[np.float64]:
+        """The means and then the deviations of each stage, finest first, (2 * channels,).
+
+        A window counts as much as another one; the deviation is that within and between them.
+        """
+        assert self._windows
+        parts = []
+        for sums in self._sums:
+            mean, square = sums.double().cpu().numpy() / self._windows
+            parts += [mean, np.sqrt(np.maximum(square - mean**2, 0))]
+        return np.concatenate(parts)
+
+
+def _moments(stage: Tensor) -> Tensor:
+    """Mean and mean square of each channel (2, F)."""
+    flat = stage[0].flatten(1).float()
+    return torch.stack([flat.mean(1), (flat**2).mean(1)])

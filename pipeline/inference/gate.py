@@ -1,0 +1,98 @@
+"""The scan gate at work: what is measured of a scan on its way to a mask, and what that says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.inference.coarse import CoarseAutoencoders
+from pipeline.inference.features import EncoderFeatures
+from pipeline.inference.precision import Compute
+from pipeline.inference.segmentation import GateFinding
+from pipeline.inference.sliding_window import slide
+from pipeline.networks.unet import UNet
+from pipeline.quality.fitted import below
+from pipeline.quality.histogram import quantiles_of
+from pipeline.quality.scans import Measurements, ScanGate
+from pipeline.sizes import as_window
+
+STATISTICS, AUTOENCODERS = "statistics", "autoencoders"
+"""What the names of the two parts' arrays begin with."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedGate:
+    """A gate with all that it needs.
+
+    Attributes:
+        statistics: the scores, and their calibration.
+        autoencoders: or None, for a gate without reconstruction errors.
+    """
+
+    statistics: ScanGate
+    autoencoders: CoarseAutoencoders | None
+
+    def judge(self, image: NDArray[np.float32], features: EncoderFeatures) -> GateFinding:
+        """What the gate says of a prepared scan (C, I, J, K), whose windows the encoder has seen."""
+        errors = np.zeros(0) if self.autoencoders is None else self.autoencoders.errors(image)
+        raw = self.statistics.scores(measured(image, features, errors))
+        odd = self.statistics.gate.tails.oddness(raw)[0]
+        score = float(self.statistics.gate.gate_score(raw)[0])
+        oddness = {name: float(value) for name, value in zip(self.statistics.names, odd, strict=True)}
+        found = GateFinding(score, self.statistics.gate.threshold, oddness)
+        if self.autoencoders is None or not found.is_foreign:
+            return found
+        scan, expected = self.autoencoders.reconstructed(image)
+        return replace(found, scan=scan, expected=expected)
+
+    def to_arrays(self) -> dict[str, NDArray]:
+        """All of it by name."""
+        networks = {} if self.autoencoders is None else self.autoencoders.to_arrays()
+        return {f"{STATISTICS}.{name}": array for name, array in self.statistics.to_arrays().items()} | {
+            f"{AUTOENCODERS}.{name}": array for name, array in networks.items()
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray], *, channels: int, dimensions: int) -> Self:
+        """What `to_arrays` gave.
+
+        Raises:
+            ModelError: an array is missing or has another shape.
+        """
+        weights = below(AUTOENCODERS, arrays)
+        networks = CoarseAutoencoders.from_arrays(weights, channels=channels, dimensions=dimensions)
+        return cls(ScanGate.from_arrays(below(STATISTICS, arrays)), networks if weights else None)
+
+
+def measured(image: NDArray[np.float32], features: EncoderFeatures, errors: NDArray[np.float64]) -> Measurements:
+    """What is measured of a prepared scan (C, I, J, K); errors (E,) are those of its reconstructions."""
+    return Measurements(quantiles_of(image)[None], features.values()[None], errors[None])
+
+
+def encode_all(
+    network: UNet, image: NDArray[np.float32], patch_size: tuple[int, ...], *, overlap: float, compute: Compute
+) -> EncoderFeatures:
+    """What the encoder makes of a prepared scan (C, I, J, K): as prediction sees it, but without the decoder.
+
+    Args:
+        network: placed on its device, in evaluation mode.
+        image: the scan.
+        patch_size: of the network's input.
+        overlap: of the windows.
+        compute: where the network runs.
+    """
+    features, is_slice = EncoderFeatures(), len(patch_size) == 2
+
+    def encode(batch: Tensor) -> Tensor:
+        with compute.autocast():
+            features.see(network.encode(compute.place(batch.squeeze(-1) if is_slice else batch)))
+        return batch[:, :1]
+
+    with torch.inference_mode():
+        for _ in slide(encode, torch.from_numpy(image), as_window(patch_size), overlap=overlap):
+            pass
+    return features

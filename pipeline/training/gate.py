@@ -1,0 +1,84 @@
+"""Fitting the scan gate to the cases that a network has learnt from and was validated on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config.gate import GateConfig
+from pipeline.inference.coarse import coarse_views
+from pipeline.inference.gate import FittedGate, encode_all, measured
+from pipeline.inference.precision import Compute
+from pipeline.networks.unet import UNet
+from pipeline.quality.scans import Measurements, ScanGate, check_patients
+from pipeline.samples.cache import StoredCase
+from pipeline.training.coarse import fit_autoencoders
+
+MEASURING = 0.5
+"""Share of the work that measuring the cases is taken for."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How a network sees scans.
+
+    Attributes:
+        patch_size: of its input.
+        overlap: of its windows.
+        compute: where it runs.
+        mirror_axes: along which training mirrored prepared scans.
+    """
+
+    patch_size: tuple[int, ...]
+    overlap: float
+    compute: Compute
+    mirror_axes: tuple[int, ...]
+
+
+def fit_gate(
+    network: UNet,
+    cases: Sequence[tuple[StoredCase, str]],
+    config: GateConfig,
+    *,
+    view: View,
+    seed: int,
+    progress: Callable[[float], None],
+) -> FittedGate:
+    """Fit a gate.
+
+    Args:
+        network: trained, in evaluation mode, on its device.
+        cases: and the patient of each; as many as the configuration asks for are drawn from them.
+        config: how.
+        view: of the network.
+        seed: of what is drawn at random.
+        progress: is told the share that is done.
+
+    Raises:
+        DatasetError: there are too few cases or patients, or all are alike.
+        ModelError: what the network makes of a case is not finite.
+    """
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(cases))[: config.cases])
+    patients = np.array([cases[place][1] for place in chosen])
+    check_patients(patients)
+    dimensions, share = len(view.patch_size), MEASURING if config.autoencoder_steps else 1.0
+    parts, coarse = list[Measurements](), []
+    for number, place in enumerate(chosen):
+        image = cases[place][0].image()
+        features = encode_all(network, image, view.patch_size, overlap=view.overlap, compute=view.compute)
+        parts.append(measured(image, features, np.zeros(0)))
+        coarse.append(coarse_views(image, dimensions))
+        progress(share * (number + 1) / len(chosen))
+    known = Measurements.together(parts)
+    if not config.autoencoder_steps:
+        return FittedGate(ScanGate.fit(known, config.false_alarm_rate, groups=patients), None)
+    autoencoders, errors = fit_autoencoders(
+        coarse,
+        groups=patients,
+        steps=config.autoencoder_steps,
+        mirror_axes=tuple(axis for axis in view.mirror_axes if axis < dimensions),
+        seed=seed,
+        progress=lambda done: progress(share + (1 - share) * done),
+    )
+    known = Measurements(known.quantiles, known.features, errors)
+    return FittedGate(ScanGate.fit(known, config.false_alarm_rate, groups=patients), autoencoders)
