@@ -1,0 +1,28 @@
+"""Moments of an encoder's channels over windows."""
+
+import numpy as np
+import torch
+
+from pipeline.inference.features import EncoderFeatures
+
+
+def test_windows_are_put_together_to_the_moments_of_all_their_voxels() -> None:
+    rng = np.random.default_rng(0)
+    windows = [
+        [rng.normal(number, 1 + number, (1, 3, 4, 4, 4)), rng.normal(0, 1, (1, 5, 2, 2, 2))] for number in range(3)
+    ]
+    features = EncoderFeatures()
+    for window in windows:
+        features.see([torch.from_numpy(stage.astype(np.float32)) for stage in window])
+    expected = []
+    for stage in range(2):
+        voxels = np.concatenate([window[stage][0].reshape(window[stage].shape[1], -1) for window in windows], axis=1)
+        expected += [voxels.mean(axis=1), voxels.std(axis=1)]
+    assert np.allclose(features.values(), np.concatenate(expected), atol=1e-5)
+
+
+def test_a_channel_that_is_the_same_everywhere_has_a_deviation_of_0() -> None:
+    features = EncoderFeatures()
+    features.see([torch.full((1, 2, 4, 4, 4), 0.1)])
+    assert np.allclose(features.values(), [0.1, 0.1, 0, 0], atol=1e-3)
+    assert np.isfinite(features.values()).all()

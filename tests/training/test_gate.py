@@ -1,0 +1,124 @@
+"""Fitting the scan gate, on scans of a bright ball that is always at about the same place."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config.cache import CacheConfig
+from pipeline.config.gate import GateConfig
+from pipeline.config.network import NetworkConfig
+from pipeline.errors import DatasetError
+from pipeline.inference.gate import FittedGate, encode_all
+from pipeline.inference.precision import Compute
+from pipeline.networks.unet import UNet
+from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
+from pipeline.preprocessing.prepare import prepare
+from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase
+from pipeline.scan import Scan
+from pipeline.training.gate import View, fit_gate
+
+SIDE = 24
+FITTED = FittedPreprocessing(
+    spacing_mm=(1.0, 1.0, 1.0), crop="none", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
+)
+VIEW = View((16, 16, 16), 0.5, Compute(torch.device("cpu"), "fp32"), (0,))
+SETTINGS = GateConfig(autoencoder_steps=40, false_alarm_rate=0.1)
+
+
+def ball(seed: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    middle, grid = SIDE / 2 + rng.uniform(-2, 2, 3), np.indices((SIDE,) * 3)
+    distance = np.sqrt(sum((axis - at) ** 2 for axis, at in zip(grid, middle, strict=True)))
+    return (100 * (distance < 6 + rng.uniform(-1, 1)) + rng.normal(0, 5, distance.shape)).astype(np.float32)[None]
+
+
+def stripes(seed: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    wave = np.sin(np.arange(SIDE) / rng.uniform(1, 2)) * 50
+    return (wave[:, None, None] + rng.normal(0, 5, (SIDE,) * 3)).astype(np.float32)[None]
+
+
+def prepared(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    return prepare(Scan(array, np.eye(4), Path("scan.nii")), FITTED).image
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[StoredCase, str]]:
+    cache = CaseCache(CacheConfig(folder=tmp_path_factory.mktemp("cache")))
+    stored = []
+    for number in range(24):
+        found = prepare(Scan(ball(number), np.eye(4), Path("scan.nii")), FITTED)
+        case = PreparedCase(f"case {number}", found.image, np.ones([SIDE] * 3, np.uint8), (), found.trail)
+        stored.append((cache.get(str(number), partial(lambda each: each, case)), f"patient {number}"))
+    return stored
+
+
+@pytest.fixture(scope="module")
+def network() -> UNet:
+    torch.manual_seed(0)
+    return UNet(NetworkConfig(features=(4, 8), deep_supervision=0), channels=1, classes=2).eval()
+
+
+@pytest.fixture(scope="module")
+def gate(network: UNet, cases: list[tuple[StoredCase, str]]) -> FittedGate:
+    return fit_gate(network, cases, SETTINGS, view=VIEW, seed=0, progress=lambda _: None)
+
+
+def verdict(gate: FittedGate, network: UNet, make: Callable[[int], NDArray[np.float32]], seed: int) -> tuple[bool, str]:
+    image = prepared(make(seed))
+    features = encode_all(network, image, VIEW.patch_size, overlap=VIEW.overlap, compute=VIEW.compute)
+    found = gate.judge(image, features)
+    return found.is_foreign, found.reason
+
+
+def test_new_scans_of_the_kind_pass_and_others_do_not(gate: FittedGate, network: UNet) -> None:
+    own = [verdict(gate, network, ball, seed) for seed in range(100, 120)]
+    other = [verdict(gate, network, stripes, seed) for seed in range(10)]
+    assert sum(is_foreign for is_foreign, _ in own) <= 4
+    assert all(is_foreign for is_foreign, _ in other)
+    assert all(reason == "" for is_foreign, reason in own if not is_foreign)
+    assert all("unlike the scans of training: gate_score" in reason for _, reason in other)
+
+
+def test_the_autoencoders_show_what_is_odd_of_a_foreign_scan_alone(gate: FittedGate, network: UNet) -> None:
+    for make, is_shown in ((ball, False), (stripes, True)):
+        image = prepared(make(100))
+        found = gate.judge(image, encode_all(network, image, (16, 16, 16), overlap=0.5, compute=VIEW.compute))
+        assert (found.scan is not None) == (found.expected is not None) == is_shown == found.is_foreign
+
+
+def test_the_same_seed_gives_the_same_gate_and_its_arrays_give_it_back(
+    gate: FittedGate, network: UNet, cases: list[tuple[StoredCase, str]]
+) -> None:
+    again, shares = (
+        fit_gate(network, cases, SETTINGS, view=VIEW, seed=0, progress=lambda _: None).to_arrays(),
+        gate.to_arrays(),
+    )
+    assert all(np.array_equal(again[name], shares[name]) for name in shares)
+    read = FittedGate.from_arrays(shares, channels=1, dimensions=3)
+    assert verdict(read, network, stripes, 0) == verdict(gate, network, stripes, 0)
+
+
+def test_it_can_do_without_autoencoders_and_with_some_of_the_cases(
+    network: UNet, cases: list[tuple[StoredCase, str]]
+) -> None:
+    shares = list[float]()
+    few = GateConfig(autoencoder_steps=0, cases=12)
+    gate = fit_gate(network, cases, few, view=VIEW, seed=0, progress=shares.append)
+    assert gate.autoencoders is None
+    assert len(gate.statistics.histogram.training) == len(shares) == 12
+    assert shares[-1] == 1.0
+    assert FittedGate.from_arrays(gate.to_arrays(), channels=1, dimensions=3).autoencoders is None
+
+
+def test_too_few_patients_are_said_before_anything_is_trained(
+    network: UNet, cases: list[tuple[StoredCase, str]]
+) -> None:
+    twins = [(case, f"patient {number % 7}") for number, (case, _) in enumerate(cases)]
+    with pytest.raises(DatasetError, match="8 patients"):
+        fit_gate(network, twins, SETTINGS, view=VIEW, seed=0, progress=lambda _: pytest.fail("it began"))
