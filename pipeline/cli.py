@@ -335,6 +335,30 @@ def generate(
     out.print(f"{scans} and {pictures} of them: {output}")
 
 
+@app.command("refit-gate")
+def refit_gate(
+    model: ModelArgument,
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Scans of a site on which the model works.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="A new folder for the model.")],
+    false_alarms: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of such scans to be stopped.")] = 0.02,
+    overrides: Annotated[list[str] | None, typer.Argument(help="inference.KEY=VALUE")] = None,
+    device: Device = None,
+) -> None:
+    """Fit the threshold of a model's scan gate to a site's own scans, and write the model anew."""
+    from pipeline.commands.models import open_model
+    from pipeline.commands.refit_gate import refit_gate as run_refit
+
+    loaded = open_model(model)
+    settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=None)
+    found = run_refit(loaded, source, output, false_alarm_rate=false_alarms, config=settings, console=out)
+    out.print(
+        f"threshold of gate_score: {found.threshold:.2f}, before {found.before:.2f}; good for "
+        f"{found.false_alarm_rate:.1%} false alarms",
+        highlight=False,
+    )
+    _print_rows(found.rows, "judged", output)
+
+
 @app.command()
 def summary(
     config: Annotated[Path, typer.Argument(help="A YAML file such as configs/hippocampus.yaml.")],

@@ -36,10 +36,14 @@ class FittedGate:
     statistics: ScanGate
     autoencoders: CoarseAutoencoders | None
 
-    def judge(self, image: NDArray[np.float32], features: EncoderFeatures) -> GateFinding:
-        """What the gate says of a prepared scan (C, I, J, K), whose windows the encoder has seen."""
+    def scores(self, image: NDArray[np.float32], features: EncoderFeatures) -> NDArray[np.float64]:
+        """The raw scores (1, S) of a prepared scan (C, I, J, K), whose windows the encoder has seen."""
         errors = np.zeros(0) if self.autoencoders is None else self.autoencoders.errors(image)
-        raw = self.statistics.scores(measured(image, features, errors))
+        return self.statistics.scores(measured(image, features, errors))
+
+    def judge(self, image: NDArray[np.float32], features: EncoderFeatures) -> GateFinding:
+        """What the gate says of it; as `scores`."""
+        raw = self.scores(image, features)
         odd = self.statistics.gate.tails.oddness(raw)[0]
         score = float(self.statistics.gate.gate_score(raw)[0])
         oddness = {name: float(value) for name, value in zip(self.statistics.names, odd, strict=True)}

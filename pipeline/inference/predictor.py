@@ -12,7 +12,7 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
 from pipeline.inference.features import EncoderFeatures
 from pipeline.inference.footprint import check_fits
-from pipeline.inference.gate import FittedGate
+from pipeline.inference.gate import FittedGate, encode_all
 from pipeline.inference.memory import available_bytes
 from pipeline.inference.precision import Compute, compute_for
 from pipeline.inference.reading import read_and_prepare
@@ -114,6 +114,17 @@ class Predictor:
             mask, probabilities = self._streamed(prepared, features), None
         finding = None if self.gate is None or features is None else self.gate.judge(prepared.image, features)
         return Segmentation(mask, probabilities, finding)
+
+    def gate_scores(self, prepared: Prepared) -> NDArray[np.float64]:
+        """The gate's raw scores of a scan (S,), without a mask.
+
+        Raises:
+            ModelError: what the gate makes of the scan is not finite.
+        """
+        assert self.gate is not None
+        image, patch_size = prepared.image, self.manifest.patch_size
+        features = encode_all(self.network, image, patch_size, overlap=self.config.overlap, compute=self.compute)
+        return self.gate.scores(image, features)[0]
 
     def _streamed(self, prepared: Prepared, features: EncoderFeatures | None) -> NDArray[np.unsignedinteger]:
         config = self.config.model_copy(update={"probability_maps": False})
