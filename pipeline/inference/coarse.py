@@ -53,7 +53,10 @@ def coarse_views(image: NDArray[np.float32], dimensions: int) -> Tensor:
 
 
 def new_autoencoder(kind: str, *, channels: int, dimensions: int) -> Autoencoder:
-    """An untrained network of one of the `CONFIGS`; the denoising one has skip connections."""
+    """An untrained network of one of the `CONFIGS`.
+
+    The denoising one has a skip connection, but none at the finest stage, where it could copy whatever it is given.
+    """
     network = NetworkConfig.model_validate(
         {
             "dimensions": dimensions,
@@ -62,7 +65,8 @@ def new_autoencoder(kind: str, *, channels: int, dimensions: int) -> Autoencoder
             "strides": [(2,) * dimensions] * len(FEATURES),
             "encoder_convolutions": (1, 1, 1),
             "decoder_convolutions": (1, 1),
-            "skips": (kind == "denoising",) * (len(FEATURES) - 1),
+            "upsampling": "interpolated",
+            "skips": (False, kind == "denoising"),
             "deep_supervision": 0,
         }
     )
@@ -87,13 +91,13 @@ class CoarseAutoencoders:
         return np.array([np.mean([reconstruction_error(each, views) for each in of]) for of in self.networks.values()])
 
     def reconstructed(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A prepared scan on the coarse grid, and what the denoising networks make of it.
+        """A prepared scan on the coarse grid, and what the variational networks make of it, which can copy least.
 
         Both are (C, 32, 32, 32), or (C, 64, 64, N) of slices.
         """
         views = coarse_views(image, self.dimensions)
         with torch.inference_mode():
-            made = torch.stack([network(views).output for network in self.networks[RECONSTRUCTIONS[0]]]).mean(0)
+            made = torch.stack([network(views).output for network in self.networks[RECONSTRUCTIONS[1]]]).mean(0)
         return _as_volume(views), _as_volume(made)
 
     def to_arrays(self) -> dict[str, NDArray]:

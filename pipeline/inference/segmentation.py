@@ -25,7 +25,7 @@ class GateFinding:
         threshold: above it a scan is called foreign.
         oddness: by the name of each score, -log10 of how often a scan of training has one so high.
         scan: on the coarse grid (C, I, J, K); None where the gate has no autoencoders, or the scan is not foreign.
-        expected: what the denoising networks make of it, of the same shape, or None.
+        expected: what the variational autoencoders make of it, of the same shape, or None.
     """
 
     score: float
