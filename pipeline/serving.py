@@ -14,6 +14,7 @@ from pipeline.inference.predictor import Predictor
 from pipeline.model import load_model
 
 PATH = "path"
+OUTPUTS = ("mask", "reason", "review")
 
 
 class PyfuncModel:
@@ -36,15 +37,17 @@ class PyfuncModel:
 
         Returns:
             A row a scan with its ``path``; ``mask``, label values (I, J, K) on the scan's own grid, as `medseg predict`
-            writes them, or None where there is none; and ``reason``, why there is none, or "".
+            writes them, or None where there is none; ``reason``, why there is none, or ""; and ``review``, why the scan
+            gate would have the mask looked at, or "".
         """
-        return DataFrame([self._predict(str(path)) for path in model_input[PATH]], columns=[PATH, "mask", "reason"])
+        return DataFrame([self._predict(str(path)) for path in model_input[PATH]], columns=[PATH, *OUTPUTS])
 
     def _predict(self, path: str) -> dict[str, Any]:
         try:
-            return {PATH: path, "mask": self._predictor.predict(Path(path)), "reason": ""}
+            found = self._predictor.examine(Path(path))
+            return {PATH: path, "mask": found.mask, "reason": "", "review": found.gate.reason if found.gate else ""}
         except Exception as error:  # whatever it is, the other scans get their masks
-            return {PATH: path, "mask": None, "reason": reason_of(error)}
+            return {PATH: path, "mask": None, "reason": reason_of(error), "review": ""}
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:

@@ -86,10 +86,23 @@ class Predictor:
                 than is free.
             ModelError: the network's output is not finite.
         """
+        return self.predict_prepared(self._prepared(source))
+
+    def examine(self, source: Path | Scan) -> Segmentation:
+        """As `predict`, with what the scan gate says, and with probabilities where the settings ask for them.
+
+        Example:
+            >>> found = predictor.examine(Path("scan.nii.gz"))
+            >>> found.gate.is_foreign, found.gate.reason
+            (False, '')
+        """
+        return self.segment(self._prepared(source))
+
+    def _prepared(self, source: Path | Scan) -> Prepared:
         if isinstance(source, Scan):
-            return self.predict_prepared(prepare(source, self.manifest.preprocessing))
+            return prepare(source, self.manifest.preprocessing)
         with only_scan(source, self.manifest, self.config) as entry:
-            return self.predict_prepared(read_and_prepare(entry, self.manifest.preprocessing).prepared)
+            return read_and_prepare(entry, self.manifest.preprocessing).prepared
 
     def predict_prepared(self, prepared: Prepared) -> NDArray[np.unsignedinteger]:
         """The same for a scan that `prepare` has been run on, for instance in another process.

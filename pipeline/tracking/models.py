@@ -130,5 +130,6 @@ def _signature() -> "ModelSignature":
         ColSpec(DataType.string, "path"),
         ColSpec(mask, "mask"),
         ColSpec(DataType.string, "reason"),
+        ColSpec(DataType.string, "review"),
     ]
     return ModelSignature(Schema([ColSpec(DataType.string, "path")]), Schema(outputs))
