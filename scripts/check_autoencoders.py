@@ -74,7 +74,8 @@ class Patch:
 def main() -> int:
     """Make the measurements that were asked for; 1 where one of them does not reach what is wanted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    given = os.environ.get("MEDSEG_TEST_DATA")
+    parser.add_argument("--data", type=Path, default=given, required=given is None, help="folder of the data sets")
     parser.add_argument("--minutes", type=float, help="instead of those of the configurations")
     parser.add_argument("--runs", type=Path, help="where runs are kept; those that are there are not trained again")
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; by default all")

@@ -88,7 +88,8 @@ class Judged:
 def main() -> int:
     """Make the measurements that were asked for; 1 where one of them does not reach what is wanted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    given = os.environ.get("MEDSEG_TEST_DATA")
+    parser.add_argument("--data", type=Path, default=given, required=given is None, help="folder of the data sets")
     parser.add_argument("--run", type=Path, help="a run's folder; by default a run is made")
     parser.add_argument("--every", type=int, default=1, help="of the damaged scans")
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; by default all")
