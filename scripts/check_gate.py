@@ -238,7 +238,8 @@ def unseen(data: Path, split: Path) -> Iterator[Own]:
 def damaged(predictor: Predictor, own: list[Own], clean: list[Judged], *, every: int) -> Iterator[Judged]:
     """Damaged scans whose Dice is lower than that of the scan by more than `LOWERED`."""
     plans = [(number, kind, strength) for number in range(len(own)) for kind in DAMAGES for strength in STRENGTHS]
-    for number, kind, strength in plans[::every]:
+    order = np.random.default_rng(0).permutation(len(plans))  # every third of the plans would be of one strength
+    for number, kind, strength in (plans[place] for place in sorted(order[::every])):
         rng, before = np.random.default_rng(number), clean[number].dice
         scan, mask = damage_with_mask(*own[number], kind, strength=strength, rng=rng)
         judged = judge_with_truth(predictor, kind, scan, truth=mask)
