@@ -239,7 +239,7 @@ def damaged(predictor: Predictor, own: list[Own], clean: list[Judged], *, every:
     """Damaged scans whose Dice is lower than that of the scan by more than `LOWERED`."""
     plans = [(number, kind, strength) for number in range(len(own)) for kind in DAMAGES for strength in STRENGTHS]
     order = np.random.default_rng(0).permutation(len(plans))  # every third of the plans would be of one strength
-    for number, kind, strength in (plans[place] for place in sorted(order[::every])):
+    for number, kind, strength in (plans[place] for place in sorted(order[::every].tolist())):
         rng, before = np.random.default_rng(number), clean[number].dice
         scan, mask = damage_with_mask(*own[number], kind, strength=strength, rng=rng)
         judged = judge_with_truth(predictor, kind, scan, truth=mask)
