@@ -241,7 +241,8 @@ def damaged(predictor: Predictor, own: list[Own], clean: list[Judged], *, every:
     order = np.random.default_rng(0).permutation(len(plans))  # every third of the plans would be of one strength
     for number, kind, strength in (plans[place] for place in sorted(order[::every].tolist())):
         rng, before = np.random.default_rng(number), clean[number].dice
-        scan, mask = damage_with_mask(*own[number], kind, strength=strength, rng=rng)
+        whole, truth = own[number]
+        scan, mask = damage_with_mask(whole, truth, kind, strength=strength, rng=rng)
         judged = judge_with_truth(predictor, kind, scan, truth=mask)
         if before is not None and judged.dice is not None and before - judged.dice > LOWERED:
             yield judged
