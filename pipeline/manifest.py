@@ -191,7 +191,8 @@ def read_any_manifest(folder: Path) -> Manifest | AutoencoderManifest:
 
 
 def _as_text(manifest: ModelRecord) -> str:
-    return manifest.model_dump_json(indent=2) + "\n"
+    without = {"gate_sha256"} if getattr(manifest, "gate_sha256", None) is None else None  # as older versions wrote it
+    return manifest.model_dump_json(indent=2, exclude=without) + "\n"
 
 
 def _parse(text: str, path: Path) -> object:

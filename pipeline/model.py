@@ -96,8 +96,9 @@ def save_with_gate(
 ) -> Manifest:
     """As `save_model`, of a model with a scan gate; without one where ``gate`` is empty."""
     if not gate:
+        complete = save_model(folder, weights, manifest)
         (folder / GATE).unlink(missing_ok=True)
-        return save_model(folder, weights, manifest)
+        return complete
     with atomic_path(folder / GATE) as path:
         save_arrays(dict(sorted(gate.items())), path)
     return save_model(folder, weights, manifest.model_copy(update={"gate_sha256": file_sha256(folder / GATE)}))

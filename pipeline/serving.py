@@ -58,4 +58,5 @@ def _load_pyfunc(path: str) -> PyfuncModel:
         ConfigError: its device or number format is not there.
     """
     model = load_model(Path(path))
-    return PyfuncModel(Predictor(model, model.manifest.inference))
+    settings = model.manifest.inference.model_copy(update={"probability_maps": False})  # nobody is given them here
+    return PyfuncModel(Predictor(model, settings))

@@ -11,9 +11,9 @@ from pipeline.commands.job import Job
 from pipeline.commands.preparation import PreparedDataset
 from pipeline.commands.progress import progress_line, readable_seconds
 from pipeline.config.load import Config
-from pipeline.errors import DatasetError, ModelError
+from pipeline.errors import reason_of
 from pipeline.networks.unet import UNet
-from pipeline.training.gate import View, fit_gate
+from pipeline.training.gate import Windows, fit_gate
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +23,14 @@ def gate_of_run(
 ) -> Mapping[str, NDArray]:
     """What the gate was fitted to be, by name; empty where the settings ask for none, or where it cannot be fitted.
 
-    A model without a gate is a model all the same, so that too few cases are a warning.
+    A model without a gate is a model all the same, so that whatever keeps it from being fitted is a warning.
     """
     config, started = job.config, time.monotonic()
     if not config.gate.enabled:
         return {}
     patients = {case.name: case.patient for case in checked.dataset.cases}
     stored = [*prepared.train, *(case.stored for case in prepared.validation)]
-    view = View(
+    windows = Windows(
         patch_size=config.training.patch_size,
         overlap=config.inference.overlap,
         compute=job.compute,
@@ -42,12 +42,12 @@ def gate_of_run(
                 network,
                 [(case, patients[case.name]) for case in stored],
                 config.gate,
-                view=view,
+                windows=windows,
                 seed=config.training.seed,
                 progress=lambda share: progress.update(share, "fitting the scan gate"),
             )
-    except (DatasetError, ModelError) as error:
-        log.warning("the model has no scan gate: %s", error)
+    except Exception as error:
+        log.warning("the model has no scan gate: %s", reason_of(error))
         return {}
     calibrated = gate.statistics.gate
     job.say(

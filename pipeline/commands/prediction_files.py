@@ -96,7 +96,7 @@ def write_case(
     counts = _write_further(folder, scan, segmentation, manifest=manifest, config=config)
     for name, count in counts.items():
         statistics[name]["instances"] = count
-    quality = _write_gate(folder, read, segmentation.gate)
+    quality = _write_gate(folder, read, segmentation.gate, of_slices=manifest.network.dimensions == 2)
     reasons += quality.reasons
     reasons += review_reasons(statistics, scan, manifest)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
@@ -108,7 +108,7 @@ def write_case(
     return Written(_columns(statistics) | quality.columns, tuple(reasons))
 
 
-def _write_gate(folder: Path, read: ReadScan, gate: GateFinding | None) -> Written:
+def _write_gate(folder: Path, read: ReadScan, gate: GateFinding | None, *, of_slices: bool) -> Written:
     """Write what the gate says of a scan, and a picture of what is odd where it calls it foreign."""
     if gate is None:
         return Written({})
@@ -117,14 +117,16 @@ def _write_gate(folder: Path, read: ReadScan, gate: GateFinding | None) -> Writt
     if not gate.is_foreign:
         return Written(_quality_columns(gate.score))
     if gate.scan is not None and gate.expected is not None:
-        write_oddity(folder / ODDITY, gate.scan, gate.expected, extent_mm=_extent_mm(read.prepared, gate.scan))
+        write_oddity(
+            folder / ODDITY, gate.scan, gate.expected, extent_mm=_extent_mm(read.prepared, of_slices=of_slices)
+        )
     return Written(_quality_columns(gate.score), (gate.reason,))
 
 
-def _extent_mm(prepared: Prepared, coarse: NDArray[np.float32]) -> tuple[float, ...]:
+def _extent_mm(prepared: Prepared, *, of_slices: bool) -> tuple[float, ...]:
     """How large what the gate saw is; slices that it saw apart have no extent across them."""
     extent = tuple(n * mm for n, mm in zip(prepared.trail.shape, prepared.trail.prepared_spacing_mm, strict=True))
-    return extent if coarse.shape[-1] == coarse.shape[1] else (*extent[:2], 0.0)
+    return (*extent[:2], 0.0) if of_slices else extent
 
 
 def _quality_columns(score: float) -> Columns:

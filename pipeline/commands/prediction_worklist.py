@@ -101,7 +101,8 @@ class Worklist:
         self._write_table(rows)
         banner = f"The run was stopped: {len(missing)} of {len(self._plan)} inputs were not done." if missing else ""
         manifest = self._manifest
-        provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], "medseg": __version__}
+        gate = {} if manifest.gate_sha256 is None else {"gate": manifest.gate_sha256[:16]}
+        provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], **gate, "medseg": __version__}
         with writing_to(self.output):
             page = prediction_report(rows, list(manifest.labels), provenance, banner=banner)
             write_text(self.output / REPORT, page)

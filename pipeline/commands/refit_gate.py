@@ -45,7 +45,7 @@ def refit_gate(
 
     Args:
         model: with a gate.
-        source: scans on which the model is known to work, none of which it has learnt from; each counts as a patient.
+        source: scans on which the model is known to work, none of which it has learnt from; one of each patient.
         output: folder of the new model, which must not hold another one.
         false_alarm_rate: the share.
         config: of the windows, the device and the reader processes.
@@ -64,6 +64,8 @@ def refit_gate(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError("a new folder for the model", f"{output}, which is there", "Choose another one with -o.")
 
+    make_writable(output.resolve().parent)
+
     def scores_of(_entry: InputFile, read: ReadScan) -> Mapping[str, Any]:
         if model.manifest.parts.get(read.scan.content_hash()) in ("train", "validation"):
             raise ScanError("a scan that the model has not seen in training", "one of its cases", "Leave it out.")
@@ -72,10 +74,9 @@ def refit_gate(
     rows = rows_of(source, model.manifest, scores_of, config=config, console=console, verb="judging")
     found = [row.found[SCORES] for row in rows if row.found is not None]
     if not found:
-        raise DatasetError("scans to fit the gate to", "none that could be judged", "Look at the reasons.")
+        raise DatasetError("scans to fit the gate to", "none that could be judged", f"The first one: {rows[0].reason}")
     fitted = gate.statistics.gate.refit(np.stack(found), false_alarm_rate)
     statistics = replace(gate.statistics, gate=fitted)
-    make_writable(output)
     with writing_to(output):
         arrays = FittedGate(statistics, gate.autoencoders).to_arrays()
         save_with_gate(output, model.network.state_dict(), model.manifest, gate=arrays)

@@ -1,8 +1,13 @@
 """The scan gate: whether a scan is like those that the model learnt from."""
 
-from pydantic import Field
+from typing import Self
 
-from pipeline.config.base import Section
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Section, refuse
+
+LEAST_STEPS = 20
+"""Of a schedule that warms up."""
 
 
 class GateConfig(Section):
@@ -16,5 +21,11 @@ class GateConfig(Section):
     cases: int = Field(200, ge=8)
     """Training and validation cases that it is fitted to, at most; drawn at random."""
     autoencoder_steps: int = Field(300, ge=0)
-    """Training steps of each of the small autoencoders whose reconstruction errors are scores of the gate; 0 does
-    without them, and without a picture of what is odd."""
+    """Training steps of each of the small autoencoders whose reconstruction errors are scores of the gate, 20 or more;
+    0 does without them, and without a picture of what is odd."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        few = 0 < self.autoencoder_steps < LEAST_STEPS
+        refuse([f"autoencoder_steps is 0, or {LEAST_STEPS} or more, found {self.autoencoder_steps}"] if few else [])
+        return self

@@ -45,7 +45,7 @@ CONFIGS: dict[str, AutoencoderConfig] = {
 def coarse_views(image: NDArray[np.float32], dimensions: int) -> Tensor:
     """A prepared scan (C, I, J, K) on the coarse grid: one view (1, C, 32, 32, 32), or one a slice (N, C, 64, 64)."""
     tensor = torch.from_numpy(image)
-    if dimensions == len(GRIDS[3]):
+    if dimensions == 3:
         return functional.interpolate(tensor[None], GRIDS[3], mode="area")
     slices = image.shape[-1]
     chosen = np.unique(np.linspace(0, slices - 1, min(slices, SLICES)).round().astype(int))
@@ -98,7 +98,7 @@ class CoarseAutoencoders:
         views = coarse_views(image, self.dimensions)
         with torch.inference_mode():
             made = torch.stack([network(views).output for network in self.networks[RECONSTRUCTIONS[1]]]).mean(0)
-        return _as_volume(views), _as_volume(made)
+        return _as_volume(views, self.dimensions), _as_volume(made, self.dimensions)
 
     def to_arrays(self) -> dict[str, NDArray]:
         """The weights by name."""
@@ -129,9 +129,9 @@ def reconstruction_error(network: Autoencoder, views: Tensor) -> float:
         return float(functional.mse_loss(network(views).output, views))
 
 
-def _as_volume(views: Tensor) -> NDArray[np.float32]:
+def _as_volume(views: Tensor, dimensions: int) -> NDArray[np.float32]:
     """Views as one array (C, I, J, K), slices last."""
-    return views[0].numpy() if views.ndim > len(GRIDS[2]) + 2 else views.permute(1, 2, 3, 0).numpy()
+    return views[0].numpy() if dimensions == 3 else views.permute(1, 2, 3, 0).numpy()
 
 
 def _filled(kind: str, arrays: Mapping[str, NDArray], *, channels: int, dimensions: int) -> tuple[Autoencoder, ...]:

@@ -30,12 +30,12 @@ class EncoderFeatures:
         assert self._windows
         parts = []
         for sums in self._sums:
-            mean, square = sums.double().cpu().numpy() / self._windows
+            mean, square = sums.cpu().numpy() / self._windows
             parts += [mean, np.sqrt(np.maximum(square - mean**2, 0))]
         return np.concatenate(parts)
 
 
 def _moments(stage: Tensor) -> Tensor:
-    """Mean and mean square of each channel (2, F)."""
-    flat = stage[0].flatten(1).float()
-    return torch.stack([flat.mean(1), (flat**2).mean(1)])
+    """Mean and mean square of each channel (2, F), in 64 bits: of a channel that hardly varies, little is left."""
+    variance, mean = (each.double() for each in torch.var_mean(stage[0].flatten(1).float(), 1, correction=0))
+    return torch.stack([mean, variance + mean**2])

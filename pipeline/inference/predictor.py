@@ -93,8 +93,8 @@ class Predictor:
 
         Example:
             >>> found = predictor.examine(Path("scan.nii.gz"))
-            >>> found.gate.is_foreign, found.gate.reason
-            (False, '')
+            >>> found.gate and found.gate.reason  # None of a model without a gate
+            ''
         """
         return self.segment(self._prepared(source))
 
@@ -132,9 +132,11 @@ class Predictor:
         """The gate's raw scores of a scan (S,), without a mask.
 
         Raises:
+            ScanError: it needs more memory than is free.
             ModelError: what the gate makes of the scan is not finite.
         """
         assert self.gate is not None
+        check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         image, patch_size = prepared.image, self.manifest.patch_size
         features = encode_all(self.network, image, patch_size, overlap=self.config.overlap, compute=self.compute)
         return self.gate.scores(image, features)[0]
@@ -164,7 +166,8 @@ class Predictor:
         return mask
 
     def _network(self, features: EncoderFeatures | None) -> Network:
-        dimensions, seen = self.manifest.network.dimensions, None if features is None else features.see
+        dimensions = self.manifest.network.dimensions
+        seen = None if features is None else features.see
         first = network_function(self.network, self.compute, dimensions, seen=seen)
         if not self.config.tta:
             return first

@@ -25,16 +25,17 @@ def write_oddity(
 
     Args:
         target: the file, replaced whole.
-        scan: of which the first channel is drawn (C, I, J, K), axes in RAS order, or slices last.
+        scan: of which the channel that differs most is drawn (C, I, J, K), axes in RAS order, or slices last.
         expected: what the gate's autoencoders make of it.
         extent_mm: of the scan along its axes; slices that lie apart are given an extent of 0, and shown in their plane.
     """
-    first, other = scan[0], expected[0]
-    difference = np.abs(first - other)
+    differences = np.abs(scan - expected)
+    channel = int(differences.mean(axis=(1, 2, 3)).argmax())
+    own, other, difference = scan[channel], expected[channel], differences[channel]
     place = np.unravel_index(int(difference.argmax()), difference.shape)
-    low, high = grey_window(scan[:1])
+    low, high = grey_window(own[None])
     heat = _heat(difference / max(high - low, 1e-6))
-    grey = [np.repeat(scaled(each, (low, high))[..., None] * 255, 3, axis=-1) for each in (first, other)]
+    grey = [np.repeat(scaled(each, (low, high))[..., None] * 255, 3, axis=-1) for each in (own, other)]
     axes = (2,) if extent_mm[2] == 0 else (0, 1, 2)
     sizes = [_pixels(size_mm((1, 1, 1), extent_mm, axis), max(extent_mm)) for axis in axes]
     rows = [

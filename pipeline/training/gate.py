@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.gate import GateConfig
 from pipeline.inference.coarse import coarse_views
@@ -19,7 +20,7 @@ MEASURING = 0.5
 
 
 @dataclass(frozen=True)
-class View:
+class Windows:
     """How a network sees scans.
 
     Attributes:
@@ -35,12 +36,21 @@ class View:
     mirror_axes: tuple[int, ...]
 
 
+def draw_cases(patients: NDArray, most: int, *, seed: int) -> NDArray[np.int64]:
+    """Places of as many cases as asked for, at random, in order; a second one of a patient only after one of each."""
+    order = np.random.default_rng(seed).permutation(len(patients))
+    _, first = np.unique(patients[order], return_index=True)
+    is_first = np.zeros(len(order), bool)
+    is_first[first] = True
+    return np.sort(np.concatenate([order[is_first], order[~is_first]])[:most])
+
+
 def fit_gate(
     network: UNet,
     cases: Sequence[tuple[StoredCase, str]],
     config: GateConfig,
     *,
-    view: View,
+    windows: Windows,
     seed: int,
     progress: Callable[[float], None],
 ) -> FittedGate:
@@ -50,7 +60,7 @@ def fit_gate(
         network: trained, in evaluation mode, on its device.
         cases: and the patient of each; as many as the configuration asks for are drawn from them.
         config: how.
-        view: of the network.
+        windows: of the network.
         seed: of what is drawn at random.
         progress: is told the share that is done.
 
@@ -58,14 +68,14 @@ def fit_gate(
         DatasetError: there are too few cases or patients, or all are alike.
         ModelError: what the network makes of a case is not finite.
     """
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(cases))[: config.cases])
+    chosen = draw_cases(np.array([patient for _, patient in cases]), config.cases, seed=seed)
     patients = np.array([cases[place][1] for place in chosen])
     check_patients(patients)
-    dimensions, share = len(view.patch_size), MEASURING if config.autoencoder_steps else 1.0
+    dimensions, share = len(windows.patch_size), MEASURING if config.autoencoder_steps else 1.0
     parts, coarse = list[Measurements](), []
     for number, place in enumerate(chosen):
         image = cases[place][0].image()
-        features = encode_all(network, image, view.patch_size, overlap=view.overlap, compute=view.compute)
+        features = encode_all(network, image, windows.patch_size, overlap=windows.overlap, compute=windows.compute)
         parts.append(measured(image, features, np.zeros(0)))
         coarse.append(coarse_views(image, dimensions))
         progress(share * (number + 1) / len(chosen))
@@ -76,7 +86,7 @@ def fit_gate(
         coarse,
         groups=patients,
         steps=config.autoencoder_steps,
-        mirror_axes=tuple(axis for axis in view.mirror_axes if axis < dimensions),
+        mirror_axes=tuple(axis for axis in windows.mirror_axes if axis < dimensions),
         seed=seed,
         progress=lambda done: progress(share + (1 - share) * done),
     )

@@ -129,6 +129,19 @@ def test_too_few_cases_leave_a_model_without_a_gate(
     assert "no scan gate" in caplog.text
 
 
+def test_whatever_keeps_a_gate_from_being_fitted_the_model_is_there(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_arguments: object, **_others: object) -> None:
+        assert (tmp_path / "run" / "model" / "model.json").exists()
+        raise MemoryError
+
+    monkeypatch.setattr("pipeline.commands.gate.fit_gate", fail)
+    run = train(settings(dataset), tmp_path / "run", QUIET)
+    assert load_model(run.model).gate == {}
+    assert "no scan gate" in caplog.text
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])
 def test_a_damaged_gate_is_refused(model_folder: Path, tmp_path: Path, damage: str) -> None:
     folder = shutil.copytree(model_folder, tmp_path / "model")

@@ -36,6 +36,15 @@ def test_a_scan_as_expected_has_a_dark_last_row(tmp_path: Path) -> None:
     assert picture(tmp_path / "odd.png")[-TILE_PIXELS:].max() == 0
 
 
+def test_the_channel_is_drawn_that_differs_most(tmp_path: Path) -> None:
+    scan = np.concatenate([coarse((32, 32, 32)), 5 * coarse((32, 32, 32))])
+    expected = scan.copy()
+    expected[1, 10:20, 10:20, 10:20] += 30
+    write_oddity(tmp_path / "both.png", scan, expected, extent_mm=(32, 32, 32))
+    write_oddity(tmp_path / "second.png", scan[1:], expected[1:], extent_mm=(32, 32, 32))
+    assert np.array_equal(picture(tmp_path / "both.png"), picture(tmp_path / "second.png"))
+
+
 def test_tiles_have_the_proportions_of_the_scan(tmp_path: Path) -> None:
     scan = coarse((32, 32, 32))
     write_oddity(tmp_path / "odd.png", scan, scan, extent_mm=(100, 200, 50))

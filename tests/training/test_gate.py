@@ -20,13 +20,13 @@ from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
 from pipeline.preprocessing.prepare import prepare
 from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase
 from pipeline.scan import Scan
-from pipeline.training.gate import View, fit_gate
+from pipeline.training.gate import Windows, draw_cases, fit_gate
 
 SIDE = 24
 FITTED = FittedPreprocessing(
     spacing_mm=(1.0, 1.0, 1.0), crop="none", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
 )
-VIEW = View((16, 16, 16), 0.5, Compute(torch.device("cpu"), "fp32"), (0,))
+WINDOWS = Windows((16, 16, 16), 0.5, Compute(torch.device("cpu"), "fp32"), (0,))
 SETTINGS = GateConfig(autoencoder_steps=40, false_alarm_rate=0.1)
 
 
@@ -66,12 +66,12 @@ def network() -> UNet:
 
 @pytest.fixture(scope="module")
 def gate(network: UNet, cases: list[tuple[StoredCase, str]]) -> FittedGate:
-    return fit_gate(network, cases, SETTINGS, view=VIEW, seed=0, progress=lambda _: None)
+    return fit_gate(network, cases, SETTINGS, windows=WINDOWS, seed=0, progress=lambda _: None)
 
 
 def verdict(gate: FittedGate, network: UNet, make: Callable[[int], NDArray[np.float32]], seed: int) -> tuple[bool, str]:
     image = prepared(make(seed))
-    features = encode_all(network, image, VIEW.patch_size, overlap=VIEW.overlap, compute=VIEW.compute)
+    features = encode_all(network, image, WINDOWS.patch_size, overlap=WINDOWS.overlap, compute=WINDOWS.compute)
     found = gate.judge(image, features)
     return found.is_foreign, found.reason
 
@@ -88,7 +88,7 @@ def test_new_scans_of_the_kind_pass_and_others_do_not(gate: FittedGate, network:
 def test_the_autoencoders_show_what_is_odd_of_a_foreign_scan_alone(gate: FittedGate, network: UNet) -> None:
     for make, is_shown in ((ball, False), (stripes, True)):
         image = prepared(make(100))
-        found = gate.judge(image, encode_all(network, image, (16, 16, 16), overlap=0.5, compute=VIEW.compute))
+        found = gate.judge(image, encode_all(network, image, (16, 16, 16), overlap=0.5, compute=WINDOWS.compute))
         assert (found.scan is not None) == (found.expected is not None) == is_shown == found.is_foreign
 
 
@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_gate_and_its_arrays_give_it_back(
     gate: FittedGate, network: UNet, cases: list[tuple[StoredCase, str]]
 ) -> None:
     again, shares = (
-        fit_gate(network, cases, SETTINGS, view=VIEW, seed=0, progress=lambda _: None).to_arrays(),
+        fit_gate(network, cases, SETTINGS, windows=WINDOWS, seed=0, progress=lambda _: None).to_arrays(),
         gate.to_arrays(),
     )
     assert all(np.array_equal(again[name], shares[name]) for name in shares)
@@ -109,11 +109,33 @@ def test_it_can_do_without_autoencoders_and_with_some_of_the_cases(
 ) -> None:
     shares = list[float]()
     few = GateConfig(autoencoder_steps=0, cases=12)
-    gate = fit_gate(network, cases, few, view=VIEW, seed=0, progress=shares.append)
+    gate = fit_gate(network, cases, few, windows=WINDOWS, seed=0, progress=shares.append)
     assert gate.autoencoders is None
     assert len(gate.statistics.histogram.training) == len(shares) == 12
     assert shares[-1] == 1.0
     assert FittedGate.from_arrays(gate.to_arrays(), channels=1, dimensions=3).autoencoders is None
+
+
+def test_every_patient_is_drawn_before_a_second_scan_of_any() -> None:
+    patients = np.repeat(np.arange(10), 5)
+    for seed in range(5):
+        chosen = draw_cases(patients, 12, seed=seed)
+        assert len(chosen) == 12
+        assert sorted(chosen) == list(chosen)
+        assert set(patients[chosen]) == set(range(10))
+    assert draw_cases(patients, 100, seed=0).tolist() == list(range(50))
+    assert draw_cases(patients, 12, seed=0).tolist() != draw_cases(patients, 12, seed=1).tolist()
+
+
+@pytest.mark.parametrize("steps", [1, 10, 19])
+def test_a_schedule_has_some_steps(steps: int) -> None:
+    with pytest.raises(ValueError, match="0, or 20 or more"):
+        GateConfig(autoencoder_steps=steps)
+
+
+def test_the_shortest_schedule_works(network: UNet, cases: list[tuple[StoredCase, str]]) -> None:
+    settings = GateConfig(autoencoder_steps=20)
+    assert fit_gate(network, cases, settings, windows=WINDOWS, seed=0, progress=lambda _: None).autoencoders is not None
 
 
 def test_too_few_patients_are_said_before_anything_is_trained(
@@ -121,4 +143,4 @@ def test_too_few_patients_are_said_before_anything_is_trained(
 ) -> None:
     twins = [(case, f"patient {number % 7}") for number, (case, _) in enumerate(cases)]
     with pytest.raises(DatasetError, match="8 patients"):
-        fit_gate(network, twins, SETTINGS, view=VIEW, seed=0, progress=lambda _: pytest.fail("it began"))
+        fit_gate(network, twins, SETTINGS, windows=WINDOWS, seed=0, progress=lambda _: pytest.fail("it began"))
