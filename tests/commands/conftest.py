@@ -31,9 +31,20 @@ TINY = [
 ]
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow's without a run: to make one takes seconds, to copy it none."""
+    from mlflow import MlflowClient  # takes seconds to import, and not every test here needs it
+
+    database = tmp_path_factory.mktemp("store") / "tracking.db"
+    MlflowClient(f"sqlite:///{database}").search_experiments()
+    return database
+
+
 @pytest.fixture
-def tracked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def tracked_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> None:
     """Runs are recorded, and cases cached, below the test's own folder."""
+    shutil.copy(empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/tracking.db")
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
