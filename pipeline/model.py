@@ -91,17 +91,17 @@ def save_model(folder: Path, weights: dict[str, Tensor], manifest: M) -> M:
     return complete
 
 
-def save_with_gate(
-    folder: Path, weights: dict[str, Tensor], manifest: Manifest, *, gate: Mapping[str, NDArray]
-) -> Manifest:
-    """As `save_model`, of a model with a scan gate; without one where ``gate`` is empty."""
-    if not gate:
-        complete = save_model(folder, weights, manifest)
-        (folder / GATE).unlink(missing_ok=True)
-        return complete
+def save_gate(folder: Path, manifest: Manifest, gate: Mapping[str, NDArray]) -> Manifest:
+    """Give a model that `save_model` wrote a scan gate; the manifest, which names its file, goes last again.
+
+    Returns:
+        The manifest with the file's hash filled in.
+    """
     with atomic_path(folder / GATE) as path:
         save_arrays(dict(sorted(gate.items())), path)
-    return save_model(folder, weights, manifest.model_copy(update={"gate_sha256": file_sha256(folder / GATE)}))
+    complete = manifest.model_copy(update={"gate_sha256": file_sha256(folder / GATE)})
+    write_manifest(folder, complete)
+    return complete
 
 
 def load_model(folder: Path) -> Model:

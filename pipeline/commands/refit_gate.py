@@ -16,7 +16,7 @@ from pipeline.inference.batch import InputFile
 from pipeline.inference.gate import FittedGate
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.reading import ReadScan
-from pipeline.model import Model, save_with_gate
+from pipeline.model import Model, save_gate, save_model
 
 SCORES = "scores"
 
@@ -79,5 +79,6 @@ def refit_gate(
     statistics = replace(gate.statistics, gate=fitted)
     with writing_to(output):
         arrays = FittedGate(statistics, gate.autoencoders).to_arrays()
-        save_with_gate(output, model.network.state_dict(), model.manifest, gate=arrays)
+        without = model.manifest.model_copy(update={"gate_sha256": None})
+        save_gate(output, save_model(output, model.network.state_dict(), without), arrays)
     return Refitted(rows, gate.statistics.gate.threshold, fitted.threshold, fitted.false_alarm_rate)

@@ -38,7 +38,7 @@ from pipeline.commands.run_folder import RunFolder
 from pipeline.config.load import Config, load_config
 from pipeline.losses.segmentation import SegmentationLoss, check_names
 from pipeline.manifest import Manifest, Part, read_manifest
-from pipeline.model import save_model, save_with_gate
+from pipeline.model import save_gate, save_model
 from pipeline.networks.unet import UNet
 from pipeline.samples.patches import PatchDataset
 from pipeline.tracking.identity import Identity, read_identity
@@ -278,10 +278,10 @@ def _progress_text(result: EpochResult[list[CaseDice]], counters: Counters) -> s
 def _export(job: Job[Config], data: Data, state: TrainingState) -> TrainedRun:
     folder = job.folder
     assert isinstance(state.average, UNet)
-    weights, manifest = average_weights(state), _manifest(job, data, state.counters)
-    save_model(folder.model, weights, manifest)  # whatever becomes of the gate, what was trained is there
+    manifest = save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
     gate = gate_of_run(job, state.average, checked=data.checked, prepared=data.prepared)
-    save_with_gate(folder.model, weights, manifest, gate=gate)
+    if gate:
+        save_gate(folder.model, manifest, gate)
     tracked_files.log_results(folder, job.run, job.config.tracking, names_cases=may_log_case_names(job.config))
     return _trained(folder, job.run.identity, state.counters.last_score)
 

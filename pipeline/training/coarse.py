@@ -13,6 +13,7 @@ from pipeline.inference.coarse import CONFIGS, HALVES, CoarseAutoencoders, new_a
 from pipeline.losses.code import variational_loss
 from pipeline.networks.autoencoder import Autoencoder
 from pipeline.quality.folds import group_folds
+from pipeline.quality.scans import RECONSTRUCTIONS
 from pipeline.training.reconstruction import warmed_up
 
 BATCH = 8
@@ -47,14 +48,14 @@ def fit_autoencoders(
         DatasetError: there is one patient alone.
     """
     half_of, dimensions = group_folds(groups, HALVES), views[0].ndim - 2
-    networks, errors = dict[str, tuple[Autoencoder, ...]](), np.zeros((len(views), len(CONFIGS)))
-    rounds = [(kind, half) for kind in CONFIGS for half in range(HALVES)]
+    networks, errors = dict[str, tuple[Autoencoder, ...]](), np.zeros((len(views), len(RECONSTRUCTIONS)))
+    rounds = [(kind, half) for kind in RECONSTRUCTIONS for half in range(HALVES)]
     for number, (kind, half) in enumerate(rounds):
         learnt = torch.cat([each for each, own in zip(views, half_of, strict=True) if own == half])
         network = _train(kind, learnt, steps=steps, mirror_axes=mirror_axes, seed=seed + number, dimensions=dimensions)
         networks[kind] = (*networks.get(kind, ()), network)
         for place in np.flatnonzero(half_of != half).tolist():
-            errors[place, list(CONFIGS).index(kind)] = reconstruction_error(network, views[place])
+            errors[place, RECONSTRUCTIONS.index(kind)] = reconstruction_error(network, views[place])
         progress((number + 1) / len(rounds))
     return CoarseAutoencoders(networks, dimensions), errors
 
