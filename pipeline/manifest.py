@@ -19,7 +19,8 @@ from pipeline.files import write_text
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.ranges import TrainingRanges
 
-FILE_NAME, WEIGHTS, GATE = "model.json", "weights.safetensors", "gate.safetensors"
+FILE_NAME, WEIGHTS = "model.json", "weights.safetensors"
+GATE, ESTIMATE = "gate.safetensors", "estimate.safetensors"
 FORMAT_VERSION: Literal[1] = 1
 Part = Literal["train", "validation", "test", "unused"]
 
@@ -101,6 +102,8 @@ class Manifest(ModelRecord):
     evaluation: EvaluationConfig
     gate_sha256: str | None = None
     """Of the file with the scan gate; None of a model without one."""
+    estimate_sha256: str | None = None
+    """Of the file with what predicts Dice; None of a model without it."""
     validation_dice: float | None
     """Mean Dice of the exported weights on the validation cases, without test-time mirroring and keep_largest, whatever
     the inference settings say. None where there were no such cases, or no structure in any of them."""
@@ -191,7 +194,8 @@ def read_any_manifest(folder: Path) -> Manifest | AutoencoderManifest:
 
 
 def _as_text(manifest: ModelRecord) -> str:
-    without = {"gate_sha256"} if getattr(manifest, "gate_sha256", None) is None else None  # as older versions wrote it
+    optional = ("gate_sha256", "estimate_sha256")
+    without = {name for name in optional if getattr(manifest, name, None) is None}  # as older versions wrote it
     return manifest.model_dump_json(indent=2, exclude=without) + "\n"
 
 

@@ -1,6 +1,7 @@
-"""A model on disk: a folder with ``model.json``, ``weights.safetensors`` and, where it has one, ``gate.safetensors``.
+"""A model on disk: a folder with ``model.json`` and ``weights.safetensors``.
 
-Nothing in it is executed or unpickled.
+A model with a scan gate has ``gate.safetensors``, and one that predicts Dice ``estimate.safetensors``. Nothing in it is
+executed or unpickled.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 from pipeline.files import atomic_path, file_sha256
 from pipeline.manifest import (
+    ESTIMATE,
     GATE,
     WEIGHTS,
     AutoencoderManifest,
@@ -43,11 +45,13 @@ class Model:
         manifest: what the model is.
         network: that segments.
         gate: what the scan gate was fitted to be, by name, as `inference.gate` reads it; empty where there is none.
+        estimate: the same of predicted Dice, as `inference.estimate` reads it.
     """
 
     manifest: Manifest
     network: UNet
     gate: Mapping[str, NDArray] = field(default_factory=dict)
+    estimate: Mapping[str, NDArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,23 @@ def save_gate(folder: Path, manifest: Manifest, gate: Mapping[str, NDArray]) -> 
     Returns:
         The manifest with the file's hash filled in.
     """
-    with atomic_path(folder / GATE) as path:
-        save_arrays(dict(sorted(gate.items())), path)
-    complete = manifest.model_copy(update={"gate_sha256": file_sha256(folder / GATE)})
+    complete = manifest.model_copy(update={"gate_sha256": _save_arrays(folder / GATE, gate)})
     write_manifest(folder, complete)
     return complete
+
+
+def save_estimate(folder: Path, manifest: Manifest, estimate: Mapping[str, NDArray]) -> Manifest:
+    """The same of predicted Dice."""
+    complete = manifest.model_copy(update={"estimate_sha256": _save_arrays(folder / ESTIMATE, estimate)})
+    write_manifest(folder, complete)
+    return complete
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, NDArray]) -> str:
+    """Write arrays by name, and return the hash of the file."""
+    with atomic_path(path) as partial:
+        save_arrays(dict(sorted(arrays.items())), partial)
+    return file_sha256(path)
 
 
 def load_model(folder: Path) -> Model:
@@ -113,7 +129,9 @@ def load_model(folder: Path) -> Model:
     manifest = read_manifest(folder)
     network = UNet(manifest.network, len(manifest.modalities), 1 + len(manifest.labels))
     _fill(network, folder, manifest)
-    return Model(manifest, network.eval(), _load_gate(folder, manifest))
+    gate = _load_arrays(folder / GATE, manifest.gate_sha256, "scan gate")
+    estimate = _load_arrays(folder / ESTIMATE, manifest.estimate_sha256, "predicted Dice")
+    return Model(manifest, network.eval(), gate, estimate)
 
 
 def load_autoencoder(folder: Path) -> AutoencoderModel:
@@ -168,10 +186,11 @@ def _fill(network: nn.Module, folder: Path, manifest: ModelRecord) -> None:
         ) from error
 
 
-def _load_gate(folder: Path, manifest: Manifest) -> dict[str, NDArray]:
-    if manifest.gate_sha256 is None:
+def _load_arrays(path: Path, sha256: str | None, what: str) -> dict[str, NDArray]:
+    """Arrays by name; none where the manifest names no file."""
+    if sha256 is None:
         return {}
-    with _reading(folder / GATE, manifest.gate_sha256, "scan gate") as path:
+    with _reading(path, sha256, what):
         return load_arrays(path)
 
 

@@ -38,14 +38,14 @@ class PyfuncModel:
         Returns:
             A row a scan with its ``path``; ``mask``, label values (I, J, K) on the scan's own grid, as `medseg predict`
             writes them, or None where there is none; ``reason``, why there is none, or ""; and ``review``, why the scan
-            gate would have the mask looked at, or "".
+            gate or predicted Dice would have the mask looked at, or "".
         """
         return DataFrame([self._predict(str(path)) for path in model_input[PATH]], columns=[PATH, *OUTPUTS])
 
     def _predict(self, path: str) -> dict[str, Any]:
         try:
             found = self._predictor.examine(Path(path))
-            return {PATH: path, "mask": found.mask, "reason": "", "review": found.gate.reason if found.gate else ""}
+            return {PATH: path, "mask": found.mask, "reason": "", "review": "; ".join(found.reasons)}
         except Exception as error:  # whatever it is, the other scans get their masks
             return {PATH: path, "mask": None, "reason": reason_of(error), "review": ""}
 

@@ -105,6 +105,7 @@ def scored(bench: Bench, size: int | None, seed: int, *, start: Path | None) -> 
             "training.max_minutes=null",
             f"training.validate_every={EPOCHS}",
             "gate.enabled=false",
+            "estimate.enabled=false",
             *([] if start is None else [f"network.init_from={start}"]),
         ]
         medseg("train", CONFIGS / "hippocampus.yaml", *settings, "-o", run)

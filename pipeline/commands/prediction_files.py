@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.files import write_json, write_text
 from pipeline.formats import registry
 from pipeline.formats.dicom.segmentation import ANATOMICAL, TISSUE, Algorithm, Code, Segment, write_segmentation
 from pipeline.inference.reading import ReadScan
-from pipeline.inference.segmentation import GateFinding, Segmentation
+from pipeline.inference.segmentation import DiceFinding, GateFinding, Segmentation
 from pipeline.manifest import Manifest
 from pipeline.metrics.instances import dividing, predicted_instances
 from pipeline.metrics.structures import describe_structures
@@ -32,7 +32,7 @@ from pipeline.wording import folder_name
 
 MASK, STATISTICS, PREVIEW, VIEWER, SEGMENTATION = "mask", "statistics.json", "preview.png", "viewer.html", "mask.dcm"
 QUALITY, ODDITY = "quality.json", "odd.png"
-GATE_COLUMN = "gate_score"
+GATE_COLUMN, DICE_COLUMN = "gate_score", "predicted_dice"
 FURTHER = ("label", "probability", "instances")
 """What names of the files that the settings ask for begin with; the label's value and name follow."""
 DERIVED = (STATISTICS, QUALITY, PREVIEW, ODDITY, VIEWER)
@@ -96,7 +96,7 @@ def write_case(
     counts = _write_further(folder, scan, segmentation, manifest=manifest, config=config)
     for name, count in counts.items():
         statistics[name]["instances"] = count
-    quality = _write_gate(folder, read, segmentation.gate, of_slices=manifest.network.dimensions == 2)
+    quality = _write_quality(folder, read, segmentation, of_slices=manifest.network.dimensions == 2)
     reasons += quality.reasons
     reasons += review_reasons(statistics, scan, manifest)
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
@@ -108,19 +108,27 @@ def write_case(
     return Written(_columns(statistics) | quality.columns, tuple(reasons))
 
 
-def _write_gate(folder: Path, read: ReadScan, gate: GateFinding | None, *, of_slices: bool) -> Written:
-    """Write what the gate says of a scan, and a picture of what is odd where it calls it foreign."""
-    if gate is None:
-        return Written({})
-    content = {"score": gate.score, "threshold": gate.threshold, "foreign": gate.is_foreign, "oddness": gate.oddness}
-    write_json(folder / QUALITY, {"gate": content})
-    if not gate.is_foreign:
-        return Written(_quality_columns(gate.score))
-    if gate.scan is not None and gate.expected is not None:
-        write_oddity(
-            folder / ODDITY, gate.scan, gate.expected, extent_mm=_extent_mm(read.prepared, of_slices=of_slices)
-        )
-    return Written(_quality_columns(gate.score), (gate.reason,))
+def _write_quality(folder: Path, read: ReadScan, segmentation: Segmentation, *, of_slices: bool) -> Written:
+    """Write what the gate says of a scan, what is odd about it where it is foreign, and how good its mask may be."""
+    gate, content = segmentation.gate, dict[str, Any]()
+    if gate is not None:
+        content["gate"] = _gate_content(gate)
+        if gate.is_foreign and gate.scan is not None and gate.expected is not None:
+            extent_mm = _extent_mm(read.prepared, of_slices=of_slices)
+            write_oddity(folder / ODDITY, gate.scan, gate.expected, extent_mm=extent_mm)
+    if segmentation.estimates:
+        content["predicted_dice"] = {each.label: _dice_content(each) for each in segmentation.estimates}
+    if content:
+        write_json(folder / QUALITY, content)
+    return Written(_quality_columns(content), tuple(segmentation.reasons))
+
+
+def _gate_content(gate: GateFinding) -> dict[str, Any]:
+    return {"score": gate.score, "threshold": gate.threshold, "foreign": gate.is_foreign, "oddness": gate.oddness}
+
+
+def _dice_content(found: DiceFinding) -> dict[str, float]:
+    return {"dice": found.dice, "low": found.low, "high": found.high, "usual": found.usual}
 
 
 def _extent_mm(prepared: Prepared, *, of_slices: bool) -> tuple[float, ...]:
@@ -129,8 +137,13 @@ def _extent_mm(prepared: Prepared, *, of_slices: bool) -> tuple[float, ...]:
     return (*extent[:2], 0.0) if of_slices else extent
 
 
-def _quality_columns(score: float) -> Columns:
-    return {GATE_COLUMN: round(score, 3)}
+def _quality_columns(content: Mapping[str, Any]) -> Columns:
+    """The columns of what quality.json holds."""
+    columns = {GATE_COLUMN: round(content["gate"]["score"], 3)} if "gate" in content else {}
+    for label, found in content.get("predicted_dice", {}).items():
+        names = dice_columns([label])
+        columns |= {name: round(found[key], 3) for name, key in zip(names, ("dice", "low", "high"), strict=True)}
+    return columns
 
 
 def _write_segmentation(
@@ -170,7 +183,7 @@ def read_columns(folder: Path) -> Columns:
     """The columns that `write_case` returned for a case that an earlier run wrote."""
     columns = _columns(_read_json(folder / STATISTICS))
     quality = folder / QUALITY
-    return columns | (_quality_columns(_read_json(quality)["gate"]["score"]) if quality.exists() else {})
+    return columns | (_quality_columns(_read_json(quality)) if quality.exists() else {})
 
 
 def _read_json(path: Path) -> Any:
@@ -180,6 +193,11 @@ def _read_json(path: Path) -> Any:
 def column_names(labels: Mapping[str, int]) -> list[str]:
     """The columns that the table can have for labels: volumes in ml or px, then numbers of instances."""
     return [f"{name}_{unit}" for unit in ("ml", "px", "instances") for name in labels]
+
+
+def dice_columns(labels: Iterable[str]) -> list[str]:
+    """The columns of predicted Dice, and of the interval that holds the Dice, of each label."""
+    return [f"{DICE_COLUMN}_{name}{end}" for name in labels for end in ("", "_low", "_high")]
 
 
 def _instances(

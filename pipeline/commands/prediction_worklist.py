@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.commands.prediction_files import GATE_COLUMN, ODDITY, PREVIEW, VIEWER, column_names, read_columns
+from pipeline.commands.prediction_files import (
+    GATE_COLUMN,
+    ODDITY,
+    PREVIEW,
+    VIEWER,
+    column_names,
+    dice_columns,
+    read_columns,
+)
 from pipeline.commands.prediction_plan import Planned
 from pipeline.commands.prediction_run import Result
 from pipeline.commands.prediction_watch import run_log
@@ -101,8 +109,9 @@ class Worklist:
         self._write_table(rows)
         banner = f"The run was stopped: {len(missing)} of {len(self._plan)} inputs were not done." if missing else ""
         manifest = self._manifest
-        gate = {} if manifest.gate_sha256 is None else {"gate": manifest.gate_sha256[:16]}
-        provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], **gate, "medseg": __version__}
+        files = {"gate": manifest.gate_sha256, "predicted Dice": manifest.estimate_sha256}
+        fitted = {name: sha256[:16] for name, sha256 in files.items() if sha256 is not None}
+        provenance = {"model": manifest.name, "weights": manifest.weights_sha256[:16], **fitted, "medseg": __version__}
         with writing_to(self.output):
             page = prediction_report(rows, list(manifest.labels), provenance, banner=banner)
             write_text(self.output / REPORT, page)
@@ -139,7 +148,8 @@ class Worklist:
     def _write_table(self, rows: Sequence[Row]) -> None:
         identity = [] if self._identities is None else list(IDENTITY)
         gate = [GATE_COLUMN] if self._manifest.gate_sha256 is not None else []
-        columns = [*FIXED_COLUMNS, *identity, *_volume_columns(rows, self._manifest), *gate]
+        dice = dice_columns(self._manifest.labels) if self._manifest.estimate_sha256 is not None else []
+        columns = [*FIXED_COLUMNS, *identity, *_volume_columns(rows, self._manifest), *gate, *dice]
         with writing_to(self.output):
             write_csv(self.output / TABLE, columns, [{name: _cell(row.get(name)) for name in columns} for row in rows])
 

@@ -16,7 +16,7 @@ from pipeline.inference.batch import InputFile
 from pipeline.inference.gate import FittedGate
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.reading import ReadScan
-from pipeline.model import Model, save_gate, save_model
+from pipeline.model import Model, save_estimate, save_gate, save_model
 
 SCORES = "scores"
 
@@ -79,6 +79,8 @@ def refit_gate(
     statistics = replace(gate.statistics, gate=fitted)
     with writing_to(output):
         arrays = FittedGate(statistics, gate.autoencoders).to_arrays()
-        without = model.manifest.model_copy(update={"gate_sha256": None})
-        save_gate(output, save_model(output, model.network.state_dict(), without), arrays)
+        without = model.manifest.model_copy(update={"gate_sha256": None, "estimate_sha256": None})
+        manifest = save_gate(output, save_model(output, model.network.state_dict(), without), arrays)
+        if model.estimate:
+            save_estimate(output, manifest, model.estimate)
     return Refitted(rows, gate.statistics.gate.threshold, fitted.threshold, fitted.false_alarm_rate)

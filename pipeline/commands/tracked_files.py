@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,7 @@ def log_model_files(folder: RunFolder, run: TrackedRun) -> None:
             run.log_file(path)
 
 
+@cache
 def _packages() -> list[str]:
     found = {f"{each.metadata['Name']}=={each.version}" for each in importlib.metadata.distributions()}
     return sorted(found, key=str.lower)

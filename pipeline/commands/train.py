@@ -11,6 +11,7 @@ from rich.console import Console
 from pipeline.commands import machine, run_folder, tracked_files
 from pipeline.commands.batches import augmented_patches, first_batch, remaining_task
 from pipeline.commands.dataset import CheckedDataset, check_for_training
+from pipeline.commands.estimate import estimate_of_run
 from pipeline.commands.gate import gate_of_run
 from pipeline.commands.job import (
     Job,
@@ -38,7 +39,7 @@ from pipeline.commands.run_folder import RunFolder
 from pipeline.config.load import Config, load_config
 from pipeline.losses.segmentation import SegmentationLoss, check_names
 from pipeline.manifest import Manifest, Part, read_manifest
-from pipeline.model import save_gate, save_model
+from pipeline.model import save_estimate, save_gate, save_model
 from pipeline.networks.unet import UNet
 from pipeline.samples.patches import PatchDataset
 from pipeline.tracking.identity import Identity, read_identity
@@ -281,7 +282,10 @@ def _export(job: Job[Config], data: Data, state: TrainingState) -> TrainedRun:
     manifest = save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
     gate = gate_of_run(job, state.average, checked=data.checked, prepared=data.prepared)
     if gate:
-        save_gate(folder.model, manifest, gate)
+        manifest = save_gate(folder.model, manifest, gate)
+    estimate = estimate_of_run(job, folder.model, checked=data.checked, prepared=data.prepared)
+    if estimate:
+        save_estimate(folder.model, manifest, estimate)
     tracked_files.log_results(folder, job.run, job.config.tracking, names_cases=may_log_case_names(job.config))
     return _trained(folder, job.run.identity, state.counters.last_score)
 

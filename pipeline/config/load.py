@@ -8,6 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from pipeline.config.estimate import EstimateConfig
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.experiment import Experiment
 from pipeline.config.gate import GateConfig
@@ -26,6 +27,7 @@ class Config(Experiment):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
+    estimate: EstimateConfig = EstimateConfig()
 
 
 def load_config(path: Path, overrides: list[str]) -> Config:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
+from pipeline.inference.estimate import FittedEstimates
+from pipeline.inference.evidence import Agreement, Observer, Tally
 from pipeline.inference.features import EncoderFeatures
 from pipeline.inference.footprint import check_fits
 from pipeline.inference.gate import FittedGate, encode_all
@@ -53,6 +55,10 @@ class Predictor:
         self.compute.place_network(self.network, model.manifest.network.dimensions)
         channels, dimensions = len(self.manifest.modalities), self.manifest.network.dimensions
         self.gate = FittedGate.from_arrays(model.gate, channels=channels, dimensions=dimensions) if model.gate else None
+        self.estimates: FittedEstimates | None = None
+        if model.estimate:
+            labels = len(self.manifest.labels)
+            self.estimates = FittedEstimates.from_arrays(model.estimate, labels=labels, dimensions=dimensions)
 
     @classmethod
     def load(cls, folder: Path, config: InferenceConfig | None = None) -> "Predictor":
@@ -89,7 +95,7 @@ class Predictor:
         return self.predict_prepared(self._prepared(source))
 
     def examine(self, source: Path | Scan) -> Segmentation:
-        """As `predict`, with what the scan gate says, and with probabilities where the settings ask for them.
+        """As `predict`, with what the scan gate says, predicted Dice, and probabilities where they are asked for.
 
         Example:
             >>> found = predictor.examine(Path("scan.nii.gz"))
@@ -111,22 +117,41 @@ class Predictor:
             ScanError: it needs more memory than is free.
             ModelError: the network's output is not finite.
         """
-        return self._streamed(prepared, None)
+        return self._streamed(prepared)
 
     def segment(self, prepared: Prepared) -> Segmentation:
-        """As `predict_prepared`, with what the gate says, and with probabilities where the settings ask for them.
+        """As `predict_prepared`, with what the gate says, predicted Dice, and probabilities where they are asked for.
 
         Raises:
             ScanError: it needs more memory than is free.
             ModelError: the network's output, or what the gate makes of the scan, is not finite.
         """
         features = None if self.gate is None else EncoderFeatures()
+        observer = None if self.estimates is None else self._observer(prepared)
         if self.config.probability_maps:
-            mask, probabilities = self._mapped(prepared, features)
+            mask, probabilities = self._mapped(prepared, features, observer)
         else:
-            mask, probabilities = self._streamed(prepared, features), None
+            mask, probabilities = self._streamed(prepared, features, observer), None
         finding = None if self.gate is None or features is None else self.gate.judge(prepared.image, features)
-        return Segmentation(mask, probabilities, finding)
+        if self.estimates is None or observer is None:
+            return Segmentation(mask, probabilities, finding)
+        spacing, labels = prepared.trail.prepared_spacing_mm, tuple(self.manifest.labels)
+        score = 0.0 if finding is None else finding.score
+        estimates = self.estimates.judge(observer.tally(), score, spacing=spacing, labels=labels)
+        return Segmentation(mask, probabilities, finding, estimates)
+
+    def observe(self, prepared: Prepared) -> tuple[NDArray[np.unsignedinteger], Tally, float]:
+        """As `predict_prepared`, with what is known of the mask, and the gate score of the scan, or 0 without a gate.
+
+        Raises:
+            ScanError: it needs more memory than is free.
+            ModelError: the network's output, or what the gate makes of the scan, is not finite.
+        """
+        features = None if self.gate is None else EncoderFeatures()
+        observer = self._observer(prepared)
+        mask = self._streamed(prepared, features, observer)
+        score = 0.0 if self.gate is None or features is None else self.gate.judge(prepared.image, features).score
+        return mask, observer.tally(), score
 
     def gate_scores(self, prepared: Prepared) -> NDArray[np.float64]:
         """The gate's raw scores of a scan (S,), without a mask.
@@ -141,22 +166,36 @@ class Predictor:
         features = encode_all(self.network, image, patch_size, overlap=self.config.overlap, compute=self.compute)
         return self.gate.scores(image, features)[0]
 
-    def _streamed(self, prepared: Prepared, features: EncoderFeatures | None) -> NDArray[np.unsignedinteger]:
+    def _observer(self, prepared: Prepared) -> Observer:
+        axes = self.manifest.mirror_axes
+        agreement = Agreement(1 + len(self.manifest.labels), 2 ** len(axes)) if self.config.tta and axes else None
+        return Observer(streaming_axis(prepared.trail.shape, as_window(self.manifest.patch_size)), agreement)
+
+    def _streamed(
+        self, prepared: Prepared, features: EncoderFeatures | None = None, observer: Observer | None = None
+    ) -> NDArray[np.unsignedinteger]:
         config = self.config.model_copy(update={"probability_maps": False})
         check_fits(prepared.trail, self.manifest, config, free_bytes=available_bytes())
         image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
-            slabs = map(_checked, slide(self._network(features), image, window, overlap=self.config.overlap))
-            classes = restore_slabs(slabs, prepared.trail, axis=streaming_axis(prepared.trail.shape, window))
+            slabs = slide(self._network(features, observer), image, window, overlap=self.config.overlap)
+            seen = slabs if observer is None else observer.passing(slabs)
+            classes = restore_slabs(
+                map(_checked, seen), prepared.trail, axis=streaming_axis(prepared.trail.shape, window)
+            )
         return self._mask(classes)
 
     def _mapped(
-        self, prepared: Prepared, features: EncoderFeatures | None
+        self, prepared: Prepared, features: EncoderFeatures | None, observer: Observer | None
     ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float32]]:
         check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
-            scores = _checked(sliding_window(self._network(features), image, window, overlap=self.config.overlap))
+            network = self._network(features, observer)
+            whole = sliding_window(network, image, window, overlap=self.config.overlap)
+            scores = _checked(whole)
+            if observer is not None:
+                observer.count(whole)
         return self._mask(restore(scores, prepared.trail)), restore_probabilities(scores, prepared.trail)
 
     def _mask(self, classes: NDArray[np.uint8]) -> NDArray[np.unsignedinteger]:
@@ -165,14 +204,15 @@ class Predictor:
             mask = keep_largest(mask, self.manifest.labels[name])
         return mask
 
-    def _network(self, features: EncoderFeatures | None) -> Network:
+    def _network(self, features: EncoderFeatures | None, observer: Observer | None) -> Network:
         dimensions = self.manifest.network.dimensions
         seen = None if features is None else features.see
         first = network_function(self.network, self.compute, dimensions, seen=seen)
         if not self.config.tta:
             return first
         plain = network_function(self.network, self.compute, dimensions)
-        return mirrored(plain, self.manifest.mirror_axes, first=first)
+        each = None if observer is None or observer.agreement is None else observer.agreement.see
+        return mirrored(plain, self.manifest.mirror_axes, first=first, each=each)
 
 
 def network_function(

@@ -3,12 +3,13 @@
 A process imports this file and what the function needs, no more, so that it starts fast.
 """
 
+import os
 import pickle
 import resource
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -60,8 +61,17 @@ class DisconnectedError(OSError):
     """The process at the other end of the pipe is gone."""
 
 
-def serve(connection: Connection, function: bytes, limits: Limits) -> None:
-    """Call the function for every item that arrives, until the main process closes the pipe or is gone."""
+def serve(connection: Connection, function: bytes, limits: Limits, *, environment: Mapping[str, str]) -> None:
+    """Call the function for every item that arrives, until the main process closes the pipe or is gone.
+
+    Args:
+        connection: to the main process.
+        function: pickled.
+        limits: of each call.
+        environment: that of the main process by now, which this one need not have been started with.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the main process ends this one
     _offer_to_be_killed()
     _limit_memory(limits.memory_gb)

@@ -6,6 +6,7 @@ does that is killed for its memory while it sends a large array, stops them all.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
 import time
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, Generic, TypeVar
 
 from pipeline.config.inference import InferenceConfig
@@ -24,6 +26,8 @@ from pipeline.inference.reader_process import READY, DisconnectedError, Limits, 
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+PRELOADED = ["__main__", "pipeline.inference.reader_process", "pipeline.inference.reading", "nibabel"]
+"""What is imported once for all processes, where the system can fork: a process is then ready in a moment."""
 STARTUP_SECONDS = 120.0
 """A process that has not started and imported its modules by then is given up."""
 
@@ -48,7 +52,7 @@ class Outcome(Generic[Item, Value]):
 def run_isolated(
     function: Callable[[Item], Value], items: Iterable[Item], config: InferenceConfig
 ) -> Generator[Outcome[Item, Value], None, None]:
-    """Call ``function(item)`` for every item in spawned processes, and yield an outcome for each, in order.
+    """Call ``function(item)`` for every item in processes of their own, and yield an outcome for each, in order.
 
     Whatever a call does (raise, crash, hang, ask for too much memory, exit), it becomes the outcome of its own item,
     and the others go on. At most ``config.readers + 1`` items are begun and not yet done with, the one handed out
@@ -101,9 +105,10 @@ class _Reader:
     """A worker process, seen from the main process, and the job that it is busy with."""
 
     def __init__(self, function: bytes, limits: Limits) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, function, limits), daemon=True)
+        known = {"environment": dict(os.environ)}
+        self.process = context.Process(target=serve, args=(theirs, function, limits), kwargs=known, daemon=True)
         self.process.start()
         theirs.close()  # the worker's copy is now the only one, so that its death is the end of the stream
         self.limits = limits
@@ -211,6 +216,15 @@ class _Readers:
                 idle.append(_Reader(self.function, limits))
                 self.readers.append(idle[-1])
             idle.pop().begin(job)
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How processes are started: never as copies of this one, which has threads."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def _is_alive(reader: _Reader) -> bool:

@@ -51,6 +51,35 @@ class GateFinding:
         )
 
 
+@dataclass(frozen=True)
+class DiceFinding:
+    """How good the mask of a label is likely to be.
+
+    Attributes:
+        label: its name.
+        dice: the predicted Dice.
+        low: of the interval that holds the Dice.
+        high: of the interval.
+        usual: what the predicted Dice of scans like those of validation lies above.
+    """
+
+    label: str
+    dice: float
+    low: float
+    high: float
+    usual: float
+
+    @property
+    def reason(self) -> str:
+        """Why the mask is to be reviewed; empty where the predicted Dice is usual."""
+        if self.dice >= self.usual:
+            return ""
+        return (
+            f"{self.label}: predicted Dice {self.dice:.2f} ({self.low:.2f} to {self.high:.2f}), "
+            f"where {self.usual:.2f} is usual at least"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """What a model makes of a scan, on the scan's own grid.
@@ -60,8 +89,16 @@ class Segmentation:
         probabilities: of the background and each label (1 + labels, I, J, K), in the order of the manifest, as
             the network gives them: what is done to the mask afterwards is not in them. None where not asked for.
         gate: whether the scan is like those of training; None of a model without a gate.
+        estimates: how good the mask is likely to be; empty of a model without predicted Dice.
     """
 
     mask: NDArray[np.unsignedinteger]
     probabilities: NDArray[np.float32] | None = None
     gate: GateFinding | None = None
+    estimates: tuple[DiceFinding, ...] = ()
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the mask is to be reviewed, by what the gate and predicted Dice say."""
+        found = ["" if self.gate is None else self.gate.reason, *(each.reason for each in self.estimates)]
+        return [reason for reason in found if reason]

@@ -125,13 +125,20 @@ def _advance(sums: Tensor, axis: int, planes: int) -> None:
     sums.narrow(axis, kept, planes).zero_()
 
 
-def mirrored(network: Network, axes: tuple[int, ...], *, first: Network | None = None) -> Network:
+def mirrored(
+    network: Network,
+    axes: tuple[int, ...],
+    *,
+    first: Network | None = None,
+    each: Callable[[Tensor], None] | None = None,
+) -> Network:
     """A network that averages its probabilities over all mirrored copies of its input.
 
     Args:
         network: the plain network.
         axes: spatial axes to mirror, counted from 0; n axes make 2^n copies.
         first: the same network, for the input as it is; by default ``network``.
+        each: is given the probabilities of each copy, mirrored back, those of the input as it is first.
 
     Returns:
         A network whose output is the logarithm of the mean probability, which stands in for logits.
@@ -139,9 +146,13 @@ def mirrored(network: Network, axes: tuple[int, ...], *, first: Network | None =
 
     def average(batch: Tensor) -> Tensor:
         views = [[axis + 2 for axis in chosen] for chosen in _subsets(axes)]
-        runs = [first or network, *[network] * (len(views) - 1)]
-        flipped = (run(batch.flip(view)).float().softmax(1).flip(view) for run, view in zip(runs, views, strict=True))
-        mean = sum(flipped, torch.zeros(())) / len(views)
+        runs, total = [first or network, *[network] * (len(views) - 1)], torch.zeros(())
+        for run, view in zip(runs, views, strict=True):
+            probabilities = run(batch.flip(view)).float().softmax(1).flip(view)
+            total = total + probabilities
+            if each is not None:
+                each(probabilities)
+        mean = total / len(views)
         return mean.clamp_min(torch.finfo(torch.float32).tiny).log()  # a probability may be too small for 32 bits
 
     return average

@@ -141,8 +141,9 @@ def prediction_report(
 
     Args:
         rows: one a case: ``case``, ``status`` (ok, review, failed, skipped), ``reason``, ``<label>_ml`` (``<label>_px``
-            where the scan has no spacing), ``gate_score``, and the paths, relative to the page, of ``preview`` and
-            ``oddity``, pictures, and ``viewer``, a page. All but the first three may be missing or None.
+            where the scan has no spacing), ``gate_score``, ``predicted_dice_<label>``, and the paths, relative to the
+            page, of ``preview`` and ``oddity``, pictures, and ``viewer``, a page. All but the first three may be
+            missing or None.
         labels: the structures' names, in the order of the columns.
         provenance: as for `evaluation_report`.
         banner: what a reader has to know first.
@@ -150,10 +151,23 @@ def prediction_report(
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     ordered = sorted(rows, key=lambda row: STATUSES.index(row["status"]))
     judged = any(row.get("gate_score") is not None for row in rows)
+    lowest = {row["case"]: _lowest_dice(row, labels) for row in rows}
     template = _environment().get_template("prediction.html")
     return template.render(
-        rows=ordered, counts=counts, labels=labels, judged=judged, provenance=_dotted(provenance), banner=banner
+        rows=ordered,
+        counts=counts,
+        labels=labels,
+        judged=judged,
+        lowest=lowest if any(lowest.values()) else {},
+        provenance=_dotted(provenance),
+        banner=banner,
     )
+
+
+def _lowest_dice(row: Mapping[str, Any], labels: Sequence[str]) -> tuple[float, str] | None:
+    """The lowest predicted Dice of a case, and the label that has it; None where there is none."""
+    found = [(row.get(f"predicted_dice_{label}"), label) for label in labels]
+    return min(((dice, label) for dice, label in found if dice is not None), default=None)
 
 
 def render(template: str, **values: Any) -> str:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pipeline.augmentation.corruption import corrupt
 from pipeline.inference.coarse import CONFIGS, HALVES, CoarseAutoencoders, new_autoencoder, reconstruction_error
+from pipeline.inference.shapes import KIND
 from pipeline.losses.code import variational_loss
 from pipeline.networks.autoencoder import Autoencoder
 from pipeline.quality.folds import group_folds
@@ -58,6 +59,11 @@ def fit_autoencoders(
             errors[place, RECONSTRUCTIONS.index(kind)] = reconstruction_error(network, views[place])
         progress((number + 1) / len(rounds))
     return CoarseAutoencoders(networks, dimensions), errors
+
+
+def fit_shapes(views: Tensor, *, steps: int, mirror_axes: tuple[int, ...], seed: int) -> Autoencoder:
+    """Train a variational autoencoder on masks (N, L, ...) on the coarse grid; as `fit_autoencoders`."""
+    return _train(KIND, views, steps=steps, mirror_axes=mirror_axes, seed=seed, dimensions=views.ndim - 2)
 
 
 def _train(

@@ -27,9 +27,9 @@ def test_the_examples_run(dataset: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def blocks() -> tuple[str, str]:
     """The code about a scan, and that of the commands, with a network of seconds."""
-    first, second, commands = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    *scan, commands = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert '"training.max_epochs=2"' in commands
-    return first + second, commands.replace('"training.max_epochs=2"', f"*{[*TINY, 'data.root=data']}")
+    return "".join(scan), commands.replace('"training.max_epochs=2"', f"*{[*TINY, 'data.root=data']}")
 
 
 def arrange(dataset: Path, folder: Path) -> None:

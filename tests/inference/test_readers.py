@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,7 @@ def test_the_start_of_a_process_counts_neither_against_the_deadline_nor_as_time_
 
 
 def test_a_process_that_cannot_start_fails_every_item_in_words(capfd: pytest.CaptureFixture[str]) -> None:
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # processes print where they did when the first of them was started
     outcomes = list(run_isolated(_Unpickles("1 / 0"), [1, 2], limits()))
     assert [str(outcome.error) for outcome in outcomes] == [
         "Expected a reader process that starts; found one that ended with exit code 1. Read what it printed; raise "
@@ -300,10 +302,27 @@ def test_an_exception_in_the_items_ends_the_processes_and_is_raised() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_imports_no_torch_and_no_numpy_of_its_own_accord() -> None:
-    (outcome,) = run([partial(eval, "sorted({'torch', 'numpy', 'pydantic'} & set(__import__('sys').modules))")])
+def test_a_process_imports_nothing_slow_of_its_own_accord() -> None:
+    (outcome,) = run([partial(eval, "sorted({'mlflow', 'monai', 'torch'} & set(__import__('sys').modules))")])
     assert outcome.error is None
     assert outcome.value == []
+
+
+def test_a_process_has_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever the server that it is forked from was started."""
+    for value in ("first", "second"):
+        monkeypatch.setenv("MEDSEG_TEST", value)
+        (outcome,) = run([partial(os.getenv, "MEDSEG_TEST")])
+        assert outcome.value == value
+    monkeypatch.delenv("MEDSEG_TEST")
+    (outcome,) = run([partial(os.getenv, "MEDSEG_TEST")])
+    assert outcome.value is None
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="processes are not forked here")
+def test_a_second_process_starts_at_once() -> None:
+    parents = [run([os.getppid])[0].value for _ in range(2)]
+    assert parents[0] == parents[1] != os.getpid()
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c in a terminal", "signal to the main process alone"])
