@@ -100,6 +100,8 @@ class Manifest(ModelRecord):
     mirror_axes: tuple[int, ...]
     """Axes that training mirrored, and that test-time mirroring may use."""
     evaluation: EvaluationConfig
+    temperature: float | None = Field(None, gt=0)
+    """Of the network's probabilities, as its validation cases gave it; None where there were none."""
     gate_sha256: str | None = None
     """Of the file with the scan gate; None of a model without one."""
     estimate_sha256: str | None = None
@@ -194,7 +196,7 @@ def read_any_manifest(folder: Path) -> Manifest | AutoencoderManifest:
 
 
 def _as_text(manifest: ModelRecord) -> str:
-    optional = ("gate_sha256", "estimate_sha256")
+    optional = ("temperature", "gate_sha256", "estimate_sha256")
     without = {name for name in optional if getattr(manifest, name, None) is None}  # as older versions wrote it
     return manifest.model_dump_json(indent=2, exclude=without) + "\n"
 

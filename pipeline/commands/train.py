@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pipeline.commands import machine, run_folder, tracked_files
 from pipeline.commands.batches import augmented_patches, first_batch, remaining_task
+from pipeline.commands.calibration import temperature_of_run
 from pipeline.commands.dataset import CheckedDataset, check_for_training
 from pipeline.commands.estimate import estimate_of_run
 from pipeline.commands.gate import gate_of_run
@@ -38,7 +39,7 @@ from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import RunFolder
 from pipeline.config.load import Config, load_config
 from pipeline.losses.segmentation import SegmentationLoss, check_names
-from pipeline.manifest import Manifest, Part, read_manifest
+from pipeline.manifest import Manifest, Part, read_manifest, write_manifest
 from pipeline.model import save_estimate, save_gate, save_model
 from pipeline.networks.unet import UNet
 from pipeline.samples.patches import PatchDataset
@@ -280,6 +281,10 @@ def _export(job: Job[Config], data: Data, state: TrainingState) -> TrainedRun:
     folder = job.folder
     assert isinstance(state.average, UNet)
     manifest = save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
+    temperature = temperature_of_run(job, folder.model, prepared=data.prepared)
+    if temperature is not None:
+        manifest = manifest.model_copy(update={"temperature": temperature})
+        write_manifest(folder.model, manifest)
     gate = gate_of_run(job, state.average, checked=data.checked, prepared=data.prepared)
     if gate:
         manifest = save_gate(folder.model, manifest, gate)

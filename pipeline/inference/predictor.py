@@ -29,6 +29,7 @@ from pipeline.postprocessing.components import check_keep_largest, check_names, 
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
 from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_probabilities, restore_slabs
+from pipeline.quality.temperature import soften
 from pipeline.scan import Scan
 from pipeline.sizes import as_window
 
@@ -153,6 +154,15 @@ class Predictor:
         score = 0.0 if self.gate is None or features is None else self.gate.judge(prepared.image, features).score
         return mask, observer.tally(), score
 
+    def probabilities(self, prepared: Prepared) -> NDArray[np.floating]:
+        """Of each class (1 + labels, I, J, K), on the prepared grid, as the network gives them.
+
+        Raises:
+            ScanError: it needs more memory than is free.
+            ModelError: the network's output is not finite.
+        """
+        return _checked(self._scores(prepared))
+
     def gate_scores(self, prepared: Prepared) -> NDArray[np.float64]:
         """The gate's raw scores of a scan (S,), without a mask.
 
@@ -188,15 +198,23 @@ class Predictor:
     def _mapped(
         self, prepared: Prepared, features: EncoderFeatures | None, observer: Observer | None
     ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float32]]:
+        whole = self._scores(prepared, features, observer)
+        scores = _checked(whole)
+        if observer is not None:
+            observer.count(whole)
+        mask, probabilities = self._mask(restore(scores, prepared.trail)), restore_probabilities(scores, prepared.trail)
+        if self.manifest.temperature is not None:
+            soften(probabilities, self.manifest.temperature)
+        return mask, probabilities
+
+    def _scores(
+        self, prepared: Prepared, features: EncoderFeatures | None = None, observer: Observer | None = None
+    ) -> Tensor:
+        """Probabilities on the prepared grid."""
         check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
-            network = self._network(features, observer)
-            whole = sliding_window(network, image, window, overlap=self.config.overlap)
-            scores = _checked(whole)
-            if observer is not None:
-                observer.count(whole)
-        return self._mask(restore(scores, prepared.trail)), restore_probabilities(scores, prepared.trail)
+            return sliding_window(self._network(features, observer), image, window, overlap=self.config.overlap)
 
     def _mask(self, classes: NDArray[np.uint8]) -> NDArray[np.unsignedinteger]:
         mask = to_values(classes, self.manifest.label_values)

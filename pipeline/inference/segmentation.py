@@ -86,8 +86,8 @@ class Segmentation:
 
     Attributes:
         mask: label values (I, J, K).
-        probabilities: of the background and each label (1 + labels, I, J, K), in the order of the manifest, as
-            the network gives them: what is done to the mask afterwards is not in them. None where not asked for.
+        probabilities: of the background and each label (1 + labels, I, J, K), in the order of the manifest, at
+            the model's temperature: what is done to the mask afterwards is not in them. None where not asked for.
         gate: whether the scan is like those of training; None of a model without a gate.
         estimates: how good the mask is likely to be; empty of a model without predicted Dice.
     """

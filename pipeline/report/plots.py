@@ -138,6 +138,27 @@ def paired_differences(rows: Sequence[Differences], axis_label: str) -> Figure:
     return figure
 
 
+@dataclass(frozen=True, eq=False)
+class ReliabilityCurve:
+    """How often a network is right that is so sure, in bins.
+
+    Attributes:
+        name: of the curve.
+        edges: of the bins (B + 1,).
+        confidence: the mean probability of the likeliest class (B,); NaN in a bin without voxels.
+        accuracy: share of voxels where it is right (B,).
+        share: of all voxels (B,).
+        error: the expected calibration error.
+    """
+
+    name: str
+    edges: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    share: NDArray[np.float64]
+    error: float
+
+
 def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Loss of training and Dice of validation against the epoch.
 
@@ -161,6 +182,23 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         lower.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
         if names:
             lower.legend()
+    return figure
+
+
+def reliability_diagram(curves: Sequence[ReliabilityCurve]) -> Figure:
+    """How often the likeliest class is right against how sure a network is of it, and how many voxels are so sure."""
+    with plot_style():
+        figure = Figure(figsize=(COLUMN_MM / INCH_MM, CURVES_MM / INCH_MM), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        upper.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle="--", alpha=SOFT, label="as sure as right")
+        for place, curve in enumerate(curves):
+            colour, label = _colour(place), f"{curve.name} (error {curve.error:.3f})"
+            upper.plot(curve.confidence, curve.accuracy, color=colour, marker=".", markersize=5, label=label)
+            lower.stairs(curve.share, curve.edges, color=colour)
+        first = min(float(curve.edges[0]) for curve in curves)
+        upper.set(ylabel="share that is right", xlim=(first, 1.01), ylim=(0, 1.02))
+        lower.set(xlabel="probability of the likeliest class", ylabel="share of voxels", yscale="log")
+        upper.legend(loc="upper left")
     return figure
 
 

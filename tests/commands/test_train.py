@@ -547,7 +547,9 @@ def test_mlflow_knows_the_data_the_machine_the_packages_and_the_pictures_of_a_ru
     for tag in ("commit", "git.dirty", "hardware.cores", "hardware.gpus", "version.torch", "mlflow.source.name"):
         assert record.data.tags[tag], tag
     figures = {Path(item.path).name for item in client.list_artifacts(run.run_id, "figures")}
-    assert figures == {"patch_0.png", "patch_1.png", "learning_curves.png", "learning_curves.svg"}
+    drawn = {f"{name}.{ending}" for name in ("learning_curves", "reliability") for ending in ("png", "svg")}
+    assert figures == {"patch_0.png", "patch_1.png"} | drawn
+    assert read_manifest(run.model).temperature is not None
     pictures = [item.path for item in client.list_artifacts(run.run_id, "images") if item.path.endswith(".png")]
     assert sorted(path.split("+")[2] for path in pictures) == ["0", "1", "2"]  # epochs of the one validation case
     table = json.loads(Path(client.download_artifacts(run.run_id, "validation_cases.json")).read_text())

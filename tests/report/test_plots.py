@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -13,10 +14,12 @@ from PIL import Image
 from pipeline.report.plots import (
     INK,
     Differences,
+    ReliabilityCurve,
     distribution,
     inline_svg,
     learning_curves,
     paired_differences,
+    reliability_diagram,
     save_figure,
 )
 
@@ -111,6 +114,18 @@ def test_learning_curves_show_each_label_that_the_history_has() -> None:
     assert lines(figure, 1) == [([1.0, 2.0], [0.7, 0.7]), ([], []), ([1.0, 2.0], [0.6, 0.6])]
 
 
+SURE = ReliabilityCurve(
+    "as it is", np.linspace(0.5, 1, 3), np.array([0.6, 0.9]), np.array([0.5, 1.0]), np.full(2, 0.5), 0.1
+)
+
+
+def test_a_reliability_diagram_has_a_line_for_what_should_be_and_one_a_curve() -> None:
+    figure = reliability_diagram([SURE, replace(SURE, name="at its temperature", error=0.02)])
+    labels = [line.get_label() for line in figure.axes[0].lines]
+    assert labels == ["as sure as right", "as it is (error 0.100)", "at its temperature (error 0.020)"]
+    assert lines(figure, 0)[1] == ([0.6, 0.9], [0.5, 1.0])
+
+
 def test_a_history_without_epochs_is_drawn_empty(tmp_path: Path) -> None:
     save_figure(learning_curves([]), tmp_path / "history.png")
     with Image.open(tmp_path / "history.png") as picture:
@@ -123,8 +138,9 @@ def test_a_history_without_epochs_is_drawn_empty(tmp_path: Path) -> None:
         lambda: distribution({"heart": [0.5, 1.0], "l$u$ng": [0.25]}, "Dice", bounds=(0, 1)),
         lambda: paired_differences([Differences("all", [0.1, -0.2], -0.05, (-0.2, 0.1))], "difference"),
         lambda: learning_curves(HISTORY),
+        lambda: reliability_diagram([SURE]),
     ],
-    ids=["distribution", "differences", "curves"],
+    ids=["distribution", "differences", "curves", "reliability"],
 )
 @pytest.mark.parametrize("ending", ["svg", "pdf", "png"])
 def test_the_same_figure_gives_the_same_bytes(tmp_path: Path, make: Callable[[], Figure], ending: str) -> None:

@@ -1,0 +1,81 @@
+"""Calibrating a network that is far too sure, on cases in which it is often wrong."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.config.cache import CacheConfig
+from pipeline.config.inference import InferenceConfig
+from pipeline.errors import DatasetError
+from pipeline.inference.predictor import Predictor
+from pipeline.preprocessing.labels import IGNORED
+from pipeline.preprocessing.prepare import prepare
+from pipeline.quality.temperature import soften
+from pipeline.samples.cache import CaseCache, PreparedCase
+from pipeline.scan import Scan
+from pipeline.training.calibration import calibrate
+from pipeline.training.validation import ValidationCase
+from tests.conftest import WriteModel
+
+SIDE = 20
+
+
+@pytest.fixture
+def predictor(write_model: WriteModel) -> Predictor:
+    config = InferenceConfig(overlap=0.0, device="cpu", precision="fp32", threads=1, probability_maps=True)
+    return Predictor.load(write_model(), config)
+
+
+def validation_case(predictor: Predictor, folder: Path, number: int, truth: NDArray[np.uint8]) -> ValidationCase:
+    """A scan that the model takes for organ everywhere, with certainty."""
+    values = np.full(truth.shape, 8.0)
+    values[0, 0, 0] = 7
+    prepared = prepare(
+        Scan(values[None].astype(np.float32), np.eye(4), Path("scan.nii")), predictor.manifest.preprocessing
+    )
+    case = PreparedCase(f"case {number}", prepared.image, truth, (), prepared.trail)
+    cache = CaseCache(CacheConfig(folder=folder))
+    return ValidationCase(cache.get(str(number), partial(lambda each: each, case)), truth)
+
+
+def organ(seed: int) -> NDArray[np.uint8]:
+    """Four of five voxels."""
+    return (np.random.default_rng(seed).random((SIDE,) * 3) < 0.8).astype(np.uint8)
+
+
+def test_a_network_that_is_too_sure_is_made_less_so(predictor: Predictor, tmp_path: Path) -> None:
+    cases = [validation_case(predictor, tmp_path, number, organ(number)) for number in range(3)]
+    found = calibrate(predictor, cases, seed=0)
+    assert found.temperature > 2
+    assert found.before.error == pytest.approx(0.2, abs=0.03)
+    assert found.after.error < 0.03
+    again = calibrate(predictor, cases, seed=0)
+    assert again.temperature == found.temperature
+
+
+def test_what_is_ignored_and_cases_without_a_structure_do_not_count(predictor: Predictor, tmp_path: Path) -> None:
+    half = organ(0)
+    half[:, :, :10] = IGNORED
+    nothing = np.full((SIDE,) * 3, IGNORED, np.uint8)
+    cases = [validation_case(predictor, tmp_path, place, truth) for place, truth in enumerate((half, nothing))]
+    found = calibrate(predictor, cases, seed=0)
+    assert found.before.error == pytest.approx(0.2, abs=0.05)
+    with pytest.raises(DatasetError, match="validation"):
+        calibrate(predictor, cases[1:], seed=0)
+
+
+def test_probability_maps_have_the_temperature_of_the_model(predictor: Predictor) -> None:
+    values = np.random.default_rng(0).uniform(0, 2, (1, SIDE, SIDE, SIDE)).astype(np.float32)
+    scan = Scan(values, np.eye(4), Path("scan.nii"))
+    plain = predictor.examine(scan)
+    predictor.manifest = predictor.manifest.model_copy(update={"temperature": 2.5})
+    soft = predictor.examine(scan)
+    assert np.array_equal(plain.mask, soft.mask)
+    assert plain.probabilities is not None
+    assert soft.probabilities is not None
+    assert soft.probabilities.max(axis=0).mean() < plain.probabilities.max(axis=0).mean() - 0.01
+    soften(plain.probabilities, 2.5)
+    np.testing.assert_allclose(soft.probabilities, plain.probabilities, atol=1e-6)
