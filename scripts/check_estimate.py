@@ -41,7 +41,7 @@ from pipeline.provenance import code_commit
 from pipeline.quality.folds import group_folds
 from pipeline.quality.masks import MaskExample
 from pipeline.quality.regression import DiceRegression
-from pipeline.training.estimate import UnseenCase, collect, examples_of, versions
+from pipeline.training.estimate import Learnt, UnseenCase, collect, example_of, version_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "docs" / "acceptance"
@@ -118,24 +118,24 @@ def division(cases: Sequence[Case], fold: int) -> Split:
 def judged(dataset: Dataset, run: Path, fold: int) -> dict[str, list[Row]]:
     """The masks that were fitted to, and those of the fold."""
     model, config = load_model(run / "model"), load_config(run / "config.yaml", [])
-    inference = config.inference
-    predictors = [Predictor(model, inference.model_copy(update={"tta": way == "mirrored"})) for way in WAYS]
+    predictors = [Predictor(model, config.inference.model_copy(update={"tta": way == "mirrored"})) for way in WAYS]
     fitted = predictors[0].estimates
     assert fitted is not None
+    learnt = Learnt(fitted.shapes, fitted.scans, np.zeros(0))
     names, by_name = read_split(run / "split.json", dataset.cases), {case.name: case for case in dataset.cases}
     unseen = [unseen_case(by_name[name], dataset) for name in names.validation]
     seed, quiet = config.training.seed, lambda _: None
-    examples = collect(predictors, unseen, config.estimate, shapes=fitted.shapes, seed=seed, progress=quiet)
+    examples = collect(predictors, unseen, config.estimate, learnt=learnt, seed=seed, progress=quiet)
     known = [row for way, own in zip(WAYS, examples, strict=True) for row in rows_of(own, fitted, way=way)]
     numbers = {patient: str(number) for number, patient in enumerate(sorted({row["mask"] for row in known}))}
     known = [row | {"mask": numbers[row["mask"]]} for row in known]  # no name of a case
     found = list[Row]()
     for number, name in enumerate(names.test):
-        case = unseen_case(by_name[name], dataset)
-        scan, truth = case.read()
-        for version in versions(scan, truth, len(DAMAGES), seed=1000 * fold + number):
+        scan, truth = unseen_case(by_name[name], dataset).read()
+        for damage in range(1 + len(DAMAGES)):
+            version = version_of(scan, truth, damage, seed=1000 * (1 + fold) + number)
             for way, predictor in zip(WAYS, predictors, strict=True):
-                own = examples_of(version, predictor, fitted.shapes, patient=f"{fold}.{number}")
+                own = [example_of(version, predictor, learnt, patient=f"{fold}.{number}")]
                 found += rows_of(own, fitted, way=way)
     return {"fitted_to": known, "unseen": found}
 
@@ -143,12 +143,13 @@ def judged(dataset: Dataset, run: Path, fold: int) -> dict[str, list[Row]]:
 def unseen_case(case: Case, dataset: Dataset) -> UnseenCase:
     """A case to be read when it is needed."""
     values = tuple(dataset.labels.values())
-    return UnseenCase(lambda: (read_image(case.images), read_classes(case, values)), case.patient)
+    return UnseenCase(case.name, lambda: (read_image(case.images), read_classes(case, values)), case.patient)
 
 
 def rows_of(examples: Sequence[MaskExample], fitted: FittedEstimates, *, way: str) -> Iterator[Row]:
     """What is known, predicted and found of each label of masks."""
-    estimates = fitted.single if way == "single" or fitted.mirrored is None else fitted.mirrored
+    estimates = fitted.single if way == "single" else fitted.mirrored
+    assert estimates is not None, "the configuration has no inference.tta"
     for example in examples:
         rows = example.evidence.rows(estimates.usual_size)
         predicted = estimates.predict(example.evidence)
@@ -165,6 +166,7 @@ def rows_of(examples: Sequence[MaskExample], fitted: FittedEstimates, *, way: st
                     "predicted": each.dice,
                     "low": each.low,
                     "high": each.high,
+                    "usual": each.usual,
                 }
 
 
@@ -232,7 +234,8 @@ def by_agreement(known: list[Row], unseen: list[Row]) -> list[float]:
     features, new = (np.array([[row["features"][-1]] for row in part]) for part in (filled, unseen))
     patients = np.array([row["mask"] for row in filled])
     fitted = DiceRegression.fit(features, np.array([row["dice"] for row in filled]), groups=patients)
-    return fitted.predicted(new).tolist()
+    predicted = fitted.predicted(new).tolist()
+    return [0.0 if row["is_empty"] else dice for row, dice in zip(unseen, predicted, strict=True)]
 
 
 def figures(rows: list[Row]) -> dict[str, Any]:
@@ -246,6 +249,7 @@ def figures(rows: list[Row]) -> dict[str, Any]:
         "error_of_the_mean": float(np.abs(dice - mean).mean()),
         "correlation": float(spearmanr(dice, predicted).statistic),
         "covered": float(np.mean(inside)),
+        "below_what_is_usual": float(np.mean([row["predicted"] < row["usual"] for row in rows])),
         "width": float(np.mean([row["high"] - row["low"] for row in rows])),
     }
     if rows[0]["by_agreement"] is not None:

@@ -6,11 +6,13 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -67,6 +69,22 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """A working directory of the test's own: what commands leave there, such as MLflow's database, is not a user's."""
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn empty: what they show is tested where they are made (tests/report), and takes seconds.
+
+    Not so in tests with the mark ``drawn``.
+    """
+    if request.node.get_closest_marker("drawn"):
+        return
+    draw = Figure.savefig
+
+    def draw_nothing(_figure: Figure, target: Any, **options: Any) -> None:
+        draw(Figure(figsize=(1, 1)), target, **options)
+
+    monkeypatch.setattr(Figure, "savefig", draw_nothing)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from pipeline.commands.dataset import CheckedDataset
 from pipeline.commands.job import Job
 from pipeline.commands.preparation import PreparedDataset
 from pipeline.commands.tracked_files import decoration
@@ -16,26 +17,31 @@ from pipeline.training.calibration import Calibration, calibrate
 log = logging.getLogger(__name__)
 
 
-def temperature_of_run(job: Job[Config], folder: Path, *, prepared: PreparedDataset) -> float | None:
+def temperature_of_run(
+    job: Job[Config], folder: Path, *, checked: CheckedDataset, prepared: PreparedDataset
+) -> float | None:
     """The temperature that the validation cases give, and None where they give none; a diagram is drawn as well.
 
     Args:
         job: the run.
         folder: of its model, which is used as prediction will use it.
-        prepared: the cases.
+        checked: the data set.
+        prepared: its cases.
     """
     if not prepared.validation:
         return None
     model = load_model(folder)
-    config = model.manifest.inference.model_copy(update={"probability_maps": True})
+    patients = [case.patient for case in checked.cases("validation")]
+    cases = list(zip(prepared.validation, patients, strict=True))
     try:
-        found = calibrate(Predictor(model, config), prepared.validation, seed=job.config.training.seed)
+        found = calibrate(Predictor(model, model.manifest.inference), cases, seed=job.config.training.seed)
     except Exception as error:
         log.warning("the network's probabilities could not be calibrated: %s", reason_of(error))
         return None
+    after = "" if found.after is None else f", and {found.after.error:.3f} with it"
     job.say(
         f"probabilities calibrated at temperature {found.temperature:.2f}; expected calibration error "
-        f"{found.before.error:.3f}, and {found.after.error:.3f} with it"
+        f"{found.before.error:.3f}{after}"
     )
     _draw(job, found)
     return found.temperature
@@ -46,6 +52,7 @@ def _draw(job: Job[Config], found: Calibration) -> None:
     curves = [
         ReliabilityCurve(name, each.edges, each.confidence, each.accuracy, each.share, each.error)
         for name, each in named.items()
+        if each is not None
     ]
     for suffix in (".png", ".svg"):
         path = job.folder.figures / f"reliability{suffix}"

@@ -12,9 +12,11 @@ from pipeline.commands.dataset import CheckedDataset
 from pipeline.commands.job import Job
 from pipeline.commands.preparation import PreparedDataset
 from pipeline.commands.progress import progress_line, readable_seconds
+from pipeline.config.inference import InferenceConfig
 from pipeline.config.load import Config
 from pipeline.errors import DatasetError, reason_of
 from pipeline.inference.predictor import Predictor
+from pipeline.inference.readers import run_isolated
 from pipeline.layouts.case_files import read_image
 from pipeline.layouts.dataset import Case
 from pipeline.model import load_model
@@ -43,16 +45,17 @@ def estimate_of_run(
     if not config.estimate.enabled:
         return {}
     cases = [
-        UnseenCase(partial(_read, case, validated), case.patient)
+        UnseenCase(case.name, partial(_read, case, validated, config.inference), case.patient)
         for case, validated in zip(checked.cases("validation"), prepared.validation, strict=True)
     ]
+    patients = [case.patient for case in checked.cases("train")]
     try:
         with progress_line(job.console, WORK) as progress:
             fitted = fit_estimates(
                 _predictors(folder),
                 cases,
                 config.estimate,
-                training=prepared.train,
+                training=list(zip(prepared.train, patients, strict=True)),
                 seed=config.training.seed,
                 progress=lambda share: progress.update(share, WORK),
             )
@@ -62,7 +65,14 @@ def estimate_of_run(
     except Exception as error:
         log.warning("the model does not predict its Dice: %s", reason_of(error))
         return {}
-    job.say(f"predicted Dice fitted in {readable_seconds(time.monotonic() - started)}")
+    labels = list(checked.dataset.labels)
+    rates = [each.alarm_rate for each in fitted.single.labels.values()]
+    missing = [name for place, name in enumerate(labels) if place not in fitted.single.labels]
+    job.say(
+        f"predicted Dice fitted in {readable_seconds(time.monotonic() - started)}; "
+        f"{sum(rates):.1%} of masks of undamaged scans at most are below what is expected"
+        + (f"; none for {', '.join(missing)}, which too few validation cases have" if missing else "")
+    )
     return fitted.to_arrays()
 
 
@@ -74,5 +84,11 @@ def _predictors(folder: Path) -> list[Predictor]:
     return [Predictor(model, config.model_copy(update={"tta": tta})) for tta in (False, *mirrored)]
 
 
-def _read(case: Case, validated: ValidationCase) -> tuple[Scan, NDArray[np.uint8]]:
-    return read_image(case.images), validated.truth
+def _read(case: Case, validated: ValidationCase, config: InferenceConfig) -> tuple[Scan, NDArray[np.uint8]]:
+    """Read a scan again, in a process of its own: it may have changed since it was checked."""
+    for outcome in run_isolated(read_image, [case.images], config):
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.value is not None
+        return outcome.value, validated.truth
+    raise AssertionError("no outcome")

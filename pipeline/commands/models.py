@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.overrides import is_tracked
 from pipeline.errors import ModelError
-from pipeline.manifest import FILE_NAME, GATE, WEIGHTS, Manifest, read_manifest
+from pipeline.manifest import ESTIMATE, FILE_NAME, GATE, WEIGHTS, Manifest, read_manifest
 from pipeline.tracking.address import is_in_use
 
 if TYPE_CHECKING:
     from pipeline.model import AutoencoderModel, Model
 
+OPTIONAL = (GATE, ESTIMATE)
+"""Files that a model may have besides."""
 UNREADABLE_ZIP = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises: no archive, damaged or cut off, a compression that it does not know, encrypted."""
 
@@ -100,8 +102,9 @@ def _unpack(path: Path, folder: Path) -> Path:
 
 def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:
     """The files of a model; anything else in the archive is left there."""
-    names = [name for name in archive.namelist() if Path(name).name in (FILE_NAME, WEIGHTS, GATE)]
+    names = [name for name in archive.namelist() if Path(name).name in (FILE_NAME, WEIGHTS, *OPTIONAL)]
     files = sorted(Path(name).name for name in names)
-    if [name for name in files if name != GATE] != [FILE_NAME, WEIGHTS] or files.count(GATE) > 1:
+    needed, further = ([name for name in files if (name in OPTIONAL) == optional] for optional in (False, True))
+    if needed != [FILE_NAME, WEIGHTS] or len(set(further)) < len(further):
         raise ModelError(f"a .zip with {FILE_NAME} and {WEIGHTS}", f"others in {path}", "Zip the model's folder.")
     return names

@@ -32,7 +32,7 @@ from pipeline.wording import folder_name
 
 MASK, STATISTICS, PREVIEW, VIEWER, SEGMENTATION = "mask", "statistics.json", "preview.png", "viewer.html", "mask.dcm"
 QUALITY, ODDITY = "quality.json", "odd.png"
-GATE_COLUMN, DICE_COLUMN = "gate_score", "predicted_dice"
+GATE_COLUMN, DICE_COLUMNS = "gate_score", ("predicted_dice", "dice_low", "dice_high")
 FURTHER = ("label", "probability", "instances")
 """What names of the files that the settings ask for begin with; the label's value and name follow."""
 DERIVED = (STATISTICS, QUALITY, PREVIEW, ODDITY, VIEWER)
@@ -197,7 +197,7 @@ def column_names(labels: Mapping[str, int]) -> list[str]:
 
 def dice_columns(labels: Iterable[str]) -> list[str]:
     """The columns of predicted Dice, and of the interval that holds the Dice, of each label."""
-    return [f"{DICE_COLUMN}_{name}{end}" for name in labels for end in ("", "_low", "_high")]
+    return [f"{kind}_{name}" for name in labels for kind in DICE_COLUMNS]
 
 
 def _instances(

@@ -281,7 +281,7 @@ def _export(job: Job[Config], data: Data, state: TrainingState) -> TrainedRun:
     folder = job.folder
     assert isinstance(state.average, UNet)
     manifest = save_model(folder.model, average_weights(state), _manifest(job, data, state.counters))
-    temperature = temperature_of_run(job, folder.model, prepared=data.prepared)
+    temperature = temperature_of_run(job, folder.model, checked=data.checked, prepared=data.prepared)
     if temperature is not None:
         manifest = manifest.model_copy(update={"temperature": temperature})
         write_manifest(folder.model, manifest)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from pipeline.structures import NEIGHBOURS
 
+VOXELS_AT_ONCE = 500_000
+"""Probabilities that are counted at once, in 64 bits."""
+
 
 class Agreement:
     """How far predictions of mirrored windows agree: the mean Dice between any two, counted over all windows.
@@ -36,9 +39,11 @@ class Agreement:
         self._votes.scatter_add_(1, winners, torch.ones_like(winners, dtype=torch.uint8))
         self._seen += 1
         if self._seen == self._views:
-            votes = self._votes[0].flatten(1).double()
-            self._common += (votes * (votes - 1)).sum(1).cpu().numpy()
-            self._voted += votes.sum(1).cpu().numpy()
+            for place, votes in enumerate(self._votes[0]):  # class by class: of a hundred, all at once are gigabytes
+                counts = torch.bincount(votes.flatten(), minlength=self._views + 1).cpu().numpy()
+                given = np.arange(self._views + 1)
+                self._common[place] += (counts * given * (given - 1)).sum()
+                self._voted[place] += (counts * given).sum()
             self._seen = 0
 
     def dice(self) -> NDArray[np.float64]:
@@ -90,16 +95,20 @@ class Observer:
 
     def count(self, slab: Tensor) -> None:
         """Count the next slab."""
-        highest, winners = slab.max(0)
-        flat, rows = winners.flatten(), slab.flatten(1)
-        sums = [
-            torch.bincount(flat, minlength=len(slab)).double(),
-            torch.bincount(flat, weights=highest.flatten().double(), minlength=len(slab)),
-            rows.sum(1, dtype=torch.float64),
-            torch.linalg.vecdot(rows, rows).double(),
-        ]
-        self._sums = self._sums + torch.stack(sums)
-        self._classes.append(winners.to(torch.uint8).numpy())
+        planes = max(1, VOXELS_AT_ONCE // max(1, slab[:, :1].numel()))
+        classes = torch.empty(slab.shape[1:], dtype=torch.uint8)
+        for part, own in zip(slab.split(planes, 1), classes.split(planes, 0), strict=True):
+            highest, winners = part.max(0)
+            flat, rows = winners.flatten(), part.flatten(1).double()
+            sums = [
+                torch.bincount(flat, minlength=len(part)).double(),
+                torch.bincount(flat, weights=highest.flatten().double(), minlength=len(part)),
+                rows.sum(1),
+                rows.square().sum(1),
+            ]
+            self._sums = self._sums + torch.stack(sums)
+            own.copy_(winners)
+        self._classes.append(classes.numpy())
 
     def tally(self) -> Tally:
         """What they came to, once all have passed."""

@@ -19,11 +19,15 @@ FIXED_BYTES = 150_000_000
 FEATURES_HELD = {"plain": 10, "residual": 11, "inception": 13}
 """By the network's block: how many arrays as large as the first stage's features are held at once, as measured."""
 WINDOW_ARRAYS, MIRRORED_ARRAYS = 4, 6
-"""Arrays of a window's classes that are held at once; the mean over mirrored windows is two more."""
+"""Arrays of a window's classes that are held at once; the mean over mirrored windows is two more. Votes on the class of
+a voxel, of a model that predicts its Dice, are a byte each, and fit into what is left of these."""
 MASK_BYTES = 3
 """A voxel of the mask: its class number, and its value, which may be of 16 bits."""
 COMPONENTS_BYTES = 16
 """A voxel where the largest connected part is looked for: numbers of parts in 4 bytes and in 8, and comparisons."""
+OBSERVED_BYTES, STRAY_BYTES = 2, 14
+"""A voxel of the prepared grid, of a model that predicts its Dice: its class number twice, while they are put together,
+and then numbers of parts in 4 bytes and in 8, and comparisons."""
 SEAM_PLANES = 3
 """Planes of all classes that are held where two slabs meet: the last one, and a copy of both neighbours."""
 
@@ -39,6 +43,7 @@ class Footprint:
         handed_out: the planes that no window touches any more, on their way into the mask.
         mask: on the scan's own grid.
         probabilities: of every voxel on the prepared and on the scan's own grid, where they are asked for.
+        observed: what predicted Dice is told from, and the parts that are counted for it.
     """
 
     image: int
@@ -47,12 +52,13 @@ class Footprint:
     handed_out: int
     mask: int
     probabilities: int
+    observed: int = 0
 
     @property
     def total(self) -> int:
         """All of them; planes that were handed out are let go before the network goes on."""
         streaming = self.sums + max(self.window, self.handed_out)
-        return FIXED_BYTES + self.image + streaming + self.mask + self.probabilities
+        return FIXED_BYTES + self.image + streaming + self.mask + self.probabilities + self.observed
 
 
 def footprint(trail: Trail, manifest: Manifest, config: InferenceConfig) -> Footprint:
@@ -69,6 +75,7 @@ def footprint(trail: Trail, manifest: Manifest, config: InferenceConfig) -> Foot
         handed_out=FLOAT_BYTES * classes * planes * (math.prod(slab) // slab[axis]),
         mask=own * (MASK_BYTES + (COMPONENTS_BYTES if config.keep_largest else 0)),
         probabilities=FLOAT_BYTES * (classes * (prepared + own) + own) if config.probability_maps else 0,
+        observed=prepared * (OBSERVED_BYTES + STRAY_BYTES) if manifest.estimate_sha256 is not None else 0,
     )
 
 

@@ -1,6 +1,7 @@
 """From a scan to its mask, with a model and nothing else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
-from pipeline.inference.estimate import FittedEstimates
+from pipeline.inference.estimate import FittedEstimates, Observed
 from pipeline.inference.evidence import Agreement, Observer, Tally
 from pipeline.inference.features import EncoderFeatures
 from pipeline.inference.footprint import check_fits
@@ -59,7 +60,9 @@ class Predictor:
         self.estimates: FittedEstimates | None = None
         if model.estimate:
             labels = len(self.manifest.labels)
-            self.estimates = FittedEstimates.from_arrays(model.estimate, labels=labels, dimensions=dimensions)
+            self.estimates = FittedEstimates.from_arrays(
+                model.estimate, labels=labels, channels=channels, dimensions=dimensions
+            )
 
     @classmethod
     def load(cls, folder: Path, config: InferenceConfig | None = None) -> "Predictor":
@@ -127,32 +130,30 @@ class Predictor:
             ScanError: it needs more memory than is free.
             ModelError: the network's output, or what the gate makes of the scan, is not finite.
         """
-        features = None if self.gate is None else EncoderFeatures()
+        features = None if self.gate is None and self.estimates is None else EncoderFeatures()
         observer = None if self.estimates is None else self._observer(prepared)
         if self.config.probability_maps:
             mask, probabilities = self._mapped(prepared, features, observer)
         else:
             mask, probabilities = self._streamed(prepared, features, observer), None
         finding = None if self.gate is None or features is None else self.gate.judge(prepared.image, features)
-        if self.estimates is None or observer is None:
+        if self.estimates is None or observer is None or features is None:
             return Segmentation(mask, probabilities, finding)
-        spacing, labels = prepared.trail.prepared_spacing_mm, tuple(self.manifest.labels)
-        score = 0.0 if finding is None else finding.score
-        estimates = self.estimates.judge(observer.tally(), score, spacing=spacing, labels=labels)
-        return Segmentation(mask, probabilities, finding, estimates)
+        observed = Observed(self._tally(observer), features)
+        return Segmentation(
+            mask, probabilities, finding, self.estimates.judge(observed, prepared, tuple(self.manifest.labels))
+        )
 
-    def observe(self, prepared: Prepared) -> tuple[NDArray[np.unsignedinteger], Tally, float]:
-        """As `predict_prepared`, with what is known of the mask, and the gate score of the scan, or 0 without a gate.
+    def observe(self, prepared: Prepared) -> tuple[NDArray[np.unsignedinteger], Observed]:
+        """As `predict_prepared`, with what predicted Dice is fitted to.
 
         Raises:
             ScanError: it needs more memory than is free.
-            ModelError: the network's output, or what the gate makes of the scan, is not finite.
+            ModelError: the network's output, or what is made of the scan, is not finite.
         """
-        features = None if self.gate is None else EncoderFeatures()
-        observer = self._observer(prepared)
+        features, observer = EncoderFeatures(), self._observer(prepared)
         mask = self._streamed(prepared, features, observer)
-        score = 0.0 if self.gate is None or features is None else self.gate.judge(prepared.image, features).score
-        return mask, observer.tally(), score
+        return mask, Observed(self._tally(observer), features)
 
     def probabilities(self, prepared: Prepared) -> NDArray[np.floating]:
         """Of each class (1 + labels, I, J, K), on the prepared grid, as the network gives them.
@@ -161,7 +162,9 @@ class Predictor:
             ScanError: it needs more memory than is free.
             ModelError: the network's output is not finite.
         """
-        return _checked(self._scores(prepared))
+        config = self.config.model_copy(update={"probability_maps": True})
+        check_fits(prepared.trail, self.manifest, config, free_bytes=available_bytes())
+        return _checked(self._scores(prepared, None, None))
 
     def gate_scores(self, prepared: Prepared) -> NDArray[np.float64]:
         """The gate's raw scores of a scan (S,), without a mask.
@@ -181,6 +184,13 @@ class Predictor:
         agreement = Agreement(1 + len(self.manifest.labels), 2 ** len(axes)) if self.config.tta and axes else None
         return Observer(streaming_axis(prepared.trail.shape, as_window(self.manifest.patch_size)), agreement)
 
+    def _tally(self, observer: Observer) -> Tally:
+        """What an observer has seen, of the parts that are kept."""
+        tally, names = observer.tally(), list(self.manifest.labels)
+        for name in self.config.keep_largest:
+            tally = replace(tally, classes=keep_largest(tally.classes, 1 + names.index(name)))
+        return tally
+
     def _streamed(
         self, prepared: Prepared, features: EncoderFeatures | None = None, observer: Observer | None = None
     ) -> NDArray[np.unsignedinteger]:
@@ -198,6 +208,7 @@ class Predictor:
     def _mapped(
         self, prepared: Prepared, features: EncoderFeatures | None, observer: Observer | None
     ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float32]]:
+        check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         whole = self._scores(prepared, features, observer)
         scores = _checked(whole)
         if observer is not None:
@@ -207,11 +218,8 @@ class Predictor:
             soften(probabilities, self.manifest.temperature)
         return mask, probabilities
 
-    def _scores(
-        self, prepared: Prepared, features: EncoderFeatures | None = None, observer: Observer | None = None
-    ) -> Tensor:
+    def _scores(self, prepared: Prepared, features: EncoderFeatures | None, observer: Observer | None) -> Tensor:
         """Probabilities on the prepared grid."""
-        check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
             return sliding_window(self._network(features, observer), image, window, overlap=self.config.overlap)

@@ -1,6 +1,6 @@
 """What runs inside a reader process, and how a message passes through its pipe.
 
-A process imports this file and what the function needs, no more, so that it starts fast.
+A process imports this file and what the function needs, or is forked from one that has, so that it starts fast.
 """
 
 import os

@@ -9,14 +9,15 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from typing import Any, Generic, TypeVar
 
 from pipeline.config.inference import InferenceConfig
@@ -26,8 +27,9 @@ from pipeline.inference.reader_process import READY, DisconnectedError, Limits, 
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-PRELOADED = ["__main__", "pipeline.inference.reader_process", "pipeline.inference.reading", "nibabel"]
-"""What is imported once for all processes, where the system can fork: a process is then ready in a moment."""
+PRELOADED = ["pipeline.cli", "pipeline.inference.reader_process", "pipeline.inference.reading", "nibabel"]
+"""What is imported once for all processes, where they are forked: a process is then ready in a moment."""
+SAFE_PATH = "PYTHONSAFEPATH"
 STARTUP_SECONDS = 120.0
 """A process that has not started and imported its modules by then is given up."""
 
@@ -57,6 +59,8 @@ def run_isolated(
     Whatever a call does (raise, crash, hang, ask for too much memory, exit), it becomes the outcome of its own item,
     and the others go on. At most ``config.readers + 1`` items are begun and not yet done with, the one handed out
     included, so that memory stays bounded while the processes read ahead. Closing the generator kills the processes.
+    On Linux they are forked from a server, which stays as long as this process does (`multiprocessing.forkserver`, of
+    which there is one): it has imported what most calls need, and nothing else.
 
     Args:
         function: picklable, as are the items and the values; what it imports is imported once a process.
@@ -105,11 +109,7 @@ class _Reader:
     """A worker process, seen from the main process, and the job that it is busy with."""
 
     def __init__(self, function: bytes, limits: Limits) -> None:
-        context = _context()
-        self.connection, theirs = context.Pipe()
-        known = {"environment": dict(os.environ)}
-        self.process = context.Process(target=serve, args=(theirs, function, limits), kwargs=known, daemon=True)
-        self.process.start()
+        self.connection, self.process, theirs = _started(function, limits)
         theirs.close()  # the worker's copy is now the only one, so that its death is the end of the stream
         self.limits = limits
         self.job: _Job | None = None
@@ -218,13 +218,43 @@ class _Readers:
             idle.pop().begin(job)
 
 
-def _context() -> ForkServerContext | SpawnContext:
-    """How processes are started: never as copies of this one, which has threads."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+def _started(function: bytes, limits: Limits) -> tuple[Connection, ForkServerProcess | SpawnProcess, Connection]:
+    """Our end of a pipe, a process that serves, and its end: forked where that is safe, never as a copy of this one."""
+    arguments: dict[str, Any] = {"function": function, "limits": limits, "environment": dict(os.environ)}
+    if sys.platform == "linux":  # elsewhere, a process that has imported NumPy may not be forked
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        with suppress(OSError, EOFError), _safe_path():  # where the server cannot start, each process is started anew
+            return _start(context, arguments)
+    return _start(multiprocessing.get_context("spawn"), arguments)
+
+
+def _start(
+    context: ForkServerContext | SpawnContext, arguments: dict[str, Any]
+) -> tuple[Connection, ForkServerProcess | SpawnProcess, Connection]:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs,), kwargs=arguments, daemon=True)
+    try:
+        process.start()
+    except (OSError, EOFError):
+        ours.close()
+        theirs.close()
+        raise
+    return ours, process, theirs
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """A server that is started meanwhile imports nothing from the working directory, where anything may lie."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 def _is_alive(reader: _Reader) -> bool:

@@ -75,8 +75,8 @@ class DiceFinding:
         if self.dice >= self.usual:
             return ""
         return (
-            f"{self.label}: predicted Dice {self.dice:.2f} ({self.low:.2f} to {self.high:.2f}), "
-            f"where {self.usual:.2f} is usual at least"
+            f"{self.label}: predicted Dice {self.dice:.3f} ({self.low:.2f} to {self.high:.2f}), "
+            f"where {self.usual:.3f} is expected at least"
         )
 
 

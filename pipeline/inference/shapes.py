@@ -41,15 +41,13 @@ def shape_views(classes: NDArray[np.uint8], labels: int, *, spacing: tuple[float
     box = tuple(_extent(inside, axis) for axis in range(3))
     extent = [(each.stop - each.start) * mm for each, mm in zip(box, spacing, strict=True)][:dimensions]
     fitted = [max(1, round(n * size / max(extent))) for n, size in zip(grid, extent, strict=True)]
-    own = torch.from_numpy(classes[box].astype(np.int64))
-    channels = torch.stack([own == label + 1 for label in range(labels)]).float()
+    own = torch.from_numpy(classes[box])[None, None]
     if dimensions == 2:
         filled = np.flatnonzero(inside[box].any(axis=(0, 1)))
         chosen = filled[np.unique(np.linspace(0, len(filled) - 1, min(len(filled), SLICES)).round().astype(int))]
-        views = channels[..., chosen].permute(3, 0, 1, 2)
-    else:
-        views = channels[None]
-    small = functional.interpolate(views, fitted, mode="area")
+        own = own[..., chosen][0].permute(3, 0, 1, 2)
+    each = [functional.interpolate((own == label + 1).float(), fitted, mode="area") for label in range(labels)]
+    small = torch.cat(each, dim=1)
     margins = [(n - size) // 2 for n, size in zip(grid, fitted, strict=True)]
     widths = [(first, n - size - first) for n, size, first in zip(grid, fitted, margins, strict=True)]
     return functional.pad(small, [width for pair in reversed(widths) for width in pair])

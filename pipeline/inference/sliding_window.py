@@ -149,10 +149,11 @@ def mirrored(
         runs, total = [first or network, *[network] * (len(views) - 1)], torch.zeros(())
         for run, view in zip(runs, views, strict=True):
             probabilities = run(batch.flip(view)).float().softmax(1).flip(view)
-            total = total + probabilities
             if each is not None:
                 each(probabilities)
-        mean = total / len(views)
+            total = total.add_(probabilities) if total.ndim else probabilities
+            del probabilities  # before the network runs again
+        mean = total.div_(len(views))
         return mean.clamp_min(torch.finfo(torch.float32).tiny).log()  # a probability may be too small for 32 bits
 
     return average

@@ -16,7 +16,7 @@ from pipeline.quality.fitted import Fitted, below
 
 LEAST_PATIENTS = 5
 """Whose masks an estimate is fitted to."""
-FEATURES = {"confidence": 1, "doubt": -1, "stray": -1, "shape": 1, "size": -1, "gate": -1, "agreement": 1}
+FEATURES = {"confidence": 1, "doubt": -1, "stray": -1, "shape": 1, "size": -1, "scan": -1, "agreement": 1}
 """What the Dice is predicted by, and whether it may only rise (1) or fall (-1) with it."""
 EDGE = 1e-3
 """Shares are cut off here before their logit is taken."""
@@ -34,7 +34,7 @@ class MaskEvidence:
         stray: share of the label's voxels outside its largest connected part.
         size: of the label, in mm3, or in px.
         shape: Dice of the label with what an autoencoder of training masks makes of it; 1 without one.
-        gate: the gate score of the scan; 0 without a gate.
+        scan: how odd the scan is; 0 where that is not known.
         agreement: mean Dice of the label between any two of the predictions of mirrored scans; None of a single one.
     """
 
@@ -45,7 +45,7 @@ class MaskEvidence:
     stray: NDArray[np.float64]
     size: NDArray[np.float64]
     shape: NDArray[np.float64]
-    gate: float
+    scan: float
     agreement: NDArray[np.float64] | None
 
     def alone(self) -> Self:
@@ -68,7 +68,7 @@ class MaskEvidence:
             self.stray,
             _logit(self.shape),
             np.abs(np.log(np.maximum(self.size, EDGE) / usual_size)),
-            np.full(len(voxels), self.gate),
+            np.full(len(voxels), self.scan),
         ]
         return np.stack(columns if self.agreement is None else [*columns, _logit(self.agreement)], axis=1)
 
@@ -81,7 +81,7 @@ class DicePrediction:
         dice: the predicted one.
         low: of the interval that holds the Dice.
         high: of the interval.
-        usual: what that of scans like those of validation lies above.
+        usual: what that of scans like those of validation lies above, or a floor that was asked for.
     """
 
     dice: float
@@ -96,11 +96,13 @@ class LabelEstimate(Fitted):
 
     Attributes:
         regression: by the features.
-        usual: predicted Dice that masks of undamaged validation cases lie above.
+        usual: predicted Dice that masks of undamaged validation cases lie above, or a floor that was asked for.
+        alarm_rate: share of such masks, at most, that are below the former.
     """
 
     regression: DiceEstimate
     usual: float
+    alarm_rate: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +148,7 @@ class MaskEstimates:
             config: coverage, and what a usual predicted Dice is.
 
         Raises:
-            DatasetError: there are too few patients.
+            DatasetError: there are too few patients, or too few that have any of the labels.
         """
         check_patients([example.patient for example in examples])
         usual_size = np.array([np.median(column[column > 0]) if column.any() else 1.0 for column in sizes.T])
@@ -155,6 +157,8 @@ class MaskEstimates:
             found = [each for each in examples if each.evidence.voxels[label] and np.isfinite(each.dice[label])]
             if len({each.patient for each in found if not each.damage}) >= LEAST_PATIENTS:
                 fitted[label] = _fit_label(found, label, usual_size, config=config)
+        if not fitted:
+            raise _too_few(0, "that have a structure")
         return cls(fitted, usual_size, np.asarray((sizes > 0).all(axis=0)), config.coverage)
 
     def predict(self, evidence: MaskEvidence) -> list[DicePrediction | None]:
@@ -213,11 +217,12 @@ def check_patients(patients: Sequence[str]) -> None:
         DatasetError: there are too few.
     """
     if len(set(patients)) < LEAST_PATIENTS:
-        raise DatasetError(
-            f"validation cases of at least {LEAST_PATIENTS} patients to fit predicted Dice to",
-            f"{len(set(patients))}",
-            "Set data.split.validation higher.",
-        )
+        raise _too_few(len(set(patients)), "to fit predicted Dice to")
+
+
+def _too_few(found: int, what: str) -> DatasetError:
+    expected = f"validation cases of at least {LEAST_PATIENTS} patients {what}"
+    return DatasetError(expected, str(found), "Set data.split.validation higher.")
 
 
 def _fit_label(
@@ -230,9 +235,11 @@ def _fit_label(
     regression = DiceEstimate.fit(features, dice, groups=groups, signs=signs)
     clean = np.array([not example.damage for example in examples])
     predicted = regression.out_of_fold[clean]
-    bound = -float(conformal_quantile(-predicted, config.false_alarm_rate, group_weights(groups[clean])))
-    usual = bound if np.isfinite(bound) else float(predicted.min())
-    return LabelEstimate(regression, max(config.review_below or 0.0, usual))
+    weights, rate = group_weights(groups[clean]), config.false_alarm_rate / len(usual_size)  # of any label of a mask
+    bound = -float(conformal_quantile(-predicted, rate, weights))
+    if not np.isfinite(bound):  # too few to vouch for the rate
+        bound, rate = float(predicted.min()), 1 - float(weights.sum())
+    return LabelEstimate(regression, max(config.review_below or 0.0, bound), rate)
 
 
 def _logit(share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,9 +1,10 @@
 """Fitting predicted Dice to masks of cases that a network has not learnt from, and of damaged versions of them."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import product
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config.estimate import EstimateConfig
+from pipeline.config.gate import GateConfig
 from pipeline.damage.kinds import DAMAGES, damage_with_mask
-from pipeline.errors import ScanError
+from pipeline.errors import UserError, reason_of
 from pipeline.inference.estimate import FittedEstimates, evidence_of
+from pipeline.inference.gate import FittedGate
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.shapes import Shapes, shape_views
 from pipeline.metrics.overlap import Overlap
@@ -23,14 +26,17 @@ from pipeline.quality.masks import LEAST_PATIENTS, MaskEstimates, MaskExample, c
 from pipeline.samples.cache import StoredCase
 from pipeline.scan import Scan
 from pipeline.training.coarse import fit_shapes
-from pipeline.training.gate import draw_cases
+from pipeline.training.gate import Windows, draw_cases, fit_gate
 
+log = logging.getLogger(__name__)
 MASKS = 200
 """Training masks that the autoencoder of shapes learns from, at most."""
+SCANS = GateConfig(cases=100, autoencoder_steps=0)
+"""How it is told whether a scan is odd."""
 STRENGTHS = (0.2, 1.0)
 """Of damage, between these."""
-SHAPES_SHARE = 0.2
-"""Of the work, what learning shapes is taken for."""
+LEARNING_SHARE = 0.3
+"""Of the work, what learning shapes and scans is taken for."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,12 @@ class UnseenCase:
     """A case that the network has not learnt from.
 
     Attributes:
+        name: of the case.
         read: reads the scan and its class numbers (I, J, K), which may be `IGNORED`, on the scan's own grid.
         patient: whose it is.
     """
 
+    name: str
     read: Callable[[], tuple[Scan, NDArray[np.uint8]]]
     patient: str
 
@@ -61,12 +69,27 @@ class Version:
     damage: str
 
 
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What is known of the training cases.
+
+    Attributes:
+        shapes: of their masks, or None.
+        scans: how odd a scan is beside them.
+        sizes: of each label in each mask (N, L), 0 where it is missing.
+    """
+
+    shapes: Shapes | None
+    scans: FittedGate
+    sizes: NDArray[np.float64]
+
+
 def fit_estimates(
     predictors: Sequence[Predictor],
     cases: Sequence[UnseenCase],
     config: EstimateConfig,
     *,
-    training: Sequence[StoredCase],
+    training: Sequence[tuple[StoredCase, str]],
     seed: int,
     progress: Callable[[float], None],
 ) -> FittedEstimates:
@@ -76,28 +99,27 @@ def fit_estimates(
         predictors: of the model, without mirroring and, where it is used, with it.
         cases: from which as many as the configuration asks for are drawn.
         config: how.
-        training: cases that the network has learnt from, for their masks.
+        training: cases that the network has learnt from, and the patient of each.
         seed: of what is drawn at random.
         progress: is told the share that is done.
 
     Raises:
-        DatasetError: there are too few patients.
-        ScanError: a case cannot be read.
+        DatasetError: there are too few patients to fit to, or in training.
         ModelError: the network's output is not finite.
     """
     check_patients([case.patient for case in cases])
-    shapes, sizes = _learn_masks(training, predictors[0], config.shape_steps, seed=seed)
-    progress(SHAPES_SHARE)
+    learnt = learn(training, predictors[0], config.shape_steps, seed=seed)
+    progress(LEARNING_SHARE)
     examples = collect(
         predictors,
         cases,
         config,
-        shapes=shapes,
+        learnt=learnt,
         seed=seed,
-        progress=lambda done: progress(SHAPES_SHARE + (1 - SHAPES_SHARE) * done),
+        progress=lambda done: progress(LEARNING_SHARE + (1 - LEARNING_SHARE) * done),
     )
-    fitted = [MaskEstimates.fit(own, sizes, config) for own in examples]
-    return FittedEstimates(fitted[0], fitted[1] if len(fitted) > 1 else None, shapes)
+    fitted = [MaskEstimates.fit(own, learnt.sizes, config) for own in examples]
+    return FittedEstimates(fitted[0], fitted[1] if len(fitted) > 1 else None, learnt.shapes, learnt.scans)
 
 
 def collect(
@@ -105,67 +127,89 @@ def collect(
     cases: Sequence[UnseenCase],
     config: EstimateConfig,
     *,
-    shapes: Shapes | None,
+    learnt: Learnt,
     seed: int,
     progress: Callable[[float], None],
 ) -> list[list[MaskExample]]:
     """The masks that predicted Dice is fitted to, of each predictor; as `fit_estimates`.
 
-    Once `EstimateConfig.max_minutes` have passed, no further case is begun, but for the patients that are needed.
+    All cases are looked at as they are, and then with one damage after the other. Once `EstimateConfig.max_minutes`
+    have passed, no further mask is made, but for the patients that are needed. A case that cannot be used is left out.
     """
     chosen, started = draw_cases(np.array([case.patient for case in cases]), config.cases, seed=seed), time.monotonic()
     examples = [list[MaskExample]() for _ in predictors]
-    for number, place in enumerate(chosen.tolist()):
+    steps, useless = list(product(range(1 + config.damaged), chosen.tolist())), set[int]()
+    for done, (number, place) in enumerate(steps, start=1):
         is_late = time.monotonic() - started > 60 * config.max_minutes
         if is_late and len({example.patient for example in examples[0]}) >= LEAST_PATIENTS:
+            log.info(
+                "predicted Dice is fitted to %d of %d masks: estimate.max_minutes have passed", done - 1, len(steps)
+            )
             break
-        scan, truth = cases[place].read()
-        for version in versions(scan, truth, config.damaged, seed=seed + place):
-            for own, predictor in zip(examples, predictors, strict=True):
-                own.extend(examples_of(version, predictor, shapes, patient=cases[place].patient))
-        progress((number + 1) / len(chosen))
+        if place not in useless:
+            case = cases[place]
+            try:
+                scan, truth = case.read()
+                version = version_of(scan, truth, number, seed=seed + place)
+                found = [example_of(version, each, learnt, patient=case.patient) for each in predictors]
+            except UserError as error:
+                log.info("%s is left out of fitting predicted Dice: %s", case.name, reason_of(error))
+                useless |= set() if number else {place}  # damage may make a scan what cannot be segmented
+                continue
+            for own, example in zip(examples, found, strict=True):
+                own.append(example)
+        progress(done / len(steps))
     return examples
 
 
-def versions(scan: Scan, truth: NDArray[np.uint8], damaged: int, *, seed: int) -> Iterator[Version]:
-    """A scan as it is, and then damaged in different ways, each with the mask that is right for it."""
-    yield Version(scan, truth, "")
-    rng = np.random.default_rng(seed)
-    for kind in islice(cycle(rng.permutation(list(DAMAGES)).tolist()), damaged):
-        strength = float(rng.uniform(*STRENGTHS))
-        yield Version(*damage_with_mask(scan, truth, kind, strength=strength, rng=rng), kind)
+def version_of(scan: Scan, truth: NDArray[np.uint8], number: int, *, seed: int) -> Version:
+    """The scan as it is (0), or with the first, second, ... of the kinds of damage, in an order drawn by the seed."""
+    if number == 0:
+        return Version(scan, truth, "")
+    kinds = np.random.default_rng(seed).permutation(list(DAMAGES)).tolist()
+    kind, rng = kinds[(number - 1) % len(kinds)], np.random.default_rng((seed, number))
+    strength = float(rng.uniform(*STRENGTHS))
+    return Version(*damage_with_mask(scan, truth, kind, strength=strength, rng=rng), kind)
 
 
-def examples_of(version: Version, predictor: Predictor, shapes: Shapes | None, *, patient: str) -> list[MaskExample]:
-    """What is known of the mask that a predictor makes, with its Dice; nothing of a scan that it refuses."""
-    try:
-        prepared = prepare(version.scan, predictor.manifest.preprocessing)
-    except ScanError:
-        return []
-    mask, tally, score = predictor.observe(prepared)
-    evidence = evidence_of(tally, shapes, gate_score=score, spacing=prepared.trail.prepared_spacing_mm)
+def example_of(version: Version, predictor: Predictor, learnt: Learnt, *, patient: str) -> MaskExample:
+    """What is known of the mask that a predictor makes, with its Dice.
+
+    Raises:
+        ScanError: the scan cannot be segmented.
+        ModelError: the network's output is not finite.
+    """
+    prepared = prepare(version.scan, predictor.manifest.preprocessing)
+    mask, observed = predictor.observe(prepared)
+    evidence = evidence_of(observed, prepared, learnt.shapes, scans=learnt.scans)
     counted = version.truth != IGNORED
     values = predictor.manifest.label_values
     dice = [
         Overlap.of((mask == value) & counted, version.truth == number + 1).dice for number, value in enumerate(values)
     ]
     known = np.array([np.nan if each is None else each for each in dice])
-    return [MaskExample(evidence, known, patient, version.damage)]
+    return MaskExample(evidence, known, patient, version.damage)
 
 
-def _learn_masks(
-    training: Sequence[StoredCase], predictor: Predictor, steps: int, *, seed: int
-) -> tuple[Shapes | None, NDArray[np.float64]]:
-    """The shapes of training masks, and the size of each label in each of them (N, L)."""
-    labels, dimensions = len(predictor.manifest.labels), predictor.manifest.network.dimensions
+def learn(training: Sequence[tuple[StoredCase, str]], predictor: Predictor, steps: int, *, seed: int) -> Learnt:
+    """What is to be known of the training cases, and the patient of each.
+
+    Raises:
+        DatasetError: there are too few patients.
+    """
+    manifest = predictor.manifest
+    windows = Windows(manifest.patch_size, predictor.config.overlap, predictor.compute, manifest.mirror_axes)
+    scans = fit_gate(predictor.network, training, SCANS, windows=windows, seed=seed, progress=lambda _: None)
+    labels, dimensions = len(manifest.labels), manifest.network.dimensions
     order = np.random.default_rng(seed).permutation(len(training))[:MASKS]
     views, sizes = list[Tensor](), list[NDArray[np.float64]]()
     for place in order.tolist():
-        classes, spacing = training[place].labels(), training[place].trail.prepared_spacing_mm
+        case, _ = training[place]
+        classes, spacing = case.labels(), case.trail.prepared_spacing_mm
         views.append(shape_views(classes, labels, spacing=spacing, dimensions=dimensions))
         sizes.append(np.bincount(classes.reshape(-1), minlength=labels + 1)[1 : labels + 1] * np.prod(spacing))
-    if not steps:
-        return None, np.stack(sizes)
-    axes = tuple(axis for axis in predictor.manifest.mirror_axes if axis < dimensions)
-    network = fit_shapes(torch.cat(views), steps=steps, mirror_axes=axes, seed=seed)
-    return Shapes(network, labels, dimensions), np.stack(sizes)
+    shapes = None
+    if steps:
+        axes = tuple(axis for axis in manifest.mirror_axes if axis < dimensions)
+        shapes = Shapes(fit_shapes(torch.cat(views), steps=steps, mirror_axes=axes, seed=seed), labels, dimensions)
+    return Learnt(shapes, scans, np.stack(sizes))

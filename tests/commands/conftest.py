@@ -32,6 +32,11 @@ TINY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _blank_figures(blank_figures: None) -> None:
+    """In every test here."""
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database of MLflow's without a run: to make one takes seconds, to copy it none."""

@@ -103,6 +103,7 @@ def test_the_table_has_a_row_for_each_case_and_label_those_that_failed_included(
     )
 
 
+@pytest.mark.drawn
 def test_the_report_has_sentences_table_and_drawings_and_asks_for_nothing(runs: Path) -> None:
     compare(["old", "new"], Path("out"), config=CONFIG)
     page = (runs / "out" / "report.html").read_text(encoding="utf-8")

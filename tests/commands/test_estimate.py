@@ -10,6 +10,7 @@ import pytest
 from pandas import DataFrame
 from rich.console import Console
 
+from pipeline.commands.models import open_model
 from pipeline.commands.predict import predict
 from pipeline.commands.refit_gate import refit_gate
 from pipeline.commands.train import train
@@ -70,12 +71,12 @@ def test_each_label_has_a_dice_within_its_interval_and_a_low_one_is_a_reason(
         assert row["status"] == "review"
         quality = json.loads((output / case / "quality.json").read_text())["predicted_dice"]
         for label in LABELS:
-            ends = (f"predicted_dice_{label}_low", f"predicted_dice_{label}", f"predicted_dice_{label}_high")
+            ends = (f"dice_low_{label}", f"predicted_dice_{label}", f"dice_high_{label}")
             low, dice, high = (float(row[name]) for name in ends)
             assert 0 <= low <= dice <= high <= 1
             assert quality[label]["dice"] == pytest.approx(dice, abs=1e-3)
-            assert f"{label}: predicted Dice {quality[label]['dice']:.2f} (" in row["reason"]
-            assert "where 1.00 is usual at least" in row["reason"]
+            assert f"{label}: predicted Dice {quality[label]['dice']:.3f} (" in row["reason"]
+            assert "where 1.000 is expected at least" in row["reason"]
     assert "Predicted Dice" in (output / "report.html").read_text()
     predict(model, NEW_SCANS, output, config=config, console=QUIET)
     assert {row["action"] for row in rows(output).values()} == {"kept"}
@@ -128,11 +129,40 @@ def test_without_enough_patients_to_validate_on_there_is_none_and_it_is_said(
 def test_whatever_keeps_it_from_being_fitted_the_model_is_there(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    was_there = list[bool]()
+
     def fail(*_arguments: object, **_others: object) -> None:
-        assert (tmp_path / "run" / "model" / "model.json").exists()
+        was_there.append((tmp_path / "run" / "model" / "model.json").exists())
         raise MemoryError
 
     monkeypatch.setattr("pipeline.commands.estimate.fit_estimates", fail)
+    monkeypatch.setattr("pipeline.commands.calibration.calibrate", fail)
     run = train(settings(dataset, "estimate.enabled=true", "training.max_epochs=1"), tmp_path / "run", QUIET)
-    assert load_model(run.model).estimate == {}
+    assert was_there == [True, True]
+    model = load_model(run.model)
+    assert model.estimate == {}
+    assert model.manifest.temperature is None
     assert "does not predict its Dice" in caplog.text
+    assert "could not be calibrated" in caplog.text
+
+
+def test_of_a_model_that_was_fitted_to_single_predictions_nothing_is_said_of_mirrored_ones(model: Model) -> None:
+    scan, config = sorted(NEW_SCANS.iterdir())[0], model.manifest.inference
+    arrays = {name: array for name, array in model.estimate.items() if not name.startswith("mirrored.")}
+    single = Model(model.manifest, model.network, model.gate, arrays)
+    found = [Predictor(single, config.model_copy(update={"tta": tta})).examine(scan) for tta in (False, True)]
+    assert [len(each.estimates) for each in found] == [2, 0]
+
+
+def test_it_needs_no_gate(model: Model) -> None:
+    scan, config = sorted(NEW_SCANS.iterdir())[0], model.manifest.inference
+    without = Predictor(Model(model.manifest, model.network, {}, model.estimate), config).examine(scan)
+    assert without.gate is None
+    assert without.estimates == Predictor(model, config).examine(scan).estimates
+
+
+def test_a_zip_of_the_model_has_it(model_folder: Path, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "model"), "zip", model_folder)
+    model = open_model(str(tmp_path / "model.zip"))
+    assert model.estimate
+    assert model.gate

@@ -97,6 +97,7 @@ def test_every_shipped_configuration_trains_and_its_model_reconstructs(name: str
     assert (run.folder / "figures" / "codes" / "epoch_0002.png").exists()
 
 
+@pytest.mark.drawn
 def test_mlflow_has_the_curves_the_pictures_and_the_model(dataset: Path) -> None:
     run = pretrain(configured("variational", dataset), None, QUIET)
     client = MlflowClient()

@@ -535,6 +535,7 @@ def test_two_processes_do_not_train_in_one_folder(dataset: Path, tmp_path: Path)
     assert resume(tmp_path / "cut", QUIET).run_id == identity(tmp_path / "cut")["run_id"]
 
 
+@pytest.mark.drawn
 def test_mlflow_knows_the_data_the_machine_the_packages_and_the_pictures_of_a_run(dataset: Path) -> None:
     run = train(settings(dataset), None, QUIET)
     client, record = recorded(run.run_id)

@@ -319,10 +319,32 @@ def test_a_process_has_the_environment_of_the_moment(monkeypatch: pytest.MonkeyP
     assert outcome.value is None
 
 
-@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="processes are not forked here")
-def test_a_second_process_starts_at_once() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are not forked here")
+def test_a_process_is_forked_from_one_that_has_imported_what_it_needs() -> None:
     parents = [run([os.getppid])[0].value for _ in range(2)]
     assert parents[0] == parents[1] != os.getpid()
+    (outcome,) = run([partial(eval, "'nibabel' in __import__('sys').modules")])
+    assert outcome.value
+
+
+def test_nothing_is_imported_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pipeline.py", "nibabel.py", "yaml.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'was here')!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next process is of a server that starts here
+    (outcome,) = run([partial(abs, -1)])
+    assert outcome.value == 1
+    assert not (tmp_path / "was here").exists()
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_where_no_server_can_be_started_processes_are_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(forkserver.ForkServer, "ensure_running", fail)
+    (outcome,) = run([partial(abs, -1)])
+    assert outcome.value == 1
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c in a terminal", "signal to the main process alone"])

@@ -24,7 +24,7 @@ def evidence(quality: NDArray[np.float64], rng: np.random.Generator, *, mirrored
         stray=np.zeros(2),
         size=voxels * rng.uniform(0.8, 1.2),
         shape=np.clip(quality + rng.normal(0, 0.1, 2), 0.01, 1),
-        gate=float(2 * (1 - quality.mean())),
+        scan=float(2 * (1 - quality.mean())),
         agreement=np.clip(quality + rng.normal(0, 0.05, 2), 0.01, 1) if mirrored else None,
     )
 
@@ -105,6 +105,23 @@ def test_a_label_that_few_patients_have_is_not_predicted(sizes: NDArray[np.float
     first, second = MaskEstimates.fit(few, sizes, SETTINGS).predict(few[0].evidence)
     assert first is not None
     assert second is None
+
+
+def test_labels_that_no_patient_has_are_refused(sizes: NDArray[np.float64]) -> None:
+    none = [MaskExample(example.evidence, np.full(2, np.nan), example.patient, "") for example in examples(0)]
+    with pytest.raises(DatasetError, match="that have a structure; found 0"):
+        MaskEstimates.fit(none, sizes, SETTINGS)
+
+
+@pytest.mark.parametrize(("cases", "rate"), [(30, 1 / 31), (120, 0.01)])
+def test_the_rate_of_alarms_is_what_so_many_cases_are_good_for(
+    sizes: NDArray[np.float64], cases: int, rate: float
+) -> None:
+    fitted = MaskEstimates.fit(examples(0, cases), sizes, SETTINGS)
+    assert [each.alarm_rate for each in fitted.labels.values()] == pytest.approx([rate, rate])
+    clean = [example for example in examples(5, 400) if not example.damage]
+    low = [any(each is not None and each.dice < each.usual for each in fitted.predict(one.evidence)) for one in clean]
+    assert np.mean(low) < 2.5 * 2 * rate
 
 
 def test_too_few_patients_are_refused(sizes: NDArray[np.float64]) -> None:

@@ -48,11 +48,13 @@ def organ(seed: int) -> NDArray[np.uint8]:
 
 def test_a_network_that_is_too_sure_is_made_less_so(predictor: Predictor, tmp_path: Path) -> None:
     cases = [validation_case(predictor, tmp_path, number, organ(number)) for number in range(3)]
-    found = calibrate(predictor, cases, seed=0)
+    patients = [(case, f"patient {number}") for number, case in enumerate(cases)]
+    found = calibrate(predictor, patients, seed=0)
     assert found.temperature > 2
     assert found.before.error == pytest.approx(0.2, abs=0.03)
+    assert found.after is not None
     assert found.after.error < 0.03
-    again = calibrate(predictor, cases, seed=0)
+    again = calibrate(predictor, patients, seed=0)
     assert again.temperature == found.temperature
 
 
@@ -61,10 +63,11 @@ def test_what_is_ignored_and_cases_without_a_structure_do_not_count(predictor: P
     half[:, :, :10] = IGNORED
     nothing = np.full((SIDE,) * 3, IGNORED, np.uint8)
     cases = [validation_case(predictor, tmp_path, place, truth) for place, truth in enumerate((half, nothing))]
-    found = calibrate(predictor, cases, seed=0)
+    found = calibrate(predictor, [(case, "one patient") for case in cases], seed=0)
     assert found.before.error == pytest.approx(0.2, abs=0.05)
+    assert found.after is None  # nobody else's temperature can be tried on it
     with pytest.raises(DatasetError, match="validation"):
-        calibrate(predictor, cases[1:], seed=0)
+        calibrate(predictor, [(cases[1], "one patient")], seed=0)
 
 
 def test_probability_maps_have_the_temperature_of_the_model(predictor: Predictor) -> None:
