@@ -93,6 +93,7 @@ def trained(dataset: Dataset, runs: Path, fold: int, *, minutes: float) -> Path:
         f"data.split.file={split}",
         f"cache.folder={runs / 'cache'}",
         f"training.max_minutes={minutes}",
+        "estimate.max_minutes=120",
         "tracking.experiment=estimate",
     ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}

@@ -16,8 +16,9 @@ from pipeline.quality.fitted import Fitted, below
 
 LEAST_PATIENTS = 5
 """Whose masks an estimate is fitted to."""
-FEATURES = {"confidence": 1, "doubt": -1, "stray": -1, "shape": 1, "size": -1, "scan": -1, "agreement": 1}
-"""What the Dice is predicted by, and whether it may only rise (1) or fall (-1) with it."""
+FEATURES = {"confidence": 1, "doubt": -1, "stray": -1, "shape": 1, "volume": 0, "size": -1, "scan": -1, "agreement": 1}
+"""What the Dice is predicted by, and whether it may only rise (1) or fall (-1) with it. A small structure has a lower
+Dice for the same mistakes (volume), and one of an unusual size is suspect (size)."""
 EDGE = 1e-3
 """Shares are cut off here before their logit is taken."""
 
@@ -61,13 +62,14 @@ class MaskEvidence:
         Args:
             usual_size: the median size of each label in training (L,).
         """
-        voxels = np.maximum(self.voxels, 1)
+        voxels, volume = np.maximum(self.voxels, 1), np.log(np.maximum(self.size, EDGE) / usual_size)
         columns = [
             _logit(2 * self.inside / np.maximum(self.voxels + self.total, 1)),
             np.log((self.spread + 1) / voxels),
             self.stray,
             _logit(self.shape),
-            np.abs(np.log(np.maximum(self.size, EDGE) / usual_size)),
+            volume,
+            np.abs(volume),
             np.full(len(voxels), self.scan),
         ]
         return np.stack(columns if self.agreement is None else [*columns, _logit(self.agreement)], axis=1)

@@ -18,6 +18,8 @@ FURTHEST = 4.0
 STEEPEST = 10.0
 """Bound of the intercept: where all shares are 0 or 1, it would grow for ever."""
 LEAST_DIFFICULTY = 1e-3
+MEAN_SHARE = 0.25
+"""Of the mean error in the difficulty of a mask."""
 
 
 def fit_logit(
@@ -94,12 +96,12 @@ class DiceRegression(Fitted):
         return _shares(_cut(self.scale.apply(features)), self.weights)
 
     def difficulty(self, features: NDArray) -> NDArray[np.float64]:
-        """Expected absolute error for new masks, (N,), above 0: halfway between their own and the mean.
+        """Expected absolute error for new masks, (N,), above 0: a part of it is the mean of all masks.
 
-        With few cases an estimate of each one's error is no better known than the mean.
+        With few cases an estimate of each one's error is not well known.
         """
         own = _shares(_cut(self.scale.apply(features)), self.error_weights)
-        return np.maximum((own + self.mean_error) / 2, LEAST_DIFFICULTY)
+        return np.maximum((1 - MEAN_SHARE) * own + MEAN_SHARE * self.mean_error, LEAST_DIFFICULTY)
 
 
 def _tuned(
