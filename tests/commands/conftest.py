@@ -28,7 +28,6 @@ TINY = [
     "training.precision=fp32",
     "training.device=cpu",
     "inference.overlap=0",
-    "estimate.enabled=false",
 ]
 
 
@@ -74,4 +73,4 @@ def dataset(tmp_path: Path) -> Path:
 
 def settings(dataset: Path, *overrides: str) -> Config:
     demo = SAMPLES.parents[1] / "configs" / "demo.yaml"
-    return load_config(demo, [*TINY, f"data.root={dataset}", *overrides])
+    return load_config(demo, [*TINY, "estimate.enabled=false", f"data.root={dataset}", *overrides])

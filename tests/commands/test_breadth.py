@@ -170,7 +170,8 @@ def test_real_scans_of_two_files_are_trained_on_and_predicted_and_a_missing_chan
     labels = "data.labels={necrosis: 1, oedema: 2, solid: 3, enhancing: 4}"
     files = f'data.files={{{images}, masks: ["{{case}}/OTMultiClass.nii.gz"]}}'
     halves = ["data.split.validation=0.5", "data.split.test=0", "augmentation.mirror_axes=[0]"]
-    _, model = trained(root, files, labels, "data.modalities=[FLAIR, T1c]", *halves, "training.patch_size=[48,48,48]")
+    coarse = ["preprocessing.spacing_mm=[3,3,3]", "training.patch_size=[32,32,32]"]
+    _, model = trained(root, files, labels, "data.modalities=[FLAIR, T1c]", *halves, *coarse)
     (whole, lacking) = sorted(path for path in root.iterdir() if path.is_dir())
     for folder in (whole, lacking):
         (tmp_path / "scans" / folder.name).mkdir(parents=True)

@@ -44,6 +44,7 @@ def test_report_html_shows_the_cases(tmp_path: Path) -> None:
     assert "a&lt;b&gt;" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.drawn
 def test_each_metric_is_drawn_in_the_report_and_as_svg_and_pdf_beside_it(tmp_path: Path) -> None:
     scores = scores_of("a", row_of(1, 0), row_of(1, 1), LABELS)
     write_evaluation(tmp_path, scores, summary=summary_of(scores, ("heart", "lung")), provenance={})
