@@ -29,7 +29,7 @@ lint: $(READY) ## check style, types and the layers of imports
 	@$(BIN)/hadolint Dockerfile
 
 acceptance: $(READY) ## make the long measurements
-	@status=0; for script in acceptance check_runs check_batch check_autoencoders check_gate; do $(BIN)/python scripts/$$script.py || status=1; done; exit $$status
+	@status=0; for script in acceptance check_runs check_batch check_autoencoders check_gate check_estimate check_starts; do $(BIN)/python scripts/$$script.py || status=1; done; exit $$status
 
 clean: ## remove the environment, caches and build outputs; runs are kept
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -5,7 +5,7 @@ whose cases are its validation part, to which predicted Dice is fitted as `medse
 segments the cases of the fold, as they are and with each kind of damage at a strength drawn at random, and what it
 predicts is compared with the Dice.
 
-    python scripts/check_estimate.py --data FOLDER --runs FOLDER [--minutes N]
+    python scripts/check_estimate.py --data FOLDER [--runs FOLDER] [--minutes N]
 
 What is in the folder of runs is not done again, so that a measurement that was interrupted goes on. Two simple ways
 are compared: the mean Dice of the validation cases (of damaged scans, that of their damaged versions), and a
@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given = os.environ.get("MEDSEG_TEST_DATA")
     parser.add_argument("--data", type=Path, default=given, required=given is None, help="folder of the data sets")
-    parser.add_argument("--runs", type=Path, required=True, help="where runs are kept")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "estimate", help="where runs are kept")
     parser.add_argument("--minutes", type=float, default=10, help="of each training")
     parser.add_argument("--folds", type=int, default=FOLDS, help="as many of the folds alone")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """What must be true of the scan gate; each check writes a dated JSON file under docs/acceptance/.
 
 detection  how well it tells own scans from those that it is to find, by each score and by all of them together
-time       what it adds to the time of a mask, without reading and writing: with and without it in turns
+time       what it and predicted Dice add to the time of a mask, without reading and writing: with and without, in turns
 
 Own scans are those of the hippocampus set that the model was not trained or validated on. What is to be found:
 

@@ -5,7 +5,7 @@ trained with 8, 16, 32 and all of the masks, from its weights and from scratch, 
 same cases, the same batches and three seeds; each is scored on the cases kept for testing. Differences are paired by
 case.
 
-    python scripts/check_starts.py --data FOLDER --runs FOLDER [--steps N]
+    python scripts/check_starts.py --data FOLDER [--runs FOLDER] [--steps N]
 
 What is in the folder of runs is not done again, so that a measurement that was interrupted goes on. Steps bound it, not
 minutes: a busy machine takes longer and measures the same.
@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given = os.environ.get("MEDSEG_TEST_DATA")
     parser.add_argument("--data", type=Path, default=given, required=given is None, help="folder of the data sets")
-    parser.add_argument("--runs", type=Path, required=True, help="where runs are kept")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "starts", help="where runs are kept")
     parser.add_argument("--steps", type=int, default=400, help="of each U-Net")
     arguments = parser.parse_args()
     data, runs = arguments.data.resolve() / "hippocampus", arguments.runs.resolve()
