@@ -48,7 +48,7 @@ def temperature_of_run(
 
 
 def _draw(job: Job[Config], found: Calibration) -> None:
-    named = {"as it is": found.before, "at its temperature": found.after}
+    named = {"as it is": found.before, "calibrated": found.after}
     curves = [
         ReliabilityCurve(name, each.edges, each.confidence, each.accuracy, each.share, each.error)
         for name, each in named.items()

@@ -42,6 +42,8 @@ GOLDEN = (5**0.5 - 1) / 2
 ON_SCREEN = 1.5
 """How much larger a figure is on a page than on paper, where eight points are enough."""
 DPI = 300
+RARE = 1e-4
+"""Share of the voxels below which how often they are right says nothing."""
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],  # the first comes with matplotlib: everywhere the same
@@ -192,13 +194,17 @@ def reliability_diagram(curves: Sequence[ReliabilityCurve]) -> Figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle="--", alpha=SOFT, label="as sure as right")
         for place, curve in enumerate(curves):
-            colour, label = _colour(place), f"{curve.name} (error {curve.error:.3f})"
-            upper.plot(curve.confidence, curve.accuracy, color=colour, marker=".", markersize=5, label=label)
+            colour, label = _colour(place), f"{curve.name}, error {curve.error:.3f}"
+            shown = curve.share >= RARE
+            upper.plot(
+                curve.confidence[shown], curve.accuracy[shown], color=colour, marker=".", markersize=5, label=label
+            )
             lower.stairs(curve.share, curve.edges, color=colour)
         first = min(float(curve.edges[0]) for curve in curves)
         upper.set(ylabel="share that is right", xlim=(first, 1.01), ylim=(0, 1.02))
-        lower.set(xlabel="probability of the likeliest class", ylabel="share of voxels", yscale="log")
-        upper.legend(loc="upper left")
+        lower.set(xlabel="probability of the likeliest class", ylabel="share of voxels", yscale="log", ylim=(RARE, 1.5))
+        lower.yaxis.set_major_formatter("{x:g}")
+        upper.legend(loc="lower right")
     return figure
 
 

@@ -120,9 +120,9 @@ SURE = ReliabilityCurve(
 
 
 def test_a_reliability_diagram_has_a_line_for_what_should_be_and_one_a_curve() -> None:
-    figure = reliability_diagram([SURE, replace(SURE, name="at its temperature", error=0.02)])
+    figure = reliability_diagram([SURE, replace(SURE, name="calibrated", error=0.02)])
     labels = [line.get_label() for line in figure.axes[0].lines]
-    assert labels == ["as sure as right", "as it is (error 0.100)", "at its temperature (error 0.020)"]
+    assert labels == ["as sure as right", "as it is, error 0.100", "calibrated, error 0.020"]
     assert lines(figure, 0)[1] == ([0.6, 0.9], [0.5, 1.0])
 
 
