@@ -47,9 +47,14 @@ def coarse_views(image: NDArray[np.float32], dimensions: int) -> Tensor:
     tensor = torch.from_numpy(image)
     if dimensions == 3:
         return functional.interpolate(tensor[None], GRIDS[3], mode="area")
-    slices = image.shape[-1]
-    chosen = np.unique(np.linspace(0, slices - 1, min(slices, SLICES)).round().astype(int))
-    return functional.interpolate(tensor[..., chosen].permute(3, 0, 1, 2), GRIDS[2], mode="area")
+    return functional.interpolate(
+        tensor[..., evenly_spread(image.shape[-1])].permute(3, 0, 1, 2), GRIDS[2], mode="area"
+    )
+
+
+def evenly_spread(slices: int) -> NDArray[np.int64]:
+    """Places of up to `SLICES` of so many slices, the first and the last among them."""
+    return np.unique(np.linspace(0, slices - 1, min(slices, SLICES)).round().astype(np.int64))
 
 
 def new_autoencoder(kind: str, *, channels: int, dimensions: int) -> Autoencoder:

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import ModelError
-from pipeline.inference.coarse import GRIDS, SLICES, new_autoencoder
+from pipeline.inference.coarse import GRIDS, evenly_spread, new_autoencoder
 from pipeline.networks.autoencoder import Autoencoder
+from pipeline.preprocessing.prepare import nonzero_box
 
 KIND = "variational"
 COVERED = 0.5
@@ -24,7 +25,7 @@ COVERED = 0.5
 
 
 def shape_views(classes: NDArray[np.uint8], labels: int, *, spacing: tuple[float, ...], dimensions: int) -> Tensor:
-    """A mask on the coarse grid: one view, or one for each of up to `SLICES` slices that hold something.
+    """A mask on the coarse grid: one view, or one for each of some `evenly_spread` slices that hold something.
 
     Args:
         classes: class numbers (I, J, K); others than the labels' count as background.
@@ -38,14 +39,13 @@ def shape_views(classes: NDArray[np.uint8], labels: int, *, spacing: tuple[float
     grid, inside = GRIDS[dimensions], (classes > 0) & (classes <= labels)
     if not inside.any():
         return torch.zeros((1 if dimensions == 3 else 0, labels, *grid))
-    box = tuple(_extent(inside, axis) for axis in range(3))
+    box = tuple(slice(first, last) for first, last in nonzero_box(inside[None]))
     extent = [(each.stop - each.start) * mm for each, mm in zip(box, spacing, strict=True)][:dimensions]
     fitted = [max(1, round(n * size / max(extent))) for n, size in zip(grid, extent, strict=True)]
     own = torch.from_numpy(classes[box])[None, None]
     if dimensions == 2:
         filled = np.flatnonzero(inside[box].any(axis=(0, 1)))
-        chosen = filled[np.unique(np.linspace(0, len(filled) - 1, min(len(filled), SLICES)).round().astype(int))]
-        own = own[..., chosen][0].permute(3, 0, 1, 2)
+        own = own[..., filled[evenly_spread(len(filled))]][0].permute(3, 0, 1, 2)
     each = [functional.interpolate((own == label + 1).float(), fitted, mode="area") for label in range(labels)]
     small = torch.cat(each, dim=1)
     margins = [(n - size) // 2 for n, size in zip(grid, fitted, strict=True)]
@@ -105,9 +105,3 @@ class Shapes:
             found = str(error).splitlines()[0]
             raise ModelError("weights of the autoencoder of shapes", found, "Copy the model again.") from error
         return cls(network.eval(), labels, dimensions)
-
-
-def _extent(inside: NDArray[np.bool_], axis: int) -> slice:
-    others = tuple(each for each in range(inside.ndim) if each != axis)
-    filled = np.flatnonzero(inside.any(axis=others))
-    return slice(int(filled[0]), int(filled[-1]) + 1)
