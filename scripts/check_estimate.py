@@ -5,9 +5,10 @@ whose cases are its validation part, to which predicted Dice is fitted as `medse
 segments the cases of the fold, as they are and with each kind of damage at a strength drawn at random, and what it
 predicts is compared with the Dice.
 
-    python scripts/check_estimate.py --data FOLDER [--runs FOLDER] [--minutes N]
+    python scripts/check_estimate.py --data FOLDER [--runs FOLDER] [--epochs N]
 
-What is in the folder of runs is not done again, so that a measurement that was interrupted goes on. Two simple ways
+What is in the folder of runs is not done again, so that a measurement that was interrupted goes on. Epochs bound the
+trainings, not minutes: a busy machine takes longer and measures the same. Two simple ways
 are compared: the mean Dice of the validation cases (of damaged scans, that of their damaged versions), and a
 regression on nothing but the agreement between mirrored predictions, fitted to the same masks.
 """
@@ -57,32 +58,35 @@ def main() -> int:
     given = os.environ.get("MEDSEG_TEST_DATA")
     parser.add_argument("--data", type=Path, default=given, required=given is None, help="folder of the data sets")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "estimate", help="where runs are kept")
-    parser.add_argument("--minutes", type=float, default=10, help="of each training")
+    parser.add_argument("--epochs", type=int, default=30, help="of each training")
     parser.add_argument("--folds", type=int, default=FOLDS, help="as many of the folds alone")
     arguments = parser.parse_args()
     data, runs = arguments.data.resolve() / "hippocampus", arguments.runs.resolve()
     runs.mkdir(parents=True, exist_ok=True)
     dataset = discover(DataConfig(root=data))
-    folds = [rows_of_fold(dataset, runs, fold, minutes=arguments.minutes) for fold in range(arguments.folds)]
+    folds = [rows_of_fold(dataset, runs, fold, epochs=arguments.epochs) for fold in range(arguments.folds)]
     record = summary(folds)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    write_json(RECORDS / f"{today}-estimate.json", {"date": today, "commit": code_commit()} | record)
+    write_json(
+        RECORDS / f"{today}-estimate.json",
+        {"date": today, "commit": code_commit(), "epochs": arguments.epochs} | record,
+    )
     print(json.dumps(record, indent=2))
     return 0 if record["reached"] else 1
 
 
-def rows_of_fold(dataset: Dataset, runs: Path, fold: int, *, minutes: float) -> dict[str, list[Row]]:
+def rows_of_fold(dataset: Dataset, runs: Path, fold: int, *, epochs: int) -> dict[str, list[Row]]:
     """What was predicted and what was found, of each label of each mask of a fold."""
     path = runs / f"fold-{fold}.json"
     if not path.exists():
-        run = trained(dataset, runs, fold, minutes=minutes)
+        run = trained(dataset, runs, fold, epochs=epochs)
         write_json(path, judged(dataset, run, fold))
         progress(f"fold {fold}")
     found: dict[str, list[Row]] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def trained(dataset: Dataset, runs: Path, fold: int, *, minutes: float) -> Path:
+def trained(dataset: Dataset, runs: Path, fold: int, *, epochs: int) -> Path:
     """A run whose test part is the fold."""
     run, split = runs / f"run-{fold}", runs / f"split-{fold}.json"
     if (run / "model" / "estimate.safetensors").exists():
@@ -92,7 +96,8 @@ def trained(dataset: Dataset, runs: Path, fold: int, *, minutes: float) -> Path:
         f"data.root={dataset.root}",
         f"data.split.file={split}",
         f"cache.folder={runs / 'cache'}",
-        f"training.max_minutes={minutes}",
+        f"training.max_epochs={epochs}",
+        "training.max_minutes=null",
         "estimate.max_minutes=120",
         "gate.enabled=false",
         "tracking.experiment=estimate",
