@@ -365,14 +365,14 @@ def summary(
     overrides: Overrides = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Channels of the scans; by default the data's.")] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Classes with the background; by default the data's.")
+        int | None, typer.Option(min=2, help="Classes with the background; by default the data's; of a U-Net alone.")
     ] = None,
 ) -> None:
     """Print the network's layers, sizes, parameters, receptive field, memory and operations."""
     from pipeline.commands.summary import summarise
-    from pipeline.config.load import load_config
+    from pipeline.config.load import load_any
 
-    _print_summary(summarise(load_config(config, overrides or []), channels=channels, classes=classes))
+    _print_summary(summarise(load_any(config, overrides or []), channels=channels, classes=classes))
 
 
 @app.command()

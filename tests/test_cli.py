@@ -297,6 +297,19 @@ def test_the_summary_takes_channels_and_classes_from_the_data_set_or_says_what_i
     assert "for              2 channels and 4 classes\n" in given
 
 
+def test_the_summary_of_an_autoencoder_names_its_code() -> None:
+    config = ROOT / "configs" / "autoencoders" / "undercomplete.yaml"
+    done = invoke("summary", config, "data.root=nowhere", "--channels=2")
+    assert done.exit_code == 0, done.output
+    assert "for              2 channels and a code of 8 x 5 x 7 x 5 numbers (1,400)\n" in done.stdout
+    assert re.search(r"bottleneck\.squeeze\.0 +│ Conv3d +│ 8 x 5 x 7 x 5 +│ 1,032 ", done.stdout)  # 128 x 8 + 8
+    assumed = invoke("summary", config, "data.root=nowhere").stdout
+    assert re.search(r"for +1 channel and a code of .*nowhere does not tell, so set others by --channels\n", assumed)
+    refused = invoke("summary", config, "data.root=nowhere", "--classes=2")
+    assert isinstance(refused.exception, UserError)
+    assert "Expected no --classes for an autoencoder" in str(refused.exception)
+
+
 def test_the_cache_says_where_it_is_and_what_was_freed(tmp_path: Path) -> None:
     done = invoke("cache", "--folder", tmp_path / "cache")
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path}/cache: 0 prepared cases, 0.0 MB\n")

@@ -48,6 +48,11 @@ def load_pretraining(path: Path, overrides: list[str]) -> PretrainingConfig:
     return _load(PretrainingConfig, path, overrides)
 
 
+def load_any(path: Path, overrides: list[str]) -> Config | PretrainingConfig:
+    """Read a configuration of `medseg train`, or of `medseg pretrain`, whose section ``autoencoder`` tells it."""
+    return load_pretraining(path, overrides) if "autoencoder" in _read_yaml(path) else load_config(path, overrides)
+
+
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
     """Turn ``["training.seed=1"]`` into ``{"training": {"seed": 1}}``, as `apply_override` reads it.
 

@@ -1,5 +1,6 @@
 """What a network is made of and what it costs, without running it: every tensor is on PyTorch's meta device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import sizes
+from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.config.network import NetworkConfig
+from pipeline.networks.autoencoder import Autoencoder
 from pipeline.networks.unet import UNet
 
 BYTES_PER_VALUE = 4
@@ -52,10 +55,33 @@ def summarise_unet(
     Raises:
         ConfigError: the patch does not fit a layer; the message names it.
     """
+    return _summarise(config, lambda: UNet(config, channels, classes), (channels, *patch_size), batch_size)
+
+
+def summarise_autoencoder(
+    config: NetworkConfig,
+    autoencoder: AutoencoderConfig,
+    *,
+    channels: int,
+    patch_size: sizes.Size,
+    batch_size: int,
+) -> Summary:
+    """Trace an autoencoder over a patch; as `summarise_unet`."""
+
+    def make() -> Autoencoder:
+        return Autoencoder(config, autoencoder, channels=channels, patch_size=patch_size)
+
+    return _summarise(config, make, (channels, *patch_size), batch_size)
+
+
+def _summarise(
+    config: NetworkConfig, make: Callable[[], nn.Module], shape: tuple[int, ...], batch_size: int
+) -> Summary:
+    """Trace a network over a patch (C, ...)."""
     windows = config.encoder_windows()
-    sizes.trace(patch_size, windows)
+    sizes.trace(shape[1:], windows)
     with torch.device("meta"):
-        network, patch = UNet(config, channels, classes), torch.empty(1, channels, *patch_size)
+        network, patch = make(), torch.empty(1, *shape)
     rows = _trace_layers(network, patch)
     parameters = sum(p.numel() for p in network.parameters())
     activations = sum(int(torch.Size(row.shape).numel()) for row in rows)

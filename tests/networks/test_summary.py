@@ -7,10 +7,11 @@ head: 2 -> 2.
 import pytest
 import torch
 
+from pipeline.config.autoencoder import AutoencoderConfig, VariationalConfig
 from pipeline.config.blocks import BLOCKS
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ConfigError
-from pipeline.networks.summary import Summary, summarise_unet
+from pipeline.networks.summary import Summary, summarise_autoencoder, summarise_unet
 from pipeline.networks.unet import UNet
 
 TINY = NetworkConfig(
@@ -73,6 +74,24 @@ def test_summarising_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(0)
     summarise_unet(TINY, channels=1, classes=2, patch_size=(8, 8), batch_size=1)
     torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_an_autoencoder_is_listed_with_the_way_into_its_code_and_out_of_it() -> None:
+    network = TINY.model_copy(update={"skips": (False,)})
+    config = AutoencoderConfig(
+        kind="variational", code_size=5, code_channels=2, variational=VariationalConfig(beta=1.0)
+    )
+    summary = summarise_autoencoder(network, config, channels=1, patch_size=(8, 8), batch_size=1)
+    assert [(row.name, row.shape, row.parameters) for row in summary.layers if row.name.startswith("bottleneck")] == [
+        ("bottleneck.squeeze.0", (2, 4, 4), 3 * 2 + 2),
+        ("bottleneck.squeeze.1", (32,), 0),
+        ("bottleneck.squeeze.2", (10,), 32 * 10 + 10),  # means and log-variances
+        ("bottleneck.expand.0", (32,), 5 * 32 + 32),
+        ("bottleneck.expand.1", (2, 4, 4), 0),
+        ("bottleneck.expand.2", (3, 4, 4), 2 * 3 + 3),
+    ]
+    assert summary.layers[-1].shape == (1, 8, 8)
+    assert summary.parameters == sum(row.parameters for row in summary.layers)
 
 
 def summarise(**changes: object) -> Summary:
