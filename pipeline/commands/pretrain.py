@@ -36,7 +36,7 @@ from pipeline.commands.preparation import PreparedScans, prepare_scans
 from pipeline.commands.pretraining_pictures import PretrainingPictures
 from pipeline.commands.progress import progress_line
 from pipeline.commands.run_folder import RunFolder
-from pipeline.commands.tracked_files import is_due, log_model_files
+from pipeline.commands.tracked_files import draw_curves, is_due, log_model_files
 from pipeline.config.autoencoder import AutoencoderConfig
 from pipeline.config.load import load_pretraining
 from pipeline.config.pretraining import PretrainingConfig
@@ -45,6 +45,7 @@ from pipeline.inference.precision import Step
 from pipeline.manifest import AutoencoderManifest, Part, read_autoencoder_manifest
 from pipeline.model import save_model
 from pipeline.networks.autoencoder import Autoencoder
+from pipeline.report.plots import reconstruction_curves
 from pipeline.samples.corrupted import CorruptedPatches
 from pipeline.tracking.identity import Identity, read_identity
 from pipeline.tracking.run import has_finished, now_ms, sync
@@ -248,6 +249,7 @@ def _run_epochs(job: Job[PretrainingConfig], task: Task[Reconstructed], state: T
             save(job.folder, state, is_best=result.is_best)
             write_down(job, state.record, HISTORY)
             progress.update(result.share, _progress_text(result), important=result.finished)
+    draw_curves(job.folder, job.run, reconstruction_curves)
 
 
 def _pictures(job: Job[PretrainingConfig], data: Scans) -> PretrainingPictures:

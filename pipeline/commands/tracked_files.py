@@ -27,7 +27,7 @@ from pipeline.manifest import Part
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.labels import IGNORED
 from pipeline.report.overlays import overlay_png
-from pipeline.report.plots import learning_curves, save_figure
+from pipeline.report.plots import DrawHistory, save_figure
 from pipeline.samples.cache import StoredCase
 from pipeline.scan import Scan
 from pipeline.tracking.models import HISTORY, write_pyfunc
@@ -98,15 +98,6 @@ class Pictures:
                 self._draw_overlay(path, case.stored, scores.argmax(0).astype(np.uint8))
                 self.run.log_picture(path, f"validation case {place}", epoch)
 
-    def draw_curves(self) -> None:
-        """Loss and Dice over the epochs."""
-        rows = run_folder.read_rows(self.folder.history)
-        for suffix in (".png", ".svg"):
-            path = self.folder.figures / f"learning_curves{suffix}"
-            with decoration():
-                save_figure(learning_curves(rows), path)
-                self.run.log_file(path, "figures")
-
     def _draw_overlay(self, path: Path, case: StoredCase, predicted: NDArray[np.uint8]) -> None:
         spacing_mm = case.trail.prepared_spacing_mm
         labels = np.array(case.labels())
@@ -124,6 +115,16 @@ class Pictures:
 def is_due(validations: int, *, finished: bool) -> bool:
     """After 1, 2, 4, 8 ... validations and the last, so that a long run has few pictures and a short one some."""
     return finished or validations & (validations - 1) == 0
+
+
+def draw_curves(folder: RunFolder, run: TrackedRun, figure_of: DrawHistory) -> None:
+    """How the training went over the epochs, as a picture and as a drawing."""
+    rows = run_folder.read_rows(folder.history)
+    for suffix in (".png", ".svg"):
+        path = folder.figures / f"learning_curves{suffix}"
+        with decoration():
+            save_figure(figure_of(rows), path)
+            run.log_file(path, "figures")
 
 
 def as_volume(patch: NDArray) -> NDArray:

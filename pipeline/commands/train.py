@@ -42,6 +42,7 @@ from pipeline.losses.segmentation import SegmentationLoss, check_names
 from pipeline.manifest import Manifest, Part, read_manifest, write_manifest
 from pipeline.model import save_estimate, save_gate, save_model
 from pipeline.networks.unet import UNet
+from pipeline.report.plots import learning_curves
 from pipeline.samples.patches import PatchDataset
 from pipeline.tracking.identity import Identity, read_identity
 from pipeline.tracking.run import has_finished, now_ms, sync
@@ -237,7 +238,7 @@ def _run_epochs(
             save(job.folder, state, is_best=result.is_best)
             _write_down(job, state.record)
             progress.update(result.share, _progress_text(result, counters), important=result.finished)
-    pictures.draw_curves()
+    tracked_files.draw_curves(job.folder, job.run, learning_curves)
 
 
 def _record(result: EpochResult[list[CaseDice]], data: Data) -> dict[str, Any]:

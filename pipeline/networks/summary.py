@@ -55,7 +55,7 @@ def summarise_unet(
     Raises:
         ConfigError: the patch does not fit a layer; the message names it.
     """
-    return _summarise(config, lambda: UNet(config, channels, classes), (channels, *patch_size), batch_size)
+    return _summarise(config, lambda: UNet(config, channels, classes), (channels, *patch_size), batch_size=batch_size)
 
 
 def summarise_autoencoder(
@@ -71,11 +71,11 @@ def summarise_autoencoder(
     def make() -> Autoencoder:
         return Autoencoder(config, autoencoder, channels=channels, patch_size=patch_size)
 
-    return _summarise(config, make, (channels, *patch_size), batch_size)
+    return _summarise(config, make, (channels, *patch_size), batch_size=batch_size)
 
 
 def _summarise(
-    config: NetworkConfig, make: Callable[[], nn.Module], shape: tuple[int, ...], batch_size: int
+    config: NetworkConfig, make: Callable[[], nn.Module], shape: tuple[int, ...], *, batch_size: int
 ) -> Summary:
     """Trace a network over a patch (C, ...)."""
     windows = config.encoder_windows()

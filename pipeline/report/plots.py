@@ -8,7 +8,7 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -33,7 +33,12 @@ NEUTRAL = "#808a98"
 SOFT = 0.45
 """Opacity of what stands behind the data."""
 COLUMN_MM, TWO_COLUMNS_MM, ROW_MM, AXIS_MM, CURVES_MM = 85.0, 178.0, 9.0, 12.0, 95.0
+PANEL_MM = CURVES_MM / 2
 INCH_MM = 25.4
+DrawHistory = Callable[[Sequence[Mapping[str, Any]]], Figure]
+"""What draws the rows of a history.csv."""
+LOSS = {"loss": ""}
+"""Column of a history that every training has."""
 LONG_NAME, SHOWN_NAME = 16, 40
 """Letters of a label's name from which on a figure is two columns wide, and after which its middle is left out."""
 BOX_HEIGHT, POINTS_BAND = 0.62, 0.5
@@ -170,21 +175,28 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
             is passed over.
     """
     names = list(dict.fromkeys(name for row in rows for name in row if name.startswith("dice_")))
-    with plot_style():
-        figure = Figure(figsize=(COLUMN_MM / INCH_MM, CURVES_MM / INCH_MM), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        upper.plot(*_curve(rows, "loss"), color=INK)
-        upper.set_ylabel("training loss")
-        for place, name in enumerate(names):
-            label = cut_name(name.removeprefix("dice_"))
-            lower.plot(*_curve(rows, name), color=_colour(place), marker=".", markersize=4, label=label)
-        lower.plot(*_curve(rows, "dice"), color=INK, marker=".", markersize=4, label="mean over labels")
-        lower.set_ylabel("validation Dice")
-        lower.set_xlabel("epoch")
-        lower.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
-        if names:
-            lower.legend()
-    return figure
+    labels = {name: cut_name(name.removeprefix("dice_")) for name in names}
+    return _curves(rows, {"training loss": LOSS, "validation Dice": labels | {"dice": "mean over labels"}})
+
+
+def reconstruction_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss of training and error of validation scans against the epoch, and what is known of the code.
+
+    Args:
+        rows: of an autoencoder's history.csv, as numbers or as text: ``epoch``, ``loss``, ``mse``, and where the kind
+            of network has them ``input_mse``, the error of what the network sees, ``kl``, ``active_units`` and
+            ``active_share``; what is empty or None is passed over.
+    """
+    errors = {"input_mse": "of the input", "mse": "of the reconstruction"}
+    panels = {
+        "training loss": LOSS,
+        "validation error\n(mean square)": {name: shown for name, shown in errors.items() if _curve(rows, name)[0]},
+        "KL of a code (nats)": {"kl": ""},
+        "active units": {"active_units": ""},
+        "share of units\nthat are active": {"active_share": ""},
+    }
+    known = {axis: columns for axis, columns in panels.items() if any(_curve(rows, name)[0] for name in columns)}
+    return _curves(rows, known or {"training loss": LOSS})
 
 
 def reliability_diagram(curves: Sequence[ReliabilityCurve]) -> Figure:
@@ -254,6 +266,27 @@ def plot_style() -> Iterator[None]:
             yield
     finally:
         rcParams.update(before)
+
+
+def _curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Mapping[str, str]]) -> Figure:
+    """Graphs above each other, by the name of their axis: columns of a history, and what each is called.
+
+    The last column of each is black, those before it have the colours of labels.
+    """
+    with plot_style():
+        figure = Figure(figsize=(COLUMN_MM / INCH_MM, PANEL_MM * len(panels) / INCH_MM), layout="constrained")
+        graphs = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, columns) in zip(graphs, panels.items(), strict=True):
+            marked: dict[str, Any] = {} if columns is LOSS else {"marker": ".", "markersize": 4}
+            for place, (column, shown) in enumerate(columns.items()):
+                colour = INK if place == len(columns) - 1 else _colour(place)
+                axes.plot(*_curve(rows, column), color=colour, label=shown, **marked)
+            axes.set_ylabel(name)
+            if len(columns) > 1:
+                axes.legend()
+        graphs[-1].set_xlabel("epoch")
+        graphs[-1].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+    return figure
 
 
 def _rows_figure(rows: Sequence[tuple[str, int]], axis_label: str) -> tuple[Figure, Axes]:

@@ -95,6 +95,7 @@ def test_every_shipped_configuration_trains_and_its_model_reconstructs(name: str
     assert bool(rows[-1]["input_mse"]) == (name in ("denoising", "masked", "super_resolution"))
     assert (run.folder / "figures" / "reconstructions" / "epoch_0002.png").exists()
     assert (run.folder / "figures" / "codes" / "epoch_0002.png").exists()
+    assert {"learning_curves.png", "learning_curves.svg"} <= {each.name for each in (run.folder / "figures").iterdir()}
 
 
 @pytest.mark.drawn

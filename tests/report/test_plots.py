@@ -19,6 +19,7 @@ from pipeline.report.plots import (
     inline_svg,
     learning_curves,
     paired_differences,
+    reconstruction_curves,
     reliability_diagram,
     save_figure,
 )
@@ -112,6 +113,21 @@ def test_learning_curves_show_each_label_that_the_history_has() -> None:
     figure = learning_curves(rows)
     assert [line.get_label() for line in figure.axes[1].lines] == ["heart", "lung", "mean over labels"]
     assert lines(figure, 1) == [([1.0, 2.0], [0.7, 0.7]), ([], []), ([1.0, 2.0], [0.6, 0.6])]
+
+
+def test_the_curves_of_an_autoencoder_are_those_that_its_kind_has() -> None:
+    denoising = [{"epoch": 1, "loss": 0.5, "mse": "0.2", "input_mse": "0.4", "kl": "", "active_units": None}]
+    figure = reconstruction_curves(denoising)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["training loss", "validation error\n(mean square)"]
+    assert lines(figure, 1) == [([1.0], [0.4]), ([1.0], [0.2])]
+    variational = [{"epoch": 1, "loss": 0.5, "mse": 0.2, "kl": 90.0, "active_units": 60.0}]
+    figure = reconstruction_curves(variational)
+    assert [axes.get_ylabel() for axes in figure.axes][2:] == ["KL of a code (nats)", "active units"]
+    assert [lines(figure, place) for place in (2, 3)] == [[([1.0], [90.0])], [([1.0], [60.0])]]
+
+
+def test_an_autoencoder_without_epochs_is_drawn_empty() -> None:
+    assert lines(reconstruction_curves([]), 0) == [([], [])]
 
 
 SURE = ReliabilityCurve(
