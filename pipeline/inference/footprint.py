@@ -1,14 +1,14 @@
 """What segmenting a scan takes of the main process's memory, told beforehand from sizes alone."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import TooLargeError
 from pipeline.inference.memory import BYTES_PER_GB
 from pipeline.inference.windows import Size, padded_shape, slab_shape, starts, streaming_axis
-from pipeline.manifest import Manifest
+from pipeline.manifest import AutoencoderManifest, Manifest, ModelRecord
 from pipeline.preprocessing.prepare import Trail, plan_uncropped
 from pipeline.scan import ScanHeader
 from pipeline.sizes import as_window
@@ -28,6 +28,8 @@ COMPONENTS_BYTES = 16
 OBSERVED_BYTES, STRAY_BYTES = 2, 14
 """A voxel of the prepared grid, of a model that predicts its Dice: its class number twice, while they are put together,
 and then numbers of parts in 4 bytes and in 8, and comparisons."""
+SPLINE_BYTES = 8
+"""A voxel of a channel that is resampled: the coefficients of its splines."""
 SEAM_PLANES = 3
 """Planes of all classes that are held where two slabs meet: the last one, and a copy of both neighbours."""
 
@@ -48,10 +50,10 @@ class Footprint:
 
     image: int
     sums: int
-    window: int
     handed_out: int
-    mask: int
-    probabilities: int
+    window: int = 0
+    mask: int = 0
+    probabilities: int = 0
     observed: int = 0
 
     @property
@@ -63,20 +65,47 @@ class Footprint:
 
 def footprint(trail: Trail, manifest: Manifest, config: InferenceConfig) -> Footprint:
     """What segmenting a prepared scan takes, beside the scan and what was prepared of it."""
-    window, classes = as_window(manifest.patch_size), len(manifest.labels) + 1
-    axis = streaming_axis(trail.shape, window)
-    slab = slab_shape(trail.shape, window, axis)
-    planes = SEAM_PLANES + _handed_out(slab[axis], padded_shape(trail.shape, window)[axis], config.overlap)
+    classes = len(manifest.labels) + 1
     prepared, own = math.prod(trail.shape), math.prod(trail.full_shape)
-    return Footprint(
-        image=_padding_bytes(trail.shape, window, len(manifest.preprocessing.channels)),
-        sums=FLOAT_BYTES * (classes + 1) * math.prod(slab),  # one more for the weights
-        window=_window_bytes(manifest, mirrored=config.tta),
-        handed_out=FLOAT_BYTES * classes * planes * (math.prod(slab) // slab[axis]),
+    streamed = _streamed(trail, manifest, overlap=config.overlap, maps=classes)
+    return replace(
+        streamed,
+        window=_window_bytes(manifest, classes, MIRRORED_ARRAYS if config.tta else WINDOW_ARRAYS),
         mask=own * (MASK_BYTES + (COMPONENTS_BYTES if config.keep_largest else 0)),
         probabilities=FLOAT_BYTES * (classes * (prepared + own) + own) if config.probability_maps else 0,
         observed=prepared * (OBSERVED_BYTES + STRAY_BYTES) if manifest.estimate_sha256 is not None else 0,
     )
+
+
+def _streamed(trail: Trail, manifest: ModelRecord, *, overlap: float, maps: int) -> Footprint:
+    """Of the sliding window alone, without the network: the image, and so many maps of the slab."""
+    window = as_window(manifest.patch_size)
+    axis = streaming_axis(trail.shape, window)
+    slab = slab_shape(trail.shape, window, axis)
+    planes = SEAM_PLANES + _handed_out(slab[axis], padded_shape(trail.shape, window)[axis], overlap)
+    return Footprint(
+        image=_padding_bytes(trail.shape, window, len(manifest.preprocessing.channels)),
+        sums=FLOAT_BYTES * (maps + 1) * math.prod(slab),  # one more for the weights
+        handed_out=FLOAT_BYTES * maps * planes * (math.prod(slab) // slab[axis]),
+    )
+
+
+def restoring_bytes(trail: Trail, manifest: AutoencoderManifest, config: InferenceConfig) -> int:
+    """What restoring a prepared scan takes, beside the scan and what was prepared of it.
+
+    First it is the network and the image that it makes, then that image, what it changed, and the change on the grid
+    where it is wanted.
+    """
+    channels, prepared, box = len(manifest.preprocessing.channels), math.prod(trail.shape), math.prod(trail.box_shape)
+    window = _window_bytes(manifest, channels, WINDOW_ARRAYS)
+    streamed = replace(_streamed(trail, manifest, overlap=config.overlap, maps=channels), window=window)
+    made = FLOAT_BYTES * channels * prepared
+    if manifest.autoencoder.corruption.lowers_resolution:
+        placed = FLOAT_BYTES * channels * (4 * prepared + box)
+    else:
+        placed = FLOAT_BYTES * channels * (prepared + 2 * box + math.prod(trail.full_shape))
+    placed += FIXED_BYTES + SPLINE_BYTES * max(prepared, box)
+    return made + max(streamed.total, placed)
 
 
 def needed_bytes(trail: Trail, manifest: Manifest, config: InferenceConfig) -> int:
@@ -117,16 +146,28 @@ def check_fits(trail: Trail, manifest: Manifest, config: InferenceConfig, *, fre
     needed = footprint(trail, manifest, config)
     if free_bytes is None or needed.total <= free_bytes:
         return
-    remedies = ["Take a machine with more memory, or crop the scan."]
+    remedies = []
     if needed.probabilities:
         without_gb = (needed.total - needed.probabilities) / BYTES_PER_GB
         remedies.append(f"Without inference.probability_maps it needs about {without_gb:.1f} GB.")
-    if config.readers > 1:
-        remedies.append(f"Fewer inference.readers than {config.readers} leave more.")
-    raise TooLargeError(
+    raise _too_large(needed.total, free_bytes, remedies, readers=config.readers)
+
+
+def check_restoring_fits(
+    trail: Trail, manifest: AutoencoderManifest, config: InferenceConfig, *, free_bytes: int | None
+) -> None:
+    """Refuse a prepared scan before restoring it would take more memory than there is; as `check_fits`."""
+    needed = restoring_bytes(trail, manifest, config)
+    if free_bytes is not None and needed > free_bytes:
+        raise _too_large(needed, free_bytes, [], readers=config.readers)
+
+
+def _too_large(needed: int, free_bytes: int, remedies: list[str], *, readers: int) -> TooLargeError:
+    fewer = [f"Fewer inference.readers than {readers} leave more."] if readers > 1 else []
+    return TooLargeError(
         "a scan that fits into memory",
-        f"one that needs about {needed.total / BYTES_PER_GB:.1f} GB, where {free_bytes / BYTES_PER_GB:.1f} GB are free",
-        " ".join(remedies),
+        f"one that needs about {needed / BYTES_PER_GB:.1f} GB, where {free_bytes / BYTES_PER_GB:.1f} GB are free",
+        " ".join(["Take a machine with more memory, or crop the scan.", *remedies, *fewer]),
     )
 
 
@@ -140,10 +181,8 @@ def _handed_out(patch: int, size: int, overlap: float) -> int:
     return max((following - start for start, following in pairwise(starts(size, patch, overlap))), default=0)
 
 
-def _window_bytes(manifest: Manifest, *, mirrored: bool) -> int:
-    """Of the network, whose first stage is by far the largest, or of the probabilities that follow."""
+def _window_bytes(manifest: ModelRecord, maps: int, arrays: int) -> int:
+    """Of the network, whose first stage is by far the largest, or of what follows it: so many arrays of all maps."""
     network, voxels = manifest.network, math.prod(manifest.patch_size)
     features = network.features[0] * voxels // math.prod(network.stage_strides()[0])
-    probabilities = (len(manifest.labels) + 1) * voxels
-    arrays = MIRRORED_ARRAYS if mirrored else WINDOW_ARRAYS
-    return FLOAT_BYTES * max(FEATURES_HELD[network.block] * features, arrays * probabilities)
+    return FLOAT_BYTES * max(FEATURES_HELD[network.block] * features, arrays * maps * voxels)

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
+from pipeline.inference.footprint import check_restoring_fits
+from pipeline.inference.memory import available_bytes
 from pipeline.inference.precision import compute_for
 from pipeline.inference.sliding_window import sliding_window
 from pipeline.losses.reconstruction import as_image
@@ -45,8 +47,10 @@ class Restorer:
         """The restored scan in 32 bits: on its own grid, or where resolution was learnt, on that of the network.
 
         Raises:
+            ScanError: it needs more memory than is free.
             ModelError: the network's output is not finite.
         """
+        check_restoring_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         window = as_window(self.manifest.patch_size)
         with torch.inference_mode():
             image = sliding_window(

@@ -1,5 +1,8 @@
 """Restored images: on which grid, and of which networks."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.inference import InferenceConfig
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, ScanError
+from pipeline.inference import restoration
+from pipeline.inference.footprint import restoring_bytes
 from pipeline.inference.restoration import Restorer
 from pipeline.model import AutoencoderModel
 from pipeline.networks.autoencoder import Code, Reconstruction
@@ -39,6 +44,70 @@ def restorer(network: nn.Module, patch_size: tuple[int, ...], **settings: object
 def scan(*shape: int, spacing_mm: float = 1.0) -> Scan:
     array = np.random.default_rng(0).normal(10, 3, (1, *shape)).astype(np.float32)
     return Scan(array, np.diag([1.0, 1.0, spacing_mm, 1.0]), Path("scan.nii"))
+
+
+def test_a_scan_for_which_there_is_no_room_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    tool, given = restorer(AddOne(), (8, 8, 8), **NOISE), scan(8, 9, 10)
+    prepared = prepare(given, tool.manifest.preprocessing)
+    needed = restoring_bytes(prepared.trail, tool.manifest, CONFIG)
+    monkeypatch.setattr(restoration, "available_bytes", lambda: needed - 1)
+    with pytest.raises(
+        ScanError, match=r"fits into memory; found one that needs about 0\.2 GB, where 0\.2 GB are free"
+    ):
+        tool.restore(given, prepared)
+    monkeypatch.setattr(restoration, "available_bytes", lambda: needed)
+    tool.restore(given, prepared)
+
+
+MEASURED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from pipeline.config.inference import InferenceConfig
+from pipeline.inference.footprint import restoring_bytes
+from pipeline.inference.restoration import Restorer
+from pipeline.manifest import AutoencoderManifest
+from pipeline.model import AutoencoderModel
+from pipeline.networks.autoencoder import Autoencoder
+from pipeline.preprocessing.prepare import prepare
+from pipeline.scan import Scan
+
+def status(name):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+
+shape, spacing_mm = json.loads(sys.argv[1])
+manifest = AutoencoderManifest.model_validate_json(Path("manifest.json").read_text())
+network = Autoencoder(manifest.network, manifest.autoencoder, channels=1, patch_size=manifest.patch_size).eval()
+restorer = Restorer(AutoencoderModel(manifest, network), InferenceConfig(precision="fp32", threads=1, overlap=0.0))
+array = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
+scan = Scan(array, np.diag([*spacing_mm, 1.0]), Path("scan.nii"))
+prepared = prepare(scan, manifest.preprocessing)
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+before = status("VmRSS:")
+restorer.restore(scan, prepared)
+print(status("VmHWM:") - before, restoring_bytes(prepared.trail, manifest, restorer.config))
+"""
+"""Prints how many bytes restoring a scan of noise took at most, and how many were told."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+@pytest.mark.parametrize(
+    ("settings", "shape", "spacing_mm"),
+    [
+        pytest.param(NOISE, (150, 150, 120), (1.0, 1.0, 1.0), id="on the same grid"),
+        pytest.param(NOISE, (200, 200, 80), (0.6, 0.6, 0.6), id="on a finer grid than the network's"),
+        pytest.param(COARSE, (130, 130, 40), (1.0, 1.0, 3.0), id="to a higher resolution"),
+    ],
+)
+def test_a_process_takes_about_what_was_told(
+    tmp_path: Path, settings: dict[str, object], shape: tuple[int, ...], spacing_mm: tuple[float, ...]
+) -> None:
+    (tmp_path / "manifest.json").write_text(manifest((48, 48, 48), **settings).model_dump_json())
+    line = [sys.executable, "-c", MEASURED, json.dumps([shape, spacing_mm])]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    measured, told = map(int, done.stdout.split())
+    assert measured <= told <= 2 * measured + 2e8
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (13, 9, 20), (5, 8, 3)])
