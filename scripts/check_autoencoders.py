@@ -3,8 +3,9 @@
 kinds        each kind, trained from its shipped configuration, against what is known for as many numbers or as much
              noise: principal components of the scan and of its blocks, Gaussian smoothing, median, non-local means
 restoration  PSNR and SSIM of denoising and of super-resolution, at several levels, beside the classical methods
+sweep        error against the size of an undercomplete code, with three and four stages, after as many steps
 
-    python scripts/check_autoencoders.py --data FOLDER [--minutes M] [--runs FOLDER] [kinds] [restoration]
+    python scripts/check_autoencoders.py --data FOLDER [--minutes M] [--runs FOLDER] [kinds] [restoration] [sweep]
 
 FOLDER holds the data sets, of which the hippocampus is used. Errors are mean squares over the voxels that lie in the
 scan, on the cases kept for testing, in units of the normalised intensities.
@@ -56,6 +57,9 @@ NOISE = 0.35
 """Standard deviation at which denoising is compared: the middle of what the shipped configuration trains on."""
 SAMPLES = 16
 NOISE_LEVELS, FACTORS = (0.15, 0.35, 0.55), (2, 3, 4)
+SWEPT = {4: (2, 4, 8, 16, 32), 3: (1, 2, 4)}
+"""Stages of the network, and channels of the code; three stages leave eight times as many places as four."""
+SWEPT_EPOCHS, SWEPT_STEPS = 6, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +129,15 @@ def verdicts(results: dict[str, Any]) -> dict[str, bool]:
 
 def train(name: str, data: Path, runs: Path, *, minutes: float | None) -> AutoencoderModel:
     """The autoencoder of a shipped configuration."""
-    run = runs / name
+    bound = [] if minutes is None else [f"training.max_minutes={minutes}"]
+    return trained(runs / name, name, data, settings=bound)
+
+
+def trained(run: Path, name: str, data: Path, *, settings: Sequence[str]) -> AutoencoderModel:
+    """The autoencoder of a shipped configuration with other settings; one that is there is not trained again."""
+    runs = run.parent
     if not (run / "model" / "model.json").exists():
-        bound = [] if minutes is None else [f"training.max_minutes={minutes}"]
-        settings = [f"data.root={data}", f"cache.folder={runs / 'cache'}", *bound, "-o", str(run)]
+        settings = [f"data.root={data}", f"cache.folder={runs / 'cache'}", *settings, "-o", str(run)]
         config = str(ROOT / "configs" / "autoencoders" / f"{name}.yaml")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
         line = [sys.executable, "-m", "pipeline", "pretrain", config, *settings]
@@ -323,6 +332,52 @@ def filtered(noisy: dict[Patch, Tensor], each: Callable[[NDArray], NDArray], pat
     return found
 
 
+def sweep(data: Path, runs: Path, _minutes: float | None) -> bool:
+    """Error of undercomplete codes of several sizes and depths, and of as many principal components of blocks."""
+    names = {(stages, channels): f"swept-{stages}-{channels}" for stages, each in SWEPT.items() for channels in each}
+    models = {size: trained(runs / name, "undercomplete", data, settings=swept(*size)) for size, name in names.items()}
+    first = next(iter(names))
+    known, test = (scans_of(models[first], data, run=runs / names[first], part=part) for part in ("train", "test"))
+    blocks = block_pca(known)
+    rows = [
+        {"stages": stages, "channels": channels} | code_error(model, test, blocks)
+        for (stages, channels), model in models.items()
+    ]
+    record = {"steps": SWEPT_EPOCHS * SWEPT_STEPS, "test_scans": len(test), "codes": rows}
+    write("autoencoders-sweep", record)
+    print(json.dumps(record, indent=2))
+    return True  # it has no figure to reach, whichever way it falls
+
+
+def swept(stages: int, channels: int) -> list[str]:
+    """Settings of an undercomplete network of so many stages and channels of the code."""
+    decoded = stages - 1
+    return [
+        f"network.features={[16, 32, 64, 128][:stages]}",
+        f"network.kernels={[[3, 3, 3]] * stages}",
+        f"network.strides={[[1, 1, 1], *[[2, 2, 2]] * decoded]}",
+        f"network.encoder_convolutions={[1, *[2] * decoded]}",
+        f"network.decoder_convolutions={[2] * decoded}",
+        f"network.skips={json.dumps([False] * decoded)}",
+        f"autoencoder.code_channels={channels}",
+        f"training.max_epochs={SWEPT_EPOCHS}",
+        f"training.iterations_per_epoch={SWEPT_STEPS}",
+        f"training.validate_every={SWEPT_EPOCHS}",
+        "training.max_minutes=null",
+    ]
+
+
+def code_error(model: AutoencoderModel, test: Sequence[Patch], blocks: PCA) -> dict[str, Any]:
+    """Numbers of the code, parameters, and the error beside that of as many components of blocks."""
+    numbers = run(model, test[0].image)[1].code.units[0].numel()
+    return {
+        "numbers": numbers,
+        "parameters": sum(each.numel() for each in model.network.parameters()),
+        "mse": mean(test, lambda patch: run(model, patch.image)[0]),
+        "pca": mean(test, partial(by_blocks, blocks, count=numbers // places(test[0]))),
+    }
+
+
 def variational(model: AutoencoderModel, test: Sequence[Patch]) -> dict[str, Any]:
     """Active units, divergence, and how unlike samples are."""
     found = [run(model, patch.image) for patch in test]
@@ -424,7 +479,11 @@ def write(name: str, record: dict[str, Any]) -> None:
     )
 
 
-CHECKS: dict[str, Callable[[Path, Path, float | None], bool]] = {"kinds": kinds, "restoration": restoration}
+CHECKS: dict[str, Callable[[Path, Path, float | None], bool]] = {
+    "kinds": kinds,
+    "restoration": restoration,
+    "sweep": sweep,
+}
 
 
 if __name__ == "__main__":
