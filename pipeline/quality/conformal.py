@@ -17,15 +17,21 @@ ROUNDING = 1e-9
 """(n + 1)(1 - alpha) may be a whole number on paper and a little above it in floating point."""
 
 
-def group_weights(groups: NDArray) -> NDArray[np.float64]:
-    """What each row counts (N,): 1 / (G + 1) of its group, with G groups, in equal parts.
+def group_weights(groups: NDArray, likely: NDArray | None = None) -> NDArray[np.float64]:
+    """What each row counts (N,): its part of the 1 / (G + 1) that each of G groups counts.
 
     Rows of a group (a case and damaged versions of it) are not independent. With these weights the guarantee holds for
     a row of a new group (Lee, Barber and Willett 2023, arXiv:2306.06342). Where each row is its own group they are
     1 / (N + 1), and what is left is the new row's own share.
+
+    Args:
+        groups: of each row, (N,).
+        likely: how often such a row is the one that a group has, (N,), in any unit; by default all are equally likely.
     """
-    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    return 1 / ((len(sizes) + 1) * sizes[members])
+    _, members = np.unique(groups, return_inverse=True)
+    parts = np.ones(len(groups)) if likely is None else finite(likely)
+    sums = np.bincount(members, parts)
+    return parts / sums[members] / (len(sums) + 1)
 
 
 def conformal_quantile(
@@ -89,6 +95,7 @@ class Conformal(Fitted):
         fold_of: NDArray[np.int64] | None = None,
         difficulty: NDArray | None = None,
         groups: NDArray | None = None,
+        likely: NDArray | None = None,
     ) -> Self:
         """Fit to cases, each predicted by a regression that was fitted without it.
 
@@ -98,11 +105,12 @@ class Conformal(Fitted):
             fold_of: the fold of each case, (N,); one by default: all are by the same regression.
             difficulty: (N,), above 0, by what was fitted without the case as well; 1 by default.
             groups: the group of each case, (N,), which lies in one fold; each its own by default.
+            likely: as `group_weights` takes it.
         """
         units = finite(_or_ones(difficulty, predicted))
         assert (units > 0).all(), units.min()
         errors = np.abs(enough(observed) - finite(predicted)) / units
-        weights = group_weights(np.arange(len(errors)) if groups is None else groups)
+        weights = group_weights(np.arange(len(errors)) if groups is None else groups, likely)
         return cls(errors, weights, np.zeros(len(errors), np.int64) if fold_of is None else fold_of)
 
     def interval(self, predicted: NDArray, alpha: float, difficulty: NDArray | None = None) -> NDArray[np.float64]:

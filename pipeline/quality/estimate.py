@@ -30,7 +30,15 @@ class DiceEstimate(Fitted):
     out_of_fold: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, features: NDArray, dice: NDArray, *, groups: NDArray, signs: NDArray | None = None) -> Self:
+    def fit(
+        cls,
+        features: NDArray,
+        dice: NDArray,
+        *,
+        groups: NDArray,
+        signs: NDArray | None = None,
+        likely: NDArray | None = None,
+    ) -> Self:
         """Fit to masks whose Dice is known.
 
         Args:
@@ -38,6 +46,7 @@ class DiceEstimate(Fitted):
             dice: (N,), between 0 and 1.
             groups: (N,), the case that a mask is of.
             signs: (F,), 1 where the Dice may only rise with a feature, -1 where it may only fall, 0 elsewhere.
+            likely: how often such a mask is the one that a case has, (N,), which the intervals go by; by default equal.
         """
         features, dice = np.asarray(features), np.asarray(dice)
         whole = DiceRegression.fit(features, dice, groups=groups, signs=signs)
@@ -48,7 +57,7 @@ class DiceEstimate(Fitted):
         )
         own = np.arange(len(dice)), fold_of
         predicted, difficulty = (by_fold[own] for by_fold in _by_fold(folds, features))
-        conformal = Conformal.fit(predicted, dice, fold_of=fold_of, difficulty=difficulty, groups=groups)
+        conformal = Conformal.fit(predicted, dice, fold_of=fold_of, difficulty=difficulty, groups=groups, likely=likely)
         return cls(whole, folds, conformal, predicted)
 
     def predicted(self, features: NDArray) -> NDArray[np.float64]:

@@ -19,6 +19,9 @@ LEAST_PATIENTS = 5
 FEATURES = {"confidence": 1, "doubt": -1, "stray": -1, "shape": 1, "volume": 0, "size": -1, "scan": -1, "agreement": 1}
 """What the Dice is predicted by, and whether it may only rise (1) or fall (-1) with it. A small structure has a lower
 Dice for the same mistakes (volume), and one of an unusual size is suspect (size)."""
+UNDAMAGED = 0.5
+"""How often the intervals take a new scan to be like those of validation, and not like a damaged version of them: most
+scans are, but the others are those for which it matters."""
 EDGE = 1e-3
 """Shares are cut off here before their logit is taken."""
 
@@ -105,6 +108,38 @@ class LabelEstimate(Fitted):
     regression: DiceEstimate
     usual: float
     alarm_rate: float
+
+    @classmethod
+    def fit(
+        cls,
+        features: NDArray,
+        dice: NDArray,
+        *,
+        patients: NDArray,
+        is_damaged: NDArray[np.bool_],
+        alarm_rate: float,
+        floor: float = 0.0,
+    ) -> Self:
+        """Fit to masks of the label whose Dice is known.
+
+        Args:
+            features: `FEATURES` of each mask (N, F).
+            dice: (N,), between 0 and 1.
+            patients: whose scan each is of (N,).
+            is_damaged: whether that scan was damaged on purpose (N,).
+            alarm_rate: share of undamaged masks that may be called unusual; where they are too few to vouch for it, the
+                lowest of them is the bound, and the estimate has the rate that this is good for.
+            floor: below which a mask is called unusual whatever the others are like.
+        """
+        signs = np.array(list(FEATURES.values()))[: features.shape[1]]
+        part = 2 * np.unique(patients, return_inverse=True)[1] + is_damaged  # of the masks of a patient
+        likely = np.where(is_damaged, 1 - UNDAMAGED, UNDAMAGED) / np.bincount(part)[part]
+        regression = DiceEstimate.fit(features, dice, groups=patients, signs=signs, likely=likely)
+        predicted, weights = regression.out_of_fold[~is_damaged], group_weights(patients[~is_damaged])
+        bound = -float(conformal_quantile(-predicted, alarm_rate, weights))
+        if not np.isfinite(bound):
+            bound, alarm_rate = float(predicted.min()), 1 - float(weights.sum())
+        return cls(regression, max(floor, bound), alarm_rate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,18 +265,14 @@ def _too_few(found: int, what: str) -> DatasetError:
 def _fit_label(
     examples: Sequence[MaskExample], label: int, usual_size: NDArray[np.float64], *, config: EstimateConfig
 ) -> LabelEstimate:
-    features = np.stack([example.evidence.rows(usual_size)[label] for example in examples])
-    dice = np.array([example.dice[label] for example in examples])
-    groups = np.array([example.patient for example in examples])
-    signs = np.array(list(FEATURES.values()))[: features.shape[1]]
-    regression = DiceEstimate.fit(features, dice, groups=groups, signs=signs)
-    clean = np.array([not example.damage for example in examples])
-    predicted = regression.out_of_fold[clean]
-    weights, rate = group_weights(groups[clean]), config.false_alarm_rate / len(usual_size)  # of any label of a mask
-    bound = -float(conformal_quantile(-predicted, rate, weights))
-    if not np.isfinite(bound):  # too few to vouch for the rate
-        bound, rate = float(predicted.min()), 1 - float(weights.sum())
-    return LabelEstimate(regression, max(config.review_below or 0.0, bound), rate)
+    return LabelEstimate.fit(
+        np.stack([example.evidence.rows(usual_size)[label] for example in examples]),
+        np.array([example.dice[label] for example in examples]),
+        patients=np.array([example.patient for example in examples]),
+        is_damaged=np.array([bool(example.damage) for example in examples]),
+        alarm_rate=config.false_alarm_rate / len(usual_size),  # of any label of a mask
+        floor=config.review_below or 0.0,
+    )
 
 
 def _logit(share: NDArray[np.float64]) -> NDArray[np.float64]:

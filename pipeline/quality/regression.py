@@ -18,7 +18,7 @@ FURTHEST = 4.0
 STEEPEST = 10.0
 """Bound of the intercept: where all shares are 0 or 1, it would grow for ever."""
 LEAST_DIFFICULTY = 1e-3
-MEAN_SHARE = 0.25
+MEAN_SHARE = 0.1
 """Of the mean error in the difficulty of a mask."""
 
 

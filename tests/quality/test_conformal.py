@@ -50,6 +50,8 @@ def test_rows_of_values_are_bounded_each() -> None:
 
 def test_a_group_counts_as_one_case() -> None:
     assert group_weights(np.array([7, 7, 8])).tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 3])
+    weights = group_weights(np.array([7, 7, 8]), np.array([3.0, 1.0, 5.0]))
+    assert weights.tolist() == pytest.approx([1 / 4, 1 / 12, 1 / 3])
     # groups (1, 2) and (9): half of the weight, 1/6 + 1/6 + 1/3 = 2/3 in all, is reached at 9
     assert conformal_quantile(np.array([1.0, 2.0, 9.0]), 0.5, group_weights(np.array([7, 7, 8]))) == 9
     assert conformal_quantile(np.array([1.0, 2.0, 9.0]), 0.7, group_weights(np.array([7, 7, 8]))) == 2

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.estimate import EstimateConfig
 from pipeline.errors import DatasetError
-from pipeline.quality.masks import FEATURES, MaskEstimates, MaskEvidence, MaskExample
+from pipeline.quality.masks import FEATURES, LabelEstimate, MaskEstimates, MaskEvidence, MaskExample
 
 SETTINGS = EstimateConfig()
 CASES, VERSIONS = 30, 5
@@ -70,6 +70,14 @@ def test_masks_of_scans_as_they_are_lie_above_what_is_usual_and_bad_ones_below(f
             for found in fitted.predict(evidence(np.full(2, quality), rng)):
                 assert found is not None
                 assert (found.dice >= found.usual) == is_usual
+
+
+def test_half_of_what_a_case_counts_for_the_interval_is_of_its_undamaged_mask() -> None:
+    rng, is_damaged = np.random.default_rng(0), np.arange(40) % 4 > 0  # ten cases, each with three damaged versions
+    patients = np.array([f"case {number}" for number in np.arange(40) // 4])
+    features, dice = rng.normal(size=(40, 7)), rng.random(40)
+    fit = LabelEstimate.fit(features, dice, patients=patients, is_damaged=is_damaged, alarm_rate=0.2)
+    np.testing.assert_allclose(fit.regression.conformal.weights, np.where(is_damaged, 1 / 6, 1 / 2) / 11)
 
 
 def test_a_floor_is_what_is_usual_at_least(sizes: NDArray[np.float64]) -> None:
