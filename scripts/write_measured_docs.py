@@ -4,7 +4,6 @@ A table stands between the comments `<!-- measured: NAME -->` and `<!-- /measure
 """
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,9 @@ def page(name: str) -> str:
     for block, rows in PAGES[name].items():
         start, end = f"<!-- measured: {block} -->\n", "<!-- /measured -->"
         assert text.count(start) == 1, f"{name}.md has a place for {block}"
+        before, rest = text.split(start)
         table = "".join(f"| {' | '.join(row)} |\n" for row in rows())
-        text = re.sub(f"(?s)({start}).*?({end})", lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}", text)
+        text = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
     return text
 
 
@@ -89,7 +89,7 @@ def kinds() -> list[Row]:
             "denoising",
             f"noise of deviation {noisy['noise']}",
             f"{noisy['mse']:.3f}",
-            f"the noisy scan {noisy['input_mse']:.3f}; " + _others(noisy["filters"]),
+            f"the noisy scan: {noisy['input_mse']:.3f}; " + _others(noisy["filters"]),
         ],
         [
             "variational",
@@ -118,7 +118,7 @@ def restoration() -> list[Row]:
     rows = []
     for level, found in newest("autoencoders-restoration")["levels"].items():
         network, others = found["network"], found["others"]
-        psnr, ssim = (max(others, key=lambda name, m=metric: others[name][m]) for metric in ("psnr", "ssim"))
+        psnr, ssim = (_best(others, metric) for metric in ("psnr", "ssim"))
         rows.append(
             [
                 level,
@@ -191,8 +191,8 @@ def estimate() -> list[Row]:
     return [headings, _rule(headings), *rows]
 
 
-def draw_codes(axes: Axes) -> None:
-    """Error against the size of the code."""
+def draw_codes(axes: Axes) -> list[int]:
+    """Error against the size of the code; returns the sizes."""
     rows = sorted(newest("autoencoders-sweep")["codes"], key=lambda row: row["numbers"])
     components = {row["numbers"]: row["pca"] for row in rows}
     axes.plot(*zip(*components.items(), strict=True), marker=".", linestyle="--", label="components of blocks")
@@ -201,10 +201,11 @@ def draw_codes(axes: Axes) -> None:
         axes.plot(*zip(*points, strict=True), marker=".", label=f"network of {stages} stages")
     axes.set_xlabel("numbers of the code")
     axes.set_ylabel("error (mean square)")
+    return list(components)
 
 
-def draw_starts(axes: Axes) -> None:
-    """Dice against the number of training cases."""
+def draw_starts(axes: Axes) -> list[int]:
+    """Dice against the number of training cases; returns these."""
     found = newest("starts")["training_cases"]
     cases = [int(each) for each in found]
     for start, shown in (("scratch", "from scratch"), ("pretrained", "pretrained")):
@@ -214,20 +215,25 @@ def draw_starts(axes: Axes) -> None:
             axes.plot([place] * len(each), each, linestyle="", marker="_", color=line.get_color())
     axes.set_xlabel("training cases with masks")
     axes.set_ylabel("Dice of unseen cases")
+    return cases
 
 
-def draw(name: str, drawn: Callable[[Axes], None]) -> None:
+def draw(name: str, drawn: Callable[[Axes], list[int]]) -> None:
     """A picture of docs/images, whose horizontal axis is a logarithm."""
     with plot_style():
         figure = Figure(figsize=(COLUMN_MM / INCH_MM, PICTURE_MM / INCH_MM), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        drawn(axes)
-        places = sorted({float(x) for line in axes.lines for x in line.get_xdata()})  # type: ignore[union-attr]
-        axes.set_xticks(places, [f"{place:.0f}" for place in places])
+        places = drawn(axes)
+        axes.set_xticks(places, [str(place) for place in places])
         axes.minorticks_off()
         axes.legend()
     save_figure(figure, IMAGES / f"{name}.png")
+
+
+def _best(found: dict[str, dict[str, float]], metric: str) -> str:
+    """The method that has most of it."""
+    return max(found, key=lambda name: found[name][metric])
 
 
 def _rule(headings: Row) -> Row:
@@ -239,7 +245,7 @@ def _grouped(number: int) -> str:
 
 
 def _others(found: dict[str, float]) -> str:
-    return "; ".join(f"{name} {error:.3f}" for name, error in found.items())
+    return "; ".join(f"{name}: {error:.3f}" for name, error in found.items())
 
 
 def _errors(*found: float) -> list[str]:

@@ -33,7 +33,7 @@ GUIDES = (
 )
 PAGES = ["README.md", *(f"docs/{name}.md" for name in GUIDES)]
 CONFIGURATION = runpy.run_path(str(ROOT / "scripts" / "write_configuration_docs.py"))
-BLOCKS = runpy.run_path(str(ROOT / "scripts" / "write_blocks_docs.py"))
+MEASURED = runpy.run_path(str(ROOT / "scripts" / "write_measured_docs.py"))
 GROUPS = list(CONFIGURATION["all_groups"]())
 KEYS = {setting.key for group in GROUPS for setting in group.settings}
 TABLES = {group.name for group in GROUPS}
@@ -129,8 +129,9 @@ def test_the_page_of_settings_is_what_its_script_makes() -> None:
     assert read("docs/configuration.md") == CONFIGURATION["page"]()
 
 
-def test_the_table_of_blocks_is_that_of_the_newest_records() -> None:
-    assert read("docs/blocks.md") == BLOCKS["page"]()
+@pytest.mark.parametrize("name", MEASURED["PAGES"])
+def test_the_tables_of_measurements_are_those_of_the_newest_records(name: str) -> None:
+    assert read(f"docs/{name}.md") == MEASURED["page"](name)
 
 
 def test_every_setting_says_what_it_means() -> None:
