@@ -365,7 +365,7 @@ def summary(
     overrides: Overrides = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Channels of the scans; by default the data's.")] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Classes with the background; by default the data's; of a U-Net alone.")
+        int | None, typer.Option(min=2, help="Classes with the background; by default the data's; for a U-Net only.")
     ] = None,
 ) -> None:
     """Print the network's layers, sizes, parameters, receptive field, memory and operations."""

@@ -64,7 +64,7 @@ def main() -> int:
     given = os.environ.get("MEDSEG_TEST_DATA")
     parser.add_argument("--data", type=Path, default=given, required=given is None, help="folder of the data sets")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "estimate", help="where runs are kept")
-    parser.add_argument("--epochs", type=int, default=30, help="of each training")
+    parser.add_argument("--epochs", type=int, default=24, help="of each training")
     parser.add_argument("--folds", type=int, default=FOLDS, help="as many of the folds alone")
     arguments = parser.parse_args()
     data, runs = arguments.data.resolve() / "hippocampus", arguments.runs.resolve()
@@ -83,7 +83,7 @@ def main() -> int:
 
 def rows_of_fold(dataset: Dataset, runs: Path, fold: int, *, epochs: int) -> Measured:
     """What is known and what was found, of each label of each mask of a fold."""
-    path = runs / f"fold-{fold}.json"
+    path = runs / f"fold-{fold}-{epochs}.json"
     if not path.exists():
         run = trained(dataset, runs, fold, epochs=epochs)
         write_json(path, measured(dataset, run, fold))
@@ -94,7 +94,7 @@ def rows_of_fold(dataset: Dataset, runs: Path, fold: int, *, epochs: int) -> Mea
 
 def trained(dataset: Dataset, runs: Path, fold: int, *, epochs: int) -> Path:
     """A run whose test part is the fold."""
-    run, split = runs / f"run-{fold}", runs / f"split-{fold}.json"
+    run, split = runs / f"run-{fold}-{epochs}", runs / f"split-{fold}.json"
     if (run / "model" / "estimate.safetensors").exists():
         return run
     write_split(split, division(dataset.cases, fold), SplitConfig())
@@ -237,7 +237,7 @@ def predicted(fold: Measured, way: str, *, unknown: str | None = None) -> Iterat
 
 
 def by_estimate(known: list[Row], unseen: list[Row]) -> list[Row]:
-    """Predicted Dice and interval, fitted as `medseg train` does it; every training mask has every label."""
+    """Predicted Dice and interval, fitted as `medseg train` does it; no label may be missing."""
     settings, filled = EstimateConfig(), [row for row in known if not row["is_empty"]]
     fitted = LabelEstimate.fit(
         np.array([row["features"] for row in filled]),

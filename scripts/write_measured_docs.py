@@ -29,6 +29,7 @@ def page(name: str) -> str:
         start, end = f"<!-- measured: {block} -->\n", "<!-- /measured -->"
         assert text.count(start) == 1, f"{name}.md has a place for {block}"
         before, rest = text.split(start)
+        assert end in rest, f"{name}.md has an end of {block}"
         table = "".join(f"| {' | '.join(row)} |\n" for row in rows())
         text = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
     return text

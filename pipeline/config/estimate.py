@@ -17,7 +17,8 @@ class EstimateConfig(Section):
     enabled: bool = True
     """Whether it is fitted."""
     coverage: float = Field(0.9, gt=0.5, lt=1)
-    """Share of masks like those that it is fitted to whose Dice lies within the interval around the predicted one."""
+    """Share of masks whose Dice lies within the interval around the predicted one, where half of the scans are like
+    those of validation, and half like damaged versions of them."""
     cases: int = Field(60, ge=5)
     """Validation cases that it is fitted to, at most; drawn at random."""
     damaged: int = Field(6, ge=0)

@@ -49,8 +49,12 @@ def load_pretraining(path: Path, overrides: list[str]) -> PretrainingConfig:
 
 
 def load_any(path: Path, overrides: list[str]) -> Config | PretrainingConfig:
-    """Read a configuration of `medseg train`, or of `medseg pretrain`, whose section ``autoencoder`` tells it."""
-    return load_pretraining(path, overrides) if "autoencoder" in _read_yaml(path) else load_config(path, overrides)
+    """Read a configuration of `medseg train`, or of `medseg pretrain`; as `load_config`.
+
+    Settings of ``autoencoder``, in the file or among the overrides, tell the latter.
+    """
+    named = {*_read_yaml(path), *(override.split(".")[0] for override in overrides)}
+    return load_pretraining(path, overrides) if "autoencoder" in named else load_config(path, overrides)
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:

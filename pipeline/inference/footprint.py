@@ -28,8 +28,9 @@ COMPONENTS_BYTES = 16
 OBSERVED_BYTES, STRAY_BYTES = 2, 14
 """A voxel of the prepared grid, of a model that predicts its Dice: its class number twice, while they are put together,
 and then numbers of parts in 4 bytes and in 8, and comparisons."""
-SPLINE_BYTES = 8
-"""A voxel of a channel that is resampled: the coefficients of its splines."""
+SPLINE_BYTES, SPLINE_MARGIN = 12, 24
+"""A voxel of a channel that is resampled, with the margins that scipy gives each axis: a copy in 4 bytes, and the
+coefficients of its splines in 8."""
 SEAM_PLANES = 3
 """Planes of all classes that are held where two slabs meet: the last one, and a copy of both neighbours."""
 
@@ -104,8 +105,14 @@ def restoring_bytes(trail: Trail, manifest: AutoencoderManifest, config: Inferen
         placed = FLOAT_BYTES * channels * (4 * prepared + box)
     else:
         placed = FLOAT_BYTES * channels * (prepared + 2 * box + math.prod(trail.full_shape))
-    placed += FIXED_BYTES + SPLINE_BYTES * max(prepared, box)
-    return made + max(streamed.total, placed)
+    source = trail.box_shape if manifest.autoencoder.corruption.lowers_resolution else trail.shape
+    resampled = 0 if trail.shape == trail.box_shape else _resampling_bytes(source)
+    return made + max(streamed.total, FIXED_BYTES + placed + resampled)
+
+
+def _resampling_bytes(shape: Size) -> int:
+    """Of a channel of that shape, on its way to another one."""
+    return FLOAT_BYTES * math.prod(shape) + SPLINE_BYTES * math.prod(n + SPLINE_MARGIN for n in shape)
 
 
 def needed_bytes(trail: Trail, manifest: Manifest, config: InferenceConfig) -> int:

@@ -26,11 +26,13 @@ def group_weights(groups: NDArray, likely: NDArray | None = None) -> NDArray[np.
 
     Args:
         groups: of each row, (N,).
-        likely: how often such a row is the one that a group has, (N,), in any unit; by default all are equally likely.
+        likely: how often such a row is the one that a group has, (N,), in any unit; the new row is taken to be drawn
+            so from its group. By default all are equally likely.
     """
     _, members = np.unique(groups, return_inverse=True)
     parts = np.ones(len(groups)) if likely is None else finite(likely)
     sums = np.bincount(members, parts)
+    assert (sums > 0).all(), "a group whose rows never occur"
     return parts / sums[members] / (len(sums) + 1)
 
 

@@ -19,7 +19,7 @@ LEAST_PATIENTS = 5
 FEATURES = {"confidence": 1, "doubt": -1, "stray": -1, "shape": 1, "volume": 0, "size": -1, "scan": -1, "agreement": 1}
 """What the Dice is predicted by, and whether it may only rise (1) or fall (-1) with it. A small structure has a lower
 Dice for the same mistakes (volume), and one of an unusual size is suspect (size)."""
-UNDAMAGED = 0.5
+UNDAMAGED_SHARE = 0.5
 """How often the intervals take a new scan to be like those of validation, and not like a damaged version of them: most
 scans are, but the others are those for which it matters."""
 EDGE = 1e-3
@@ -133,7 +133,7 @@ class LabelEstimate(Fitted):
         """
         signs = np.array(list(FEATURES.values()))[: features.shape[1]]
         part = 2 * np.unique(patients, return_inverse=True)[1] + is_damaged  # of the masks of a patient
-        likely = np.where(is_damaged, 1 - UNDAMAGED, UNDAMAGED) / np.bincount(part)[part]
+        likely = np.where(is_damaged, 1 - UNDAMAGED_SHARE, UNDAMAGED_SHARE) / np.bincount(part)[part]
         regression = DiceEstimate.fit(features, dice, groups=patients, signs=signs, likely=likely)
         predicted, weights = regression.out_of_fold[~is_damaged], group_weights(patients[~is_damaged])
         bound = -float(conformal_quantile(-predicted, alarm_rate, weights))
