@@ -305,6 +305,8 @@ def test_the_summary_of_an_autoencoder_names_its_code() -> None:
     assert re.search(r"bottleneck\.squeeze\.0 +│ Conv3d +│ 8 x 5 x 7 x 5 +│ 1,032 ", done.stdout)  # 128 x 8 + 8
     assumed = invoke("summary", config, "data.root=nowhere").stdout
     assert re.search(r"for +1 channel and a code of .*nowhere does not tell, so set others by --channels\n", assumed)
+    named = invoke("summary", config, "data.root=nowhere", "autoencoder.code_channels=4").stdout
+    assert "a code of 4 x 5 x 7 x 5 numbers (700)" in named
     refused = invoke("summary", config, "data.root=nowhere", "--classes=2")
     assert isinstance(refused.exception, UserError)
     assert "Expected no --classes for an autoencoder" in str(refused.exception)

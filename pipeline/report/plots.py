@@ -277,8 +277,8 @@ def _curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Mapping[str,
         figure = Figure(figsize=(COLUMN_MM / INCH_MM, PANEL_MM * len(panels) / INCH_MM), layout="constrained")
         graphs = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, columns) in zip(graphs, panels.items(), strict=True):
-            marked: dict[str, Any] = {} if columns is LOSS else {"marker": ".", "markersize": 4}
             for place, (column, shown) in enumerate(columns.items()):
+                marked: dict[str, Any] = {} if column in LOSS else {"marker": ".", "markersize": 4}
                 colour = INK if place == len(columns) - 1 else _colour(place)
                 axes.plot(*_curve(rows, column), color=colour, label=shown, **marked)
             axes.set_ylabel(name)

@@ -17,8 +17,8 @@ from pipeline.inference.footprint import FIXED_BYTES, restoring_bytes
 from pipeline.inference.restoration import Restorer
 from pipeline.model import AutoencoderModel
 from pipeline.networks.autoencoder import Code, Reconstruction
-from pipeline.preprocessing.prepare import prepare
-from pipeline.scan import Scan
+from pipeline.preprocessing.prepare import plan_uncropped, prepare
+from pipeline.scan import Scan, ScanHeader
 from tests.inference.test_embedding import manifest
 
 CONFIG = InferenceConfig(device="cpu", precision="fp32", overlap=0.5)
@@ -57,6 +57,17 @@ def test_a_scan_for_which_there_is_no_room_is_refused(monkeypatch: pytest.Monkey
         tool.restore(given, prepared)
     monkeypatch.setattr(restoration, "available_bytes", lambda: needed)
     tool.restore(given, prepared)
+
+
+@pytest.mark.parametrize(("spacing_mm", "voxels"), [(1.0, 200**3), (2.0, 400**3)])
+def test_what_restoring_takes_follows_from_the_sizes(spacing_mm: float, voxels: int) -> None:
+    record = manifest((8, 8, 8), **NOISE)
+    header = ScanHeader((200, 200, 200), 1, np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
+    told = restoring_bytes(plan_uncropped(header, record.preprocessing), record, CONFIG)
+    # the restored image; what it changed; the change on the scan's grid twice; the scan
+    arrays = 4 * (voxels + voxels + 2 * 200**3 + 200**3)
+    splines = 0 if voxels == 200**3 else 4 * voxels + 12 * 424**3  # 12 voxels of margin on either side
+    assert told == FIXED_BYTES + arrays + splines
 
 
 MEASURED = """
