@@ -18,6 +18,7 @@ from pipeline.config.autoencoder import AutoencoderConfig, CorruptionConfig, Var
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ModelError
 from pipeline.networks.autoencoder import Autoencoder
+from pipeline.networks.small_inputs import use_for_small_inputs
 from pipeline.quality.fitted import below
 from pipeline.quality.scans import RECONSTRUCTIONS
 
@@ -108,7 +109,7 @@ class CoarseAutoencoders:
     def to_arrays(self) -> dict[str, NDArray]:
         """The weights by name."""
         return {
-            f"{kind}.{half}.{name}": tensor.numpy()
+            f"{kind}.{half}.{name}": tensor.contiguous().numpy()
             for kind, networks in self.networks.items()
             for half, network in enumerate(networks)
             for name, tensor in network.state_dict().items()
@@ -148,5 +149,6 @@ def _filled(kind: str, arrays: Mapping[str, NDArray], *, channels: int, dimensio
         except RuntimeError as error:
             found = str(error).splitlines()[0]
             raise ModelError("weights of the gate's autoencoders", found, "Copy the model again.") from error
+        use_for_small_inputs(network)
         networks.append(network.eval())
     return tuple(networks)

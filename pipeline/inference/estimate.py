@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inference.evidence import Tally, stray_shares
-from pipeline.inference.features import EncoderFeatures
-from pipeline.inference.gate import FittedGate
+from pipeline.inference.gate import FittedGate, SeenScan
 from pipeline.inference.segmentation import DiceFinding
 from pipeline.inference.shapes import Shapes
 from pipeline.preprocessing.prepare import Prepared
@@ -26,11 +25,11 @@ class Observed:
 
     Attributes:
         tally: of its probabilities.
-        features: of the scan.
+        scan: with what the encoder made of it.
     """
 
     tally: Tally
-    features: EncoderFeatures
+    scan: SeenScan
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ class FittedEstimates:
 def evidence_of(observed: Observed, prepared: Prepared, shapes: Shapes | None, *, scans: FittedGate) -> MaskEvidence:
     """All that is known of a mask; as `FittedEstimates` takes it."""
     tally, spacing, labels = observed.tally, prepared.trail.prepared_spacing_mm, len(observed.tally.voxels)
-    raw = scans.scores(prepared.image, observed.features)
+    raw = scans.scores(observed.scan)
     sizes = np.bincount(tally.classes.reshape(-1), minlength=labels + 1)[1 : labels + 1]
     return MaskEvidence(
         voxels=tally.voxels,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -25,6 +26,28 @@ STATISTICS, AUTOENCODERS = "statistics", "autoencoders"
 
 
 @dataclass(frozen=True, eq=False)
+class SeenScan:
+    """A scan whose windows the encoder has seen.
+
+    Attributes:
+        image: the prepared scan (C, I, J, K).
+        features: what the encoder made of its windows.
+    """
+
+    image: NDArray[np.float32]
+    features: EncoderFeatures
+
+    @cached_property
+    def quantiles(self) -> NDArray[np.float64]:
+        """Of its intensities (C, Q), which both the gate and predicted Dice look at."""
+        return quantiles_of(self.image)
+
+    def measured(self, errors: NDArray[np.float64]) -> Measurements:
+        """What is measured of it; errors (E,) are those of its reconstructions."""
+        return Measurements(self.quantiles[None], self.features.values()[None], errors[None])
+
+
+@dataclass(frozen=True, eq=False)
 class FittedGate:
     """A gate with all that it needs.
 
@@ -36,21 +59,21 @@ class FittedGate:
     statistics: ScanGate
     autoencoders: CoarseAutoencoders | None
 
-    def scores(self, image: NDArray[np.float32], features: EncoderFeatures) -> NDArray[np.float64]:
-        """The raw scores (1, S) of a prepared scan (C, I, J, K), whose windows the encoder has seen."""
-        errors = np.zeros(0) if self.autoencoders is None else self.autoencoders.errors(image)
-        return self.statistics.scores(measured(image, features, errors))
+    def scores(self, seen: SeenScan) -> NDArray[np.float64]:
+        """The raw scores (1, S) of a scan."""
+        errors = np.zeros(0) if self.autoencoders is None else self.autoencoders.errors(seen.image)
+        return self.statistics.scores(seen.measured(errors))
 
-    def judge(self, image: NDArray[np.float32], features: EncoderFeatures) -> GateFinding:
-        """What the gate says of it; as `scores`."""
-        raw = self.scores(image, features)
+    def judge(self, seen: SeenScan) -> GateFinding:
+        """What the gate says of a scan."""
+        raw = self.scores(seen)
         odd = self.statistics.gate.tails.oddness(raw)[0]
         score = float(self.statistics.gate.gate_score(raw)[0])
         oddness = {name: float(value) for name, value in zip(self.statistics.names, odd, strict=True)}
         found = GateFinding(score, self.statistics.gate.threshold, oddness)
         if self.autoencoders is None or not found.is_foreign:
             return found
-        scan, expected = self.autoencoders.reconstructed(image)
+        scan, expected = self.autoencoders.reconstructed(seen.image)
         return replace(found, scan=scan, expected=expected)
 
     def to_arrays(self) -> dict[str, NDArray]:
@@ -72,15 +95,10 @@ class FittedGate:
         return cls(ScanGate.from_arrays(below(STATISTICS, arrays)), networks if weights else None)
 
 
-def measured(image: NDArray[np.float32], features: EncoderFeatures, errors: NDArray[np.float64]) -> Measurements:
-    """What is measured of a prepared scan (C, I, J, K); errors (E,) are those of its reconstructions."""
-    return Measurements(quantiles_of(image)[None], features.values()[None], errors[None])
-
-
 def encode_all(
     network: UNet, image: NDArray[np.float32], patch_size: tuple[int, ...], *, overlap: float, compute: Compute
-) -> EncoderFeatures:
-    """What the encoder makes of a prepared scan (C, I, J, K): as prediction sees it, but without the decoder.
+) -> SeenScan:
+    """A prepared scan (C, I, J, K), seen by the encoder as prediction sees it, but without the decoder.
 
     Args:
         network: placed on its device, in evaluation mode.
@@ -99,4 +117,4 @@ def encode_all(
     with torch.inference_mode():
         for _ in slide(encode, torch.from_numpy(image), as_window(patch_size), overlap=overlap):
             pass
-    return features
+    return SeenScan(image, features)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from pipeline.errors import ModelError
 from pipeline.inference.coarse import GRIDS, evenly_spread, new_autoencoder
 from pipeline.networks.autoencoder import Autoencoder
+from pipeline.networks.small_inputs import use_for_small_inputs
 from pipeline.preprocessing.prepare import nonzero_box
 
 KIND = "variational"
@@ -89,7 +90,7 @@ class Shapes:
 
     def to_arrays(self) -> dict[str, NDArray]:
         """The weights by name."""
-        return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
+        return {name: tensor.contiguous().numpy() for name, tensor in self.network.state_dict().items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray], *, labels: int, dimensions: int) -> Self:
@@ -104,4 +105,5 @@ class Shapes:
         except RuntimeError as error:
             found = str(error).splitlines()[0]
             raise ModelError("weights of the autoencoder of shapes", found, "Copy the model again.") from error
+        use_for_small_inputs(network)
         return cls(network.eval(), labels, dimensions)

@@ -23,8 +23,11 @@ LEVELS = np.linspace(0.005, 0.995, 33)
 
 def quantiles_of(array: NDArray) -> NDArray[np.float64]:
     """Quantiles of the intensities of each channel, (C, 33), of a million voxels at most of an array (C, I, J, K)."""
-    ordered = np.sort(thinned(array).reshape(len(array), -1), axis=1)  # in a fourth of the time that quantile takes
-    return np.quantile(ordered.astype(np.float64), LEVELS, axis=1).T
+    ordered = np.sort(thinned(array).reshape(len(array), -1), axis=1)
+    last = ordered.shape[1] - 1
+    below = (LEVELS * last).astype(np.int64)
+    low, high = (ordered[:, places].astype(np.float64) for places in (below, np.minimum(below + 1, last)))
+    return low + (high - low) * (LEVELS * last - below)  # as `numpy.quantile`, in a tenth of its time
 
 
 def wasserstein(quantiles: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

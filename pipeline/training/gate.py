@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.gate import GateConfig
 from pipeline.inference.coarse import coarse_views
-from pipeline.inference.gate import FittedGate, encode_all, measured
+from pipeline.inference.gate import FittedGate, encode_all
 from pipeline.inference.precision import Compute
 from pipeline.networks.unet import UNet
 from pipeline.quality.scans import Measurements, ScanGate, check_patients
@@ -75,8 +75,8 @@ def fit_gate(
     parts, coarse = list[Measurements](), []
     for number, place in enumerate(chosen):
         image = cases[place][0].image()
-        features = encode_all(network, image, windows.patch_size, overlap=windows.overlap, compute=windows.compute)
-        parts.append(measured(image, features, np.zeros(0)))
+        seen = encode_all(network, image, windows.patch_size, overlap=windows.overlap, compute=windows.compute)
+        parts.append(seen.measured(np.zeros(0)))
         coarse.append(coarse_views(image, dimensions))
         progress(share * (number + 1) / len(chosen))
     known = Measurements.together(parts)

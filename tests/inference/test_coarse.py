@@ -1,9 +1,12 @@
 """Scans on a coarse grid, and the autoencoders that see them there."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from pipeline.errors import ModelError
 from pipeline.inference.coarse import CoarseAutoencoders, coarse_views, new_autoencoder
@@ -61,10 +64,13 @@ def test_errors_are_those_of_both_networks_on_average(dimensions: int, shape: tu
     assert np.isclose(seen[..., 0].mean(), views[..., 0].mean() if dimensions == 3 else views[0].mean(), atol=1e-6)
 
 
-def test_they_come_back_from_their_arrays() -> None:
+def test_they_come_back_from_their_arrays(tmp_path: Path) -> None:
     made, image = untrained(3), scan(1, 20, 20, 20)
     again = CoarseAutoencoders.from_arrays(made.to_arrays(), channels=1, dimensions=3)
-    assert np.array_equal(again.errors(image), made.errors(image))
+    assert np.allclose(again.errors(image), made.errors(image), rtol=1e-5)
+    save_file(again.to_arrays(), tmp_path / "weights")  # which writes an array as it lies in memory
+    twice = CoarseAutoencoders.from_arrays(load_file(tmp_path / "weights"), channels=1, dimensions=3)
+    assert np.array_equal(twice.errors(image), again.errors(image))
 
 
 def test_weights_of_another_network_are_refused() -> None:

@@ -71,8 +71,8 @@ def gate(network: UNet, cases: list[tuple[StoredCase, str]]) -> FittedGate:
 
 def verdict(gate: FittedGate, network: UNet, make: Callable[[int], NDArray[np.float32]], seed: int) -> tuple[bool, str]:
     image = prepared(make(seed))
-    features = encode_all(network, image, WINDOWS.patch_size, overlap=WINDOWS.overlap, compute=WINDOWS.compute)
-    found = gate.judge(image, features)
+    seen = encode_all(network, image, WINDOWS.patch_size, overlap=WINDOWS.overlap, compute=WINDOWS.compute)
+    found = gate.judge(seen)
     return found.is_foreign, found.reason
 
 
@@ -88,7 +88,7 @@ def test_new_scans_of_the_kind_pass_and_others_do_not(gate: FittedGate, network:
 def test_the_autoencoders_show_what_is_odd_of_a_foreign_scan_alone(gate: FittedGate, network: UNet) -> None:
     for make, is_shown in ((ball, False), (stripes, True)):
         image = prepared(make(100))
-        found = gate.judge(image, encode_all(network, image, (16, 16, 16), overlap=0.5, compute=WINDOWS.compute))
+        found = gate.judge(encode_all(network, image, (16, 16, 16), overlap=0.5, compute=WINDOWS.compute))
         assert (found.scan is not None) == (found.expected is not None) == is_shown == found.is_foreign
 
 
