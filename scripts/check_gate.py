@@ -198,7 +198,7 @@ def bare_copy(model: Path, folder: Path) -> Path:
 
 def predict(model: Path, scans: Path, output: Path) -> None:
     """A user's command line."""
-    line = [sys.executable, "-m", "pipeline", "predict", str(model), str(scans), str(output)]
+    line = [sys.executable, "-m", "pipeline", "predict", "--no-tta", str(model), str(scans), str(output)]
     subprocess.run(line, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -1,5 +1,6 @@
 """From several raw scores of a scan to one: how odd it is, and from where on it is taken for foreign."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -11,7 +12,7 @@ from pipeline.errors import ModelError
 from pipeline.quality.conformal import conformal_quantile, group_weights
 from pipeline.quality.features import enough, finite
 from pipeline.quality.fitted import Fitted
-from pipeline.quality.folds import cross_fitted, group_folds
+from pipeline.quality.folds import Scorer, cross_fitted, group_folds
 
 FREEDOM = 4.0
 """Degrees of freedom of Student's t. A normal tail would take a scan at 6 deviations for one in a billion, which a few
@@ -29,41 +30,54 @@ class Tails(Fitted):
     """How rare so high a score is among held-out scans that are not foreign, for each of S scores.
 
     The logarithm of a score (they are distances) is put into units of its spread around its median. The spread is the
-    larger one of two: by the median absolute deviation, and by the upper decile, since only high scores are odd and
-    their side may be the wider one. A few foreign scans among the held-out ones alter neither much. What is left is
-    taken for Student's t.
+    larger one of two: by the median absolute deviation, and by the upper decile, since high scores are odd and their
+    side may be the wider one. A few foreign scans among the held-out ones alter neither much. What is left is taken for
+    Student's t.
+
+    A score may be two-sided, such as the error of a reconstruction: a blurred scan is easier to reconstruct than any
+    that a model learnt from. Its lower side has a spread of its own, and twice the smaller probability counts.
 
     Attributes:
         floor: (S,), the smallest score whose logarithm is taken.
         centre: (S,), the median of the logarithm.
         spread: (S,).
+        spread_below: (S,), that of the lower side; infinite of a score that is odd where it is high alone.
     """
 
     floor: NDArray[np.float64]
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
+    spread_below: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, scores: NDArray) -> Self:
-        """Fit to the scores of held-out scans, (N, S), each 0 or more."""
+    def fit(cls, scores: NDArray, two_sided: NDArray[np.bool_] | bool = False) -> Self:
+        """Fit to the scores of held-out scans, (N, S), each 0 or more; which of them are two-sided, (S,) or all."""
         rows = enough(scores)
         middle = np.median(rows, axis=0)
         floor = np.where(middle > 0, LEAST_SHARE * middle, 1.0)  # a distance that is mostly 0 counts in units of 1
         logarithms = np.log(np.maximum(rows, floor))
         centre = np.median(logarithms, axis=0)
         around = np.median(np.abs(logarithms - centre), axis=0) / QUARTILE
-        above = (np.quantile(logarithms, 0.9, axis=0) - centre) / DECILE
-        return cls(floor, centre, np.maximum(np.maximum(around, above), LEAST_SPREAD))
+        above, under = (np.abs(np.quantile(logarithms, level, axis=0) - centre) / DECILE for level in (0.9, 0.1))
+        least = np.maximum(around, LEAST_SPREAD)
+        return cls(floor, centre, np.maximum(least, above), np.where(two_sided, np.maximum(least, under), np.inf))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> Self:
+        """What `to_arrays` gave; an older gate, without lower sides, is one-sided."""
+        one_sided = {"spread_below": np.full_like(arrays["spread"], np.inf)} if "spread" in arrays else {}
+        return super().from_arrays(one_sided | dict(arrays))
 
     def oddness(self, scores: NDArray) -> NDArray[np.float64]:
-        """-log10 of the probability of so high a score, of new scans (N, S): 2 where one scan in 100 has it."""
+        """-log10 of the probability of so odd a score, of new scans (N, S): 2 where one scan in 100 has it."""
         rows = finite(scores)
         if rows.shape[1:] != self.centre.shape:
             raise ModelError(
                 f"{len(self.centre)} scores of a scan", f"an array of shape {rows.shape}", "Give those of the fit."
             )
-        deviations = (np.log(np.maximum(rows, self.floor)) - self.centre) / self.spread
-        return -np.log10(stdtr(FREEDOM, -deviations))
+        deviations = np.log(np.maximum(rows, self.floor)) - self.centre
+        above, under = stdtr(FREEDOM, -deviations / self.spread), stdtr(FREEDOM, deviations / self.spread_below)
+        return -np.log10(np.where(np.isfinite(self.spread_below), 2 * np.minimum(above, under), above))
 
 
 def combined(oddness: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,7 +110,14 @@ class Gate(Fitted):
     false_alarm_rate: float
 
     @classmethod
-    def fit(cls, scores: NDArray, false_alarm_rate: float, groups: NDArray | None = None) -> Self:
+    def fit(
+        cls,
+        scores: NDArray,
+        false_alarm_rate: float,
+        groups: NDArray | None = None,
+        *,
+        two_sided: NDArray[np.bool_] | bool = False,
+    ) -> Self:
         """Fit to scans that are not foreign.
 
         The gate score of each of them is by tails that were fitted without its group, and the threshold is their
@@ -108,12 +129,18 @@ class Gate(Fitted):
             scores: raw scores, (N, S), each 0 or more, by what was not fitted to the scan (`cross_fitted`).
             false_alarm_rate: between 0 and 1.
             groups: the patient of each scan, (N,); each its own by default.
+            two_sided: as `Tails.fit` takes it.
         """
         rows = enough(scores)
         groups = np.arange(len(rows)) if groups is None else groups
         each = group_folds(groups, len(rows))
-        own = cross_fitted(lambda kept: lambda left: combined(Tails.fit(rows[kept]).oddness(left)), rows, each)
-        return cls(Tails.fit(rows), *_threshold(own, false_alarm_rate, groups))
+
+        def fit(kept: NDArray[np.bool_]) -> Scorer:
+            tails = Tails.fit(rows[kept], two_sided)
+            return lambda left: combined(tails.oddness(left))
+
+        own = cross_fitted(fit, rows, each)
+        return cls(Tails.fit(rows, two_sided), *_threshold(own, false_alarm_rate, groups))
 
     def gate_score(self, scores: NDArray) -> NDArray[np.float64]:
         """One number a scan (N,) from its raw scores (N, S), higher where it is odder; 2 is about one scan in 100."""

@@ -79,11 +79,12 @@ class ScanGate(Fitted):
             _held_out(NearestNeighbours, known.features, fold_of),
             known.errors,
         ]
+        two_sided = np.repeat([False, True], [sum(each.shape[1] for each in held_out[:-1]), known.errors.shape[1]])
         return cls(
             HistogramNeighbours.fit(known.quantiles),
             Mahalanobis.fit(known.features),
             NearestNeighbours.fit(known.features),
-            Gate.fit(np.concatenate(held_out, axis=1), false_alarm_rate, groups),
+            Gate.fit(np.concatenate(held_out, axis=1), false_alarm_rate, groups, two_sided=two_sided),
         )
 
     @property
@@ -93,7 +94,7 @@ class ScanGate(Fitted):
         return (*distances, *RECONSTRUCTIONS)[: len(self.gate.tails.centre)]
 
     def scores(self, found: Measurements) -> NDArray[np.float64]:
-        """Every raw score of new scans, (N, S), each higher where a scan is odder; S as `names`."""
+        """Every raw score of new scans, (N, S), each higher where a scan is odder, errors lower too; S as `names`."""
         return np.concatenate(
             [
                 self.histogram.scores(found.quantiles),

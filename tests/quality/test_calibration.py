@@ -38,6 +38,30 @@ def test_the_upper_side_decides_where_it_is_the_wider_one() -> None:
     assert tails.spread.item() == pytest.approx((np.quantile(logarithms, 0.9) - np.median(logarithms)) / DECILE)
 
 
+def test_a_two_sided_score_is_odd_where_it_is_low_as_well() -> None:
+    logarithms = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 1.5, 3.0])[:5, None]
+    tails = Tails.fit(np.exp(logarithms), two_sided=True)
+    found = tails.oddness(np.exp([[-1.0], [0.0], [1.0], [-1.533206 / QUARTILE]])).ravel()
+    assert found.tolist() == pytest.approx([-np.log10(0.5), 0.0, -np.log10(0.5), -np.log10(0.2)], abs=1e-5)
+    assert Tails.fit(np.exp(logarithms)).oddness(np.exp([[-9.0]])).item() < np.log10(2)
+
+
+def test_each_side_has_its_own_spread() -> None:
+    logarithms = np.r_[np.linspace(-3, 0, 9), np.zeros(4), np.full(8, 0.01)]
+    tails = Tails.fit(np.exp(np.stack([logarithms, logarithms], axis=1)), two_sided=np.array([True, False]))
+    expected = (np.median(logarithms) - np.quantile(logarithms, 0.1)) / DECILE
+    assert tails.spread_below.tolist() == pytest.approx([expected, np.inf])
+    assert (tails.spread < expected / 2).all()
+
+
+def test_tails_of_a_version_without_a_lower_side_are_one_sided() -> None:
+    kept = Tails.fit(np.exp(np.linspace(-1, 1, 9))[:, None]).to_arrays()
+    kept.pop("spread_below")
+    assert Tails.from_arrays(kept).spread_below.tolist() == [np.inf]
+    with pytest.raises(ModelError, match="an array 'floor'"):
+        Tails.from_arrays({})
+
+
 def test_a_few_foreign_scans_among_many_hardly_alter_the_tails() -> None:
     scores = raw_scores(np.random.default_rng(0), 100)
     spoilt = scores.copy()

@@ -35,7 +35,7 @@ def test_scans_like_those_of_the_fit_are_let_through(gate: ScanGate) -> None:
     assert np.mean(scored(gate, drawn(200, seed=1)) > gate.gate.threshold) <= 0.11
 
 
-@pytest.mark.parametrize("odd", [{"brighter": 1.0}, {"features": 3.0}, {"errors": 3.0}], ids=str)
+@pytest.mark.parametrize("odd", [{"brighter": 1.0}, {"features": 3.0}, {"errors": 3.0}, {"errors": 0.3}], ids=str)
 def test_a_scan_that_is_odd_in_one_score_alone_is_found(gate: ScanGate, odd: dict[str, float]) -> None:
     assert (scored(gate, drawn(20, seed=2, **odd)) > gate.gate.threshold).all()
 
