@@ -161,6 +161,22 @@ def gate() -> list[Row]:
     return [headings, _rule(headings), *rows]
 
 
+def time_added() -> list[Row]:
+    """What the gate and predicted Dice add to the time of a prediction."""
+    headings = ("without `--tta`", "without them", "with them", "more")
+    record = newest("gate-time")
+    shown = {
+        "predict": f"`medseg predict` of {record['scans']} scans",
+        "masks_alone": "their masks, nothing read or written",
+    }
+    rows = [
+        [name, *(f"{found[key]:.1f} s" for key in ("seconds_without", "seconds_with")), f"{found['share_added']:.0%}"]
+        for part, name in shown.items()
+        for found in (record[part],)
+    ]
+    return [headings, _rule(headings), *rows]
+
+
 def estimate() -> list[Row]:
     """How far predicted Dice is from the Dice."""
     headings = (
@@ -275,7 +291,7 @@ def _difference(tested: dict[str, Any] | None) -> str:
 PAGES: dict[str, dict[str, Callable[[], list[Row]]]] = {
     "blocks": {"blocks": blocks},
     "autoencoders": {"kinds": kinds, "codes": codes, "restoration": restoration, "starts": starts},
-    "predicting": {"gate": gate, "estimate": estimate},
+    "predicting": {"gate": gate, "time": time_added, "estimate": estimate},
 }
 PICTURES = {"code_sizes": draw_codes, "starts": draw_starts}
 
