@@ -1,7 +1,7 @@
 """Small autoencoders that see a scan as a whole on a coarse grid: how odd it looks, and where.
 
 Each kind is trained twice, on one half of the cases each (`training.coarse`), so that either half has errors by a
-network that did not learn from it; a new scan has the mean of both. Tensors are N C I J K, or N C I J of slices.
+network that did not learn from it. The first of them sees a new scan. Tensors are N C I J K, or N C I J of slices.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from pipeline.networks.small_inputs import use_for_small_inputs
 from pipeline.quality.fitted import below
 from pipeline.quality.scans import RECONSTRUCTIONS
 
-HALVES = 2
+HALVES, FIRST = 2, "0"
 GRIDS: dict[int, tuple[int, ...]] = {3: (32, 32, 32), 2: (64, 64)}
 """By the dimensions of the network that segments. A scan fills the grid, whatever its proportions."""
 SLICES = 8
@@ -84,34 +84,33 @@ class CoarseAutoencoders:
     """Trained networks, in evaluation mode.
 
     Attributes:
-        networks: by kind, one a half of the cases.
+        networks: by kind, that of the first half of the cases.
         dimensions: of what they see.
     """
 
-    networks: Mapping[str, tuple[Autoencoder, ...]]
+    networks: Mapping[str, Autoencoder]
     dimensions: int
 
     def errors(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Mean squared error of a prepared scan (C, I, J, K) by each kind, (E,), the mean over both networks."""
+        """Mean squared error of a prepared scan (C, I, J, K) by each kind, (E,)."""
         views = coarse_views(image, self.dimensions)
-        return np.array([np.mean([reconstruction_error(each, views) for each in of]) for of in self.networks.values()])
+        return np.array([reconstruction_error(network, views) for network in self.networks.values()])
 
     def reconstructed(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A prepared scan on the coarse grid, and what the variational networks make of it, which can copy least.
+        """A prepared scan on the coarse grid, and what the variational network makes of it, which can copy least.
 
         Both are (C, 32, 32, 32), or (C, 64, 64, N) of slices.
         """
         views = coarse_views(image, self.dimensions)
         with torch.inference_mode():
-            made = torch.stack([network(views).output for network in self.networks[RECONSTRUCTIONS[1]]]).mean(0)
+            made = self.networks[RECONSTRUCTIONS[1]](views).output
         return _as_volume(views, self.dimensions), _as_volume(made, self.dimensions)
 
     def to_arrays(self) -> dict[str, NDArray]:
         """The weights by name."""
         return {
-            f"{kind}.{half}.{name}": tensor.contiguous().numpy()
-            for kind, networks in self.networks.items()
-            for half, network in enumerate(networks)
+            f"{kind}.{FIRST}.{name}": tensor.contiguous().numpy()
+            for kind, network in self.networks.items()
             for name, tensor in network.state_dict().items()
         }
 
@@ -124,9 +123,26 @@ class CoarseAutoencoders:
         """
         kinds = [kind for kind in RECONSTRUCTIONS if below(kind, arrays)]
         networks = {
-            kind: _filled(kind, below(kind, arrays), channels=channels, dimensions=dimensions) for kind in kinds
+            kind: trained_autoencoder(kind, below(f"{kind}.{FIRST}", arrays), channels=channels, dimensions=dimensions)
+            for kind in kinds
         }
         return cls(networks, dimensions)
+
+
+def trained_autoencoder(kind: str, weights: Mapping[str, NDArray], *, channels: int, dimensions: int) -> Autoencoder:
+    """As `new_autoencoder`, with its trained weights by name, made ready to see one scan at a time.
+
+    Raises:
+        ModelError: weights are missing, or of another shape.
+    """
+    network = new_autoencoder(kind, channels=channels, dimensions=dimensions)
+    try:
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    except RuntimeError as error:
+        found = str(error).splitlines()[0]
+        raise ModelError(f"weights of a {kind} autoencoder", found, "Copy the model again.") from error
+    use_for_small_inputs(network)
+    return network.eval()
 
 
 def reconstruction_error(network: Autoencoder, views: Tensor) -> float:
@@ -138,17 +154,3 @@ def reconstruction_error(network: Autoencoder, views: Tensor) -> float:
 def _as_volume(views: Tensor, dimensions: int) -> NDArray[np.float32]:
     """Views as one array (C, I, J, K), slices last."""
     return views[0].numpy() if dimensions == 3 else views.permute(1, 2, 3, 0).numpy()
-
-
-def _filled(kind: str, arrays: Mapping[str, NDArray], *, channels: int, dimensions: int) -> tuple[Autoencoder, ...]:
-    networks = []
-    for half in range(HALVES):
-        network = new_autoencoder(kind, channels=channels, dimensions=dimensions)
-        try:
-            network.load_state_dict({key: torch.from_numpy(value) for key, value in below(str(half), arrays).items()})
-        except RuntimeError as error:
-            found = str(error).splitlines()[0]
-            raise ModelError("weights of the gate's autoencoders", found, "Copy the model again.") from error
-        use_for_small_inputs(network)
-        networks.append(network.eval())
-    return tuple(networks)

@@ -1,9 +1,14 @@
 """What the encoder of a network that segments makes of a scan, in a few numbers. Tensors are B F D H W."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+MOST_VOXELS = 50_000
+"""Of a window that a stage's features are taken from, at even steps along its axes."""
 
 
 class EncoderFeatures:
@@ -18,7 +23,7 @@ class EncoderFeatures:
 
     def see(self, encoded: list[Tensor]) -> None:
         """Take in the features of a window, finest stage first, each (1, F, ...)."""
-        moments = [_moments(stage) for stage in encoded]
+        moments = [_moments(_thinned(stage)) for stage in encoded]
         self._sums = [a + b for a, b in zip(self._sums, moments, strict=True)] if self._sums else moments
         self._windows += 1
 
@@ -33,6 +38,13 @@ class EncoderFeatures:
             mean, square = sums.cpu().numpy() / self._windows
             parts += [mean, np.sqrt(np.maximum(square - mean**2, 0))]
         return np.concatenate(parts)
+
+
+def _thinned(stage: Tensor) -> Tensor:
+    """At most `MOST_VOXELS` of a stage (1, F, ...); a view."""
+    axes = stage.ndim - 2
+    step = math.ceil((stage[0, 0].numel() / MOST_VOXELS) ** (1 / axes))
+    return stage[(..., *[slice(None, None, step)] * axes)]
 
 
 def _moments(stage: Tensor) -> Tensor:

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.errors import ModelError
-from pipeline.inference.coarse import GRIDS, evenly_spread, new_autoencoder
+from pipeline.inference.coarse import GRIDS, evenly_spread, trained_autoencoder
 from pipeline.networks.autoencoder import Autoencoder
-from pipeline.networks.small_inputs import use_for_small_inputs
 from pipeline.preprocessing.prepare import nonzero_box
 
 KIND = "variational"
@@ -99,11 +97,4 @@ class Shapes:
         Raises:
             ModelError: weights are missing, or of another shape.
         """
-        network = new_autoencoder(KIND, channels=labels, dimensions=dimensions)
-        try:
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        except RuntimeError as error:
-            found = str(error).splitlines()[0]
-            raise ModelError("weights of the autoencoder of shapes", found, "Copy the model again.") from error
-        use_for_small_inputs(network)
-        return cls(network.eval(), labels, dimensions)
+        return cls(trained_autoencoder(KIND, arrays, channels=labels, dimensions=dimensions), labels, dimensions)

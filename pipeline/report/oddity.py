@@ -26,7 +26,7 @@ def write_oddity(
     Args:
         target: the file, replaced whole.
         scan: of which the channel that differs most is drawn (C, I, J, K), axes in RAS order, or slices last.
-        expected: what the gate's autoencoders make of it.
+        expected: what the gate's variational autoencoder makes of it.
         extent_mm: of the scan along its axes; slices that lie apart are given an extent of 0, and shown in their plane.
     """
     differences = np.abs(scan - expected)

@@ -43,18 +43,18 @@ def fit_autoencoders(
         progress: is told the share that is done.
 
     Returns:
-        The networks, and the errors of each scan (N, E) by the networks of the other half.
+        The networks of the first half, and the errors of each scan (N, E) by those of the other half.
 
     Raises:
         DatasetError: there is one patient alone.
     """
     half_of, dimensions = group_folds(groups, HALVES), views[0].ndim - 2
-    networks, errors = dict[str, tuple[Autoencoder, ...]](), np.zeros((len(views), len(RECONSTRUCTIONS)))
+    networks, errors = dict[str, Autoencoder](), np.zeros((len(views), len(RECONSTRUCTIONS)))
     rounds = [(kind, half) for kind in RECONSTRUCTIONS for half in range(HALVES)]
     for number, (kind, half) in enumerate(rounds):
         learnt = torch.cat([each for each, own in zip(views, half_of, strict=True) if own == half])
         network = _train(kind, learnt, steps=steps, mirror_axes=mirror_axes, seed=seed + number, dimensions=dimensions)
-        networks[kind] = (*networks.get(kind, ()), network)
+        networks.setdefault(kind, network)
         for place in np.flatnonzero(half_of != half).tolist():
             errors[place, RECONSTRUCTIONS.index(kind)] = reconstruction_error(network, views[place])
         progress((number + 1) / len(rounds))

@@ -21,6 +21,17 @@ def test_windows_are_put_together_to_the_moments_of_all_their_voxels() -> None:
     assert np.allclose(features.values(), np.concatenate(expected), atol=1e-5)
 
 
+def test_a_large_stage_is_thinned_out_to_moments_near_those_of_all_its_voxels() -> None:
+    rng, smooth = np.random.default_rng(0), np.linspace(-1, 1, 60, dtype=np.float32)
+    large = (smooth[:, None, None] * smooth[:, None] + smooth + rng.normal(0, 1, (1, 2, 60, 60, 60))).astype(np.float32)
+    features = EncoderFeatures()
+    features.see([torch.from_numpy(large)])
+    exact = np.concatenate([large.mean((0, 2, 3, 4)), large.std((0, 2, 3, 4))])
+    assert np.allclose(features.values(), exact, atol=0.05)
+    part = large[..., ::2, ::2, ::2]  # 27 000 voxels of 216 000
+    assert np.allclose(features.values(), np.concatenate([part.mean((0, 2, 3, 4)), part.std((0, 2, 3, 4))]), atol=1e-5)
+
+
 def test_a_channel_that_is_the_same_everywhere_has_a_deviation_of_0() -> None:
     features = EncoderFeatures()
     for _ in range(3):

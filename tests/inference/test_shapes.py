@@ -74,5 +74,5 @@ def test_the_arrays_give_it_back_and_others_are_refused(shapes: Shapes) -> None:
     assert all(
         array.flags["C_CONTIGUOUS"] and np.array_equal(array, kept[name]) for name, array in again.to_arrays().items()
     )
-    with pytest.raises(ModelError, match="autoencoder of shapes"):
+    with pytest.raises(ModelError, match="variational autoencoder"):
         Shapes.from_arrays(shapes.to_arrays(), labels=3, dimensions=3)
