@@ -260,6 +260,7 @@ def predict(
     ] = None,
 ) -> None:
     """Write a mask, statistics and a picture for each scan, and a table; with a denoising autoencoder, an image."""
+    _sleep_between_operations()
     from pipeline.commands.models import open_any_model, open_manifest, tracks_predictions
 
     if dry_run:
@@ -425,6 +426,15 @@ def demo(
         out.print(f"all runs     {_mlflow_here()} ui --backend-store-uri sqlite:///mlflow.db")
     scored, predicted = done.evaluation, done.predictions
     _exit(scored.summary["cases"] + predicted.done, scored.failed + predicted.failed)
+
+
+def _sleep_between_operations() -> None:
+    """Have the network's threads sleep while they wait, which leaves the processors to readers and writer.
+
+    By default they try again and again: a folder of 42 small scans took 8.6 s on two processors that way, and takes
+    7.2 s. OpenMP reads this when torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _mlflow_here() -> str:

@@ -231,6 +231,22 @@ def test_a_signal_ends_the_command_with_its_finished_cases_kept_and_no_half_writ
 # --- What is printed
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_sleep_while_they_wait_unless_told_otherwise(
+    given: str | None, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "taken back at the end")
+    monkeypatch.delenv("OMP_WAIT_POLICY") if given is None else monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    invoke("predict", tmp_path / "none", tmp_path, tmp_path / "out")
+    assert os.environ["OMP_WAIT_POLICY"] == expected
+
+
+def test_torch_is_loaded_after_the_command_line_has_been_read() -> None:
+    """Its threads go by what the environment says at that moment."""
+    lines = "import sys, pipeline.cli; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_a_dry_run_lists_the_cases_and_writes_nothing(
     write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
 ) -> None:
