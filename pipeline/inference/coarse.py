@@ -1,7 +1,8 @@
 """Small autoencoders that see a scan as a whole on a coarse grid: how odd it looks, and where.
 
 Each kind is trained twice, on one half of the cases each (`training.coarse`), so that either half has errors by a
-network that did not learn from it. The first of them sees a new scan. Tensors are N C I J K, or N C I J of slices.
+network that did not learn from it. The first of them sees a new scan: two networks that learnt from halves drawn at
+random are taken for equals, so that its errors are like those of both. Tensors are N C I J K, or N C I J of slices.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ from pipeline.networks.small_inputs import use_for_small_inputs
 from pipeline.quality.fitted import below
 from pipeline.quality.scans import RECONSTRUCTIONS
 
-HALVES, FIRST = 2, "0"
+FIRST = "0"
+"""What the network of the first half is called among the weights; older models have the other one as "1"."""
 GRIDS: dict[int, tuple[int, ...]] = {3: (32, 32, 32), 2: (64, 64)}
 """By the dimensions of the network that segments. A scan fills the grid, whatever its proportions."""
 SLICES = 8
@@ -123,24 +125,28 @@ class CoarseAutoencoders:
         """
         kinds = [kind for kind in RECONSTRUCTIONS if below(kind, arrays)]
         networks = {
-            kind: trained_autoencoder(kind, below(f"{kind}.{FIRST}", arrays), channels=channels, dimensions=dimensions)
+            kind: trained_autoencoder(
+                kind, below(f"{kind}.{FIRST}", arrays), channels=channels, dimensions=dimensions, what="the scan gate"
+            )
             for kind in kinds
         }
         return cls(networks, dimensions)
 
 
-def trained_autoencoder(kind: str, weights: Mapping[str, NDArray], *, channels: int, dimensions: int) -> Autoencoder:
+def trained_autoencoder(
+    kind: str, weights: Mapping[str, NDArray], *, channels: int, dimensions: int, what: str
+) -> Autoencoder:
     """As `new_autoencoder`, with its trained weights by name, made ready to see one scan at a time.
 
     Raises:
-        ModelError: weights are missing, or of another shape.
+        ModelError: weights are missing, or of another shape; they are of ``what``.
     """
     network = new_autoencoder(kind, channels=channels, dimensions=dimensions)
     try:
         network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     except RuntimeError as error:
         found = str(error).splitlines()[0]
-        raise ModelError(f"weights of a {kind} autoencoder", found, "Copy the model again.") from error
+        raise ModelError(f"weights of the {kind} autoencoder of {what}", found, "Copy the model again.") from error
     use_for_small_inputs(network)
     return network.eval()
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inference.evidence import Tally, stray_shares
-from pipeline.inference.gate import FittedGate, SeenScan
+from pipeline.inference.gate import EncodedScan, FittedGate
 from pipeline.inference.segmentation import DiceFinding
 from pipeline.inference.shapes import Shapes
 from pipeline.preprocessing.prepare import Prepared
@@ -25,11 +25,11 @@ class Observed:
 
     Attributes:
         tally: of its probabilities.
-        scan: with what the encoder made of it.
+        encoded: the scan, with what the encoder made of it.
     """
 
     tally: Tally
-    scan: SeenScan
+    encoded: EncodedScan
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class FittedEstimates:
 def evidence_of(observed: Observed, prepared: Prepared, shapes: Shapes | None, *, scans: FittedGate) -> MaskEvidence:
     """All that is known of a mask; as `FittedEstimates` takes it."""
     tally, spacing, labels = observed.tally, prepared.trail.prepared_spacing_mm, len(observed.tally.voxels)
-    raw = scans.scores(observed.scan)
+    raw = scans.scores(observed.encoded)
     sizes = np.bincount(tally.classes.reshape(-1), minlength=labels + 1)[1 : labels + 1]
     return MaskEvidence(
         voxels=tally.voxels,

@@ -1,14 +1,14 @@
 """What the encoder of a network that segments makes of a scan, in a few numbers. Tensors are B F D H W."""
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MOST_VOXELS = 50_000
-"""Of a window that a stage's features are taken from, at even steps along its axes."""
+from pipeline.preprocessing.ranges import sampling_steps
+
+MOST_VOXELS = 20_000
+"""Of a stage of a window, that its features are taken from."""
 
 
 class EncoderFeatures:
@@ -41,10 +41,9 @@ class EncoderFeatures:
 
 
 def _thinned(stage: Tensor) -> Tensor:
-    """At most `MOST_VOXELS` of a stage (1, F, ...); a view."""
-    axes = stage.ndim - 2
-    step = math.ceil((stage[0, 0].numel() / MOST_VOXELS) ** (1 / axes))
-    return stage[(..., *[slice(None, None, step)] * axes)]
+    """At most `MOST_VOXELS` of a stage (1, F, ...), at even steps along its axes; a view."""
+    steps = sampling_steps(tuple(stage.shape[2:]), MOST_VOXELS)
+    return stage[(slice(None), slice(None), *(slice(None, None, step) for step in steps))]
 
 
 def _moments(stage: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ STATISTICS, AUTOENCODERS = "statistics", "autoencoders"
 
 
 @dataclass(frozen=True, eq=False)
-class SeenScan:
+class EncodedScan:
     """A scan whose windows the encoder has seen.
 
     Attributes:
@@ -42,7 +42,7 @@ class SeenScan:
         """Of its intensities (C, Q), which both the gate and predicted Dice look at."""
         return quantiles_of(self.image)
 
-    def measured(self, errors: NDArray[np.float64]) -> Measurements:
+    def measurements(self, errors: NDArray[np.float64]) -> Measurements:
         """What is measured of it; errors (E,) are those of its reconstructions."""
         return Measurements(self.quantiles[None], self.features.values()[None], errors[None])
 
@@ -59,21 +59,21 @@ class FittedGate:
     statistics: ScanGate
     autoencoders: CoarseAutoencoders | None
 
-    def scores(self, seen: SeenScan) -> NDArray[np.float64]:
+    def scores(self, encoded: EncodedScan) -> NDArray[np.float64]:
         """The raw scores (1, S) of a scan."""
-        errors = np.zeros(0) if self.autoencoders is None else self.autoencoders.errors(seen.image)
-        return self.statistics.scores(seen.measured(errors))
+        errors = np.zeros(0) if self.autoencoders is None else self.autoencoders.errors(encoded.image)
+        return self.statistics.scores(encoded.measurements(errors))
 
-    def judge(self, seen: SeenScan) -> GateFinding:
+    def judge(self, encoded: EncodedScan) -> GateFinding:
         """What the gate says of a scan."""
-        raw = self.scores(seen)
+        raw = self.scores(encoded)
         odd = self.statistics.gate.tails.oddness(raw)[0]
         score = float(self.statistics.gate.gate_score(raw)[0])
         oddness = {name: float(value) for name, value in zip(self.statistics.names, odd, strict=True)}
         found = GateFinding(score, self.statistics.gate.threshold, oddness)
         if self.autoencoders is None or not found.is_foreign:
             return found
-        scan, expected = self.autoencoders.reconstructed(seen.image)
+        scan, expected = self.autoencoders.reconstructed(encoded.image)
         return replace(found, scan=scan, expected=expected)
 
     def to_arrays(self) -> dict[str, NDArray]:
@@ -97,7 +97,7 @@ class FittedGate:
 
 def encode_all(
     network: UNet, image: NDArray[np.float32], patch_size: tuple[int, ...], *, overlap: float, compute: Compute
-) -> SeenScan:
+) -> EncodedScan:
     """A prepared scan (C, I, J, K), seen by the encoder as prediction sees it, but without the decoder.
 
     Args:
@@ -117,4 +117,4 @@ def encode_all(
     with torch.inference_mode():
         for _ in slide(encode, torch.from_numpy(image), as_window(patch_size), overlap=overlap):
             pass
-    return SeenScan(image, features)
+    return EncodedScan(image, features)

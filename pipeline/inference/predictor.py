@@ -15,7 +15,7 @@ from pipeline.inference.estimate import FittedEstimates, Observed
 from pipeline.inference.evidence import Agreement, Observer, Tally
 from pipeline.inference.features import EncoderFeatures
 from pipeline.inference.footprint import check_fits
-from pipeline.inference.gate import FittedGate, SeenScan, encode_all
+from pipeline.inference.gate import EncodedScan, FittedGate, encode_all
 from pipeline.inference.memory import available_bytes
 from pipeline.inference.precision import Compute, compute_for
 from pipeline.inference.reading import read_and_prepare
@@ -138,11 +138,11 @@ class Predictor:
             mask, probabilities = self._streamed(prepared, features, observer), None
         if features is None:
             return Segmentation(mask, probabilities)
-        seen = SeenScan(prepared.image, features)
-        finding = None if self.gate is None else self.gate.judge(seen)
+        encoded = EncodedScan(prepared.image, features)
+        finding = None if self.gate is None else self.gate.judge(encoded)
         if self.estimates is None or observer is None:
             return Segmentation(mask, probabilities, finding)
-        observed = Observed(self._tally(observer), seen)
+        observed = Observed(self._tally(observer), encoded)
         return Segmentation(
             mask, probabilities, finding, self.estimates.judge(observed, prepared, tuple(self.manifest.labels))
         )
@@ -156,7 +156,7 @@ class Predictor:
         """
         features, observer = EncoderFeatures(), self._observer(prepared)
         mask = self._streamed(prepared, features, observer)
-        return mask, Observed(self._tally(observer), SeenScan(prepared.image, features))
+        return mask, Observed(self._tally(observer), EncodedScan(prepared.image, features))
 
     def probabilities(self, prepared: Prepared) -> NDArray[np.floating]:
         """Of each class (1 + labels, I, J, K), on the prepared grid, as the network gives them.
@@ -179,8 +179,8 @@ class Predictor:
         assert self.gate is not None
         check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         image, patch_size = prepared.image, self.manifest.patch_size
-        seen = encode_all(self.network, image, patch_size, overlap=self.config.overlap, compute=self.compute)
-        return self.gate.scores(seen)[0]
+        encoded = encode_all(self.network, image, patch_size, overlap=self.config.overlap, compute=self.compute)
+        return self.gate.scores(encoded)[0]
 
     def _observer(self, prepared: Prepared) -> Observer:
         axes = self.manifest.mirror_axes

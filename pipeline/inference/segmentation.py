@@ -23,9 +23,9 @@ class GateFinding:
     Attributes:
         score: higher where the scan is less like those of training; 2 is about one such scan in 100.
         threshold: above it a scan is called foreign.
-        oddness: by the name of each score, -log10 of how often a scan of training has one so high.
+        oddness: by the name of each score, -log10 of how often a scan of training has one so odd.
         scan: on the coarse grid (C, I, J, K); None where the gate has no autoencoders, or the scan is not foreign.
-        expected: what the variational autoencoders make of it, of the same shape, or None.
+        expected: what the variational autoencoder makes of it, of the same shape, or None.
     """
 
     score: float

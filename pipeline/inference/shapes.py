@@ -97,4 +97,5 @@ class Shapes:
         Raises:
             ModelError: weights are missing, or of another shape.
         """
-        return cls(trained_autoencoder(KIND, arrays, channels=labels, dimensions=dimensions), labels, dimensions)
+        network = trained_autoencoder(KIND, arrays, channels=labels, dimensions=dimensions, what="shapes")
+        return cls(network, labels, dimensions)

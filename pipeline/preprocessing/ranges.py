@@ -98,20 +98,21 @@ def percentiles_of(array: NDArray) -> NDArray[np.float64]:
 
 def thinned(array: NDArray) -> NDArray:
     """A scan (C, I, J, K) of which a million voxels at most are left, at even steps along each axis; a view."""
-    return array[(slice(None), *(slice(None, None, step) for step in _sampling_steps(array.shape[1:])))]
+    steps = sampling_steps(array.shape[1:], SAMPLED_VOXELS)
+    return array[(slice(None), *(slice(None, None, step) for step in steps))]
 
 
-def _sampling_steps(shape: tuple[int, ...]) -> list[int]:
-    """Steps along the axes that leave a million voxels at most.
+def sampling_steps(shape: tuple[int, ...], most: int) -> list[int]:
+    """Steps along the axes that leave so many voxels at most.
 
     The longest axes are thinned out first: steps through the flat array could meet the same slices again and again.
 
     Example:
-        >>> _sampling_steps((512, 512, 20))
+        >>> sampling_steps((512, 512, 20), 1_000_000)
         [3, 2, 1]
     """
     steps = [1] * len(shape)
-    while math.prod(sizes := [-(-size // step) for size, step in zip(shape, steps, strict=True)]) > SAMPLED_VOXELS:
+    while math.prod(sizes := [-(-size // step) for size, step in zip(shape, steps, strict=True)]) > most:
         steps[sizes.index(max(sizes))] += 1
     return steps
 

@@ -27,7 +27,7 @@ LEAST_SHARE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Tails(Fitted):
-    """How rare so high a score is among held-out scans that are not foreign, for each of S scores.
+    """How rare so odd a score is among held-out scans that are not foreign, for each of S scores.
 
     The logarithm of a score (they are distances) is put into units of its spread around its median. The spread is the
     larger one of two: by the median absolute deviation, and by the upper decile, since high scores are odd and their
@@ -50,17 +50,20 @@ class Tails(Fitted):
     spread_below: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, scores: NDArray, two_sided: NDArray[np.bool_] | bool = False) -> Self:
-        """Fit to the scores of held-out scans, (N, S), each 0 or more; which of them are two-sided, (S,) or all."""
+    def fit(cls, scores: NDArray, two_sided: NDArray[np.bool_] | None = None) -> Self:
+        """Fit to the scores of held-out scans, (N, S), each 0 or more; ``two_sided`` (S,) says which are, if any."""
         rows = enough(scores)
         middle = np.median(rows, axis=0)
         floor = np.where(middle > 0, LEAST_SHARE * middle, 1.0)  # a distance that is mostly 0 counts in units of 1
         logarithms = np.log(np.maximum(rows, floor))
         centre = np.median(logarithms, axis=0)
         around = np.median(np.abs(logarithms - centre), axis=0) / QUARTILE
-        above, under = (np.abs(np.quantile(logarithms, level, axis=0) - centre) / DECILE for level in (0.9, 0.1))
+        upper, lower = (np.abs(np.quantile(logarithms, level, axis=0) - centre) / DECILE for level in (0.9, 0.1))
         least = np.maximum(around, LEAST_SPREAD)
-        return cls(floor, centre, np.maximum(least, above), np.where(two_sided, np.maximum(least, under), np.inf))
+        spread_below = np.full_like(centre, np.inf)
+        if two_sided is not None:
+            spread_below[two_sided] = np.maximum(least, lower)[two_sided]
+        return cls(floor, centre, np.maximum(least, upper), spread_below)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> Self:
@@ -76,8 +79,8 @@ class Tails(Fitted):
                 f"{len(self.centre)} scores of a scan", f"an array of shape {rows.shape}", "Give those of the fit."
             )
         deviations = np.log(np.maximum(rows, self.floor)) - self.centre
-        above, under = stdtr(FREEDOM, -deviations / self.spread), stdtr(FREEDOM, deviations / self.spread_below)
-        return -np.log10(np.where(np.isfinite(self.spread_below), 2 * np.minimum(above, under), above))
+        upper, lower = stdtr(FREEDOM, -deviations / self.spread), stdtr(FREEDOM, deviations / self.spread_below)
+        return -np.log10(np.where(np.isfinite(self.spread_below), 2 * np.minimum(upper, lower), upper))
 
 
 def combined(oddness: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,7 +119,7 @@ class Gate(Fitted):
         false_alarm_rate: float,
         groups: NDArray | None = None,
         *,
-        two_sided: NDArray[np.bool_] | bool = False,
+        two_sided: NDArray[np.bool_] | None = None,
     ) -> Self:
         """Fit to scans that are not foreign.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.augmentation.corruption import corrupt
-from pipeline.inference.coarse import CONFIGS, HALVES, CoarseAutoencoders, new_autoencoder, reconstruction_error
+from pipeline.inference.coarse import CONFIGS, CoarseAutoencoders, new_autoencoder, reconstruction_error
 from pipeline.inference.shapes import KIND
 from pipeline.losses.code import variational_loss
 from pipeline.networks.autoencoder import Autoencoder
@@ -17,6 +17,7 @@ from pipeline.quality.folds import group_folds
 from pipeline.quality.scans import RECONSTRUCTIONS
 from pipeline.training.reconstruction import warmed_up
 
+HALVES = 2
 BATCH = 8
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.01
 WARMUP_SHARE = 0.1
@@ -54,7 +55,8 @@ def fit_autoencoders(
     for number, (kind, half) in enumerate(rounds):
         learnt = torch.cat([each for each, own in zip(views, half_of, strict=True) if own == half])
         network = _train(kind, learnt, steps=steps, mirror_axes=mirror_axes, seed=seed + number, dimensions=dimensions)
-        networks.setdefault(kind, network)
+        if half == 0:
+            networks[kind] = network
         for place in np.flatnonzero(half_of != half).tolist():
             errors[place, RECONSTRUCTIONS.index(kind)] = reconstruction_error(network, views[place])
         progress((number + 1) / len(rounds))

@@ -75,8 +75,8 @@ def fit_gate(
     parts, coarse = list[Measurements](), []
     for number, place in enumerate(chosen):
         image = cases[place][0].image()
-        seen = encode_all(network, image, windows.patch_size, overlap=windows.overlap, compute=windows.compute)
-        parts.append(seen.measured(np.zeros(0)))
+        encoded = encode_all(network, image, windows.patch_size, overlap=windows.overlap, compute=windows.compute)
+        parts.append(encoded.measurements(np.zeros(0)))
         coarse.append(coarse_views(image, dimensions))
         progress(share * (number + 1) / len(chosen))
     known = Measurements.together(parts)

@@ -69,9 +69,16 @@ def test_they_come_back_from_their_arrays(tmp_path: Path) -> None:
     assert np.array_equal(twice.errors(image), again.errors(image))
 
 
+def test_of_an_older_model_with_two_networks_a_kind_the_first_is_taken() -> None:
+    made, image = untrained(3), scan(1, 20, 20, 20)
+    second = {name.replace(".0.", ".1.", 1): array + 1 for name, array in made.to_arrays().items()}
+    again = CoarseAutoencoders.from_arrays(made.to_arrays() | second, channels=1, dimensions=3)
+    assert np.allclose(again.errors(image), made.errors(image), rtol=1e-5)
+
+
 def test_weights_of_another_network_are_refused() -> None:
     arrays = untrained(3).to_arrays()
-    with pytest.raises(ModelError, match="denoising autoencoder"):
+    with pytest.raises(ModelError, match="denoising autoencoder of the scan gate"):
         CoarseAutoencoders.from_arrays(arrays, channels=2, dimensions=3)
     arrays.pop(next(name for name in arrays if name.startswith("denoising.0")))
     with pytest.raises(ModelError, match="denoising autoencoder"):

@@ -27,6 +27,13 @@ def test_the_quantiles_of_a_ramp_are_its_levels() -> None:
     np.testing.assert_allclose(found[1], 1000 * LEVELS + 100)
 
 
+@pytest.mark.parametrize("array", [np.full((1, 1, 1, 1), 3.0), np.arange(60).reshape(1, 3, 4, 5)], ids=["one", "whole"])
+def test_quantiles_are_those_of_numpy(array: NDArray) -> None:
+    for values in (array, np.random.default_rng(0).normal(size=(2, 7, 8, 9)).astype(np.float32)):
+        expected = np.quantile(values.reshape(len(values), -1).astype(np.float64), LEVELS, axis=1).T
+        np.testing.assert_allclose(quantiles_of(values), expected, rtol=1e-12)
+
+
 def test_the_quantiles_of_a_large_scan_are_those_of_a_part_of_its_voxels() -> None:
     large = np.broadcast_to(np.array([0, 10, 20, 30], np.int16), (1, 1000, 1000, 4))
     assert np.unique(quantiles_of(large)).tolist() == [0, 10, 15, 20, 30]  # the median lies between two slices

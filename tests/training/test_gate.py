@@ -71,8 +71,8 @@ def gate(network: UNet, cases: list[tuple[StoredCase, str]]) -> FittedGate:
 
 def verdict(gate: FittedGate, network: UNet, make: Callable[[int], NDArray[np.float32]], seed: int) -> tuple[bool, str]:
     image = prepared(make(seed))
-    seen = encode_all(network, image, WINDOWS.patch_size, overlap=WINDOWS.overlap, compute=WINDOWS.compute)
-    found = gate.judge(seen)
+    encoded = encode_all(network, image, WINDOWS.patch_size, overlap=WINDOWS.overlap, compute=WINDOWS.compute)
+    found = gate.judge(encoded)
     return found.is_foreign, found.reason
 
 
