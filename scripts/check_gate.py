@@ -241,10 +241,12 @@ def seconds_of_masks(model: Model, scans: list[Scan]) -> dict[str, Any]:
 
 
 def large_scans(given: Given) -> Iterator[Scan]:
-    """Scans of another data set, cut to `LARGE` voxels."""
+    """The middle of scans of another data set, `LARGE` voxels each."""
     for _, scan in foreign_scans(given.data):
-        cut = scan.array[(slice(None), *(slice(0, size) for size in LARGE))]
-        if cut.shape[1:] == LARGE and scan.unit == "mm":
+        firsts = [max(0, (n - size) // 2) for n, size in zip(scan.shape, LARGE, strict=True)]
+        box = tuple(slice(first, first + size) for first, size in zip(firsts, LARGE, strict=True))
+        cut = scan.array[(slice(None), *box)]
+        if cut.shape[1:] == LARGE:
             yield Scan(np.ascontiguousarray(cut), np.eye(4), scan.source)
 
 
