@@ -79,7 +79,7 @@ FOREIGN = {
 NO_SCANS = ("labels", "seg")
 WANTED = {"foreign": 0.99, "crops": 0.95, "damage": 0.90}
 MOST_FALSE_ALARMS = 0.05
-TURNS, MOST_TIME = 5, 0.15
+TURNS, MOST_TIME = 7, 0.15
 LARGE = (96, 112, 96)
 """Voxels of a scan of several dozen windows."""
 Own = tuple[Scan, NDArray]
@@ -180,7 +180,7 @@ def time_added(given: Given) -> bool:
 
 
 def seconds_of_command(given: Given) -> dict[str, float]:
-    """`medseg predict` of all scans in a folder, with and without: medians of as many `TURNS`, after one of each."""
+    """`medseg predict` of all scans in a folder, with and without: `TURNS`, after one to warm up."""
     with tempfile.TemporaryDirectory(prefix="medseg-gate-time-") as scratch:
         folder = Path(scratch)
         (folder / "scans").mkdir()
@@ -191,16 +191,16 @@ def seconds_of_command(given: Given) -> dict[str, float]:
         for turn in range(1 + TURNS):
             ways = [partial(predict, model, folder / "scans", folder / f"masks{turn}-{model.name}") for model in models]
             turns.append(seconds_in_turn(ways, turn))
-    return compared(np.median(turns[1:], axis=0)) | {"turns": np.round(turns[1:], 2).tolist()}
+    return compared(np.array(turns[1:])) | {"turns": np.round(turns[1:], 2).tolist()}
 
 
-def compared(seconds: NDArray[np.float64]) -> dict[str, Any]:
-    """Without and with, and the share that is added."""
-    without, with_all = seconds.tolist()
+def compared(turns: NDArray[np.float64]) -> dict[str, Any]:
+    """Without and with, and the share that is added in a turn, of turns (N, 2): medians."""
+    without, with_all = np.median(turns, axis=0).tolist()
     return {
         "seconds_without": round(without, 2),
         "seconds_with": round(with_all, 2),
-        "share_added": round(with_all / without - 1, 4),
+        "share_added": round(float(np.median(turns[:, 1] / turns[:, 0])) - 1, 4),
     }
 
 
@@ -237,7 +237,7 @@ def seconds_of_masks(model: Model, scans: list[Scan]) -> dict[str, Any]:
         prepared = prepare(scan, model.manifest.preprocessing)
         ways = [partial(way, prepared) for way in (predictor.predict_prepared, predictor.segment)]
         seconds += np.min([seconds_in_turn(ways, turn) for turn in range(TURNS)], axis=0)
-    return compared(seconds)
+    return compared(seconds[None])
 
 
 def large_scans(given: Given) -> Iterator[Scan]:
