@@ -357,6 +357,12 @@ def refit_gate(
         f"{found.false_alarm_rate:.1%} false alarms",
         highlight=False,
     )
+    if found.false_alarm_rate > false_alarms:
+        err.print(
+            f"{false_alarms:.1%} was asked for, which takes scans of {round(1 / false_alarms - 1)} patients.",
+            style="yellow",
+            highlight=False,
+        )
     _print_rows(found.rows, "judged", output)
 
 

@@ -35,6 +35,8 @@ from pipeline.wording import enumerate_names
 STYLES = {"failed": "red", "review": "yellow"}
 """In which colour the rows are shown that a person should know of."""
 
+NO_DICE = "Masks get no predicted Dice: the model was not fitted to mirrored predictions. Use --no-tta to have it."
+
 
 @dataclass(frozen=True)
 class Options:
@@ -88,6 +90,8 @@ def predict(
         KeyboardInterrupt: the run was stopped; what is done is kept, and the table says what is not.
     """
     options, predictor = options or Options(), Predictor(model, config)
+    if not predictor.predicts_dice and model.estimate:
+        console.print(NO_DICE, markup=False, highlight=False, soft_wrap=True, style="yellow")
     with scratch_folder() as scratch:
         inputs = find_cases(source, output, channels_of(model.manifest), config=config, scratch=scratch)
         make_writable(output)

@@ -74,7 +74,8 @@ def choose_device(asked: str) -> torch.device:
         ConfigError: a GPU was asked for and there is none.
     """
     if asked == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("a CUDA device, as was asked for", "none", "Use --device cpu or training.device=cpu.")
+        remedy = "Use the processor: --device cpu, or of a training training.device=cpu."
+        raise ConfigError("a CUDA device, as was asked for", "none", remedy)
     return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -64,6 +64,13 @@ class Predictor:
                 model.estimate, labels=labels, channels=channels, dimensions=dimensions
             )
 
+    @property
+    def predicts_dice(self) -> bool:
+        """Whether masks get a predicted Dice; with mirroring, only where the model was fitted to mirrored ones too."""
+        if self.estimates is None:
+            return False
+        return self.estimates.mirrored is not None or not (self.config.tta and self.manifest.mirror_axes)
+
     @classmethod
     def load(cls, folder: Path, config: InferenceConfig | None = None) -> "Predictor":
         """The model of a folder.

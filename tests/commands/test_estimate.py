@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -41,7 +42,13 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) ->
         patch.chdir(root)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/tracking.db")
         patch.setenv("MEDSEG_CACHE", str(root / "cache"))
-        return train(settings(SAMPLES, *QUICK), root / "run", QUIET).model
+        said, log = io.StringIO(), logging.getLogger("pipeline.commands.estimate")
+        handler = logging.StreamHandler(said)
+        log.addHandler(handler)
+        model = train(settings(SAMPLES, *QUICK), root / "run", QUIET).model
+        log.removeHandler(handler)
+        (root / "said").write_text(said.getvalue())
+        return model
 
 
 @pytest.fixture
@@ -52,6 +59,11 @@ def model(model_folder: Path) -> Model:
 def rows(output: Path) -> dict[str, dict[str, str]]:
     with (output / "cases.csv").open(newline="") as stream:
         return {row["case"]: row for row in csv.DictReader(stream)}
+
+
+def test_training_says_that_six_patients_are_too_few_for_an_interval(model_folder: Path) -> None:
+    said = (model_folder.parents[1] / "said").read_text()
+    assert "validation cases of at least 9 patients, found 6" in said
 
 
 def test_it_is_saved_and_named_in_the_manifest(model_folder: Path, model: Model) -> None:
@@ -121,7 +133,7 @@ def test_without_enough_patients_to_validate_on_there_is_none_and_it_is_said(
     plain = load_model(run.model)
     assert plain.manifest.estimate_sha256 is None
     assert "does not predict its Dice" in caplog.text
-    assert "data.split.validation" in caplog.text
+    assert "Set data.split.validation higher; the interval takes 9 patients where it is of 90 %." in caplog.text
     predict(plain, NEW_SCANS, tmp_path / "masks", config=plain.manifest.inference, console=QUIET)
     assert not any("predicted_dice_anterior" in row for row in rows(tmp_path / "masks").values())
 
@@ -152,6 +164,15 @@ def test_of_a_model_that_was_fitted_to_single_predictions_nothing_is_said_of_mir
     single = Model(model.manifest, model.network, model.gate, arrays)
     found = [Predictor(single, config.model_copy(update={"tta": tta})).examine(scan) for tta in (False, True)]
     assert [len(each.estimates) for each in found] == [2, 0]
+
+
+@pytest.mark.parametrize("tta", [True, False])
+def test_a_folder_whose_masks_will_have_none_is_told_so_before(model: Model, tmp_path: Path, *, tta: bool) -> None:
+    arrays = {name: array for name, array in model.estimate.items() if not name.startswith("mirrored.")}
+    said, config = io.StringIO(), model.manifest.inference.model_copy(update={"tta": tta})
+    single = Model(model.manifest, model.network, model.gate, arrays)
+    predict(single, sorted(NEW_SCANS.iterdir())[0], tmp_path / "masks", config=config, console=Console(file=said))
+    assert ("Use --no-tta to have it" in said.getvalue()) is tta
 
 
 def test_it_needs_no_gate(model: Model) -> None:

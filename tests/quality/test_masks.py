@@ -6,7 +6,15 @@ from numpy.typing import NDArray
 
 from pipeline.config.estimate import EstimateConfig
 from pipeline.errors import DatasetError
-from pipeline.quality.masks import FEATURES, LabelEstimate, MaskEstimates, MaskEvidence, MaskExample
+from pipeline.quality.conformal import Conformal
+from pipeline.quality.masks import (
+    FEATURES,
+    LabelEstimate,
+    MaskEstimates,
+    MaskEvidence,
+    MaskExample,
+    patients_for,
+)
 
 SETTINGS = EstimateConfig()
 CASES, VERSIONS = 30, 5
@@ -130,6 +138,14 @@ def test_the_rate_of_alarms_is_what_so_many_cases_are_good_for(
     clean = [example for example in examples(5, 400) if not example.damage]
     low = [any(each is not None and each.dice < each.usual for each in fitted.predict(one.evidence)) for one in clean]
     assert np.mean(low) < 2.5 * 2 * rate
+
+
+@pytest.mark.parametrize("coverage", [0.85, 0.9, 0.95])
+def test_so_many_patients_give_an_interval_and_one_fewer_does_not(coverage: float) -> None:
+    for patients, has_one in [(patients_for(coverage), True), (patients_for(coverage) - 1, False)]:
+        fitted = Conformal.fit(np.full(patients, 0.8), np.linspace(0.7, 0.9, patients))
+        low, high = fitted.interval(np.array([[0.8]]), 1 - coverage)[0]
+        assert ((low, high) != (0, 1)) is has_one
 
 
 def test_too_few_patients_are_refused(sizes: NDArray[np.float64]) -> None:
