@@ -271,6 +271,9 @@ def predict(
         found = preflight(manifest, source, output, config=settings, overwrite=overwrite, console=err)
         _print_preflight(found)
         return
+    from pipeline.inference.readers import start_server
+
+    start_server()
     from pipeline.commands.predict import Options
     from pipeline.model import AutoencoderModel
 

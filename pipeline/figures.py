@@ -26,6 +26,8 @@ COLOURS = (
 """One a label, told apart by most colour-blind readers; they repeat after the last."""
 PANEL_PIXELS, LONE_PANEL_PIXELS = 320, 640
 """Of the longest side, where there are three planes and where there is one."""
+PNG_LEVEL = 3
+"""Of zlib: a third of the time of 6, and a tenth more bytes (a preview of three planes: 21 ms, 126 kB)."""
 CAPTION_PIXELS = 22
 CAPTION_FONT = 12
 THUMBNAIL_PIXELS = 160
@@ -93,7 +95,7 @@ def write_preview(target: Path, scan: Scan, mask: NDArray[np.unsignedinteger], *
     widest = max(range(len(panels)), key=lambda index: panels[index].width_mm)
     _draw_bar(pictures[widest], scale, scan.unit)
     with atomic_path(target) as path:
-        _compose(list(zip(names, pictures, strict=True)), labels).save(path)
+        _compose(list(zip(names, pictures, strict=True)), labels).save(path, compress_level=PNG_LEVEL)
 
 
 def thumbnail(scan: Scan, mask: NDArray[np.unsignedinteger], *, labels: dict[str, int]) -> NDArray[np.uint8]:

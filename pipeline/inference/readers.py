@@ -10,12 +10,14 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -218,14 +220,24 @@ class _Readers:
             idle.pop().begin(job)
 
 
+def start_server() -> None:
+    """Have the server that readers are forked from import what they need, while this process imports its own libraries.
+
+    Whatever keeps it from starting comes up again, and is dealt with, when readers are started.
+    """
+    if sys.platform == "linux":
+        multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+        with suppress(OSError, EOFError), _safe_path(), _deaf_to_interrupts():
+            forkserver.ensure_running()
+
+
 def _started(function: bytes, limits: Limits) -> tuple[Connection, ForkServerProcess | SpawnProcess, Connection]:
     """Our end of a pipe, a process that serves, and its end: forked where that is safe, never as a copy of this one."""
     arguments: dict[str, Any] = {"function": function, "limits": limits, "environment": dict(os.environ)}
     if sys.platform == "linux":  # elsewhere, a process that has imported NumPy may not be forked
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        start_server()
         with suppress(OSError, EOFError), _safe_path():  # where the server cannot start, each process is started anew
-            return _start(context, arguments)
+            return _start(multiprocessing.get_context("forkserver"), arguments)
     return _start(multiprocessing.get_context("spawn"), arguments)
 
 
@@ -241,6 +253,19 @@ def _start(
         theirs.close()
         raise
     return ours, process, theirs
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process that is started meanwhile is not ended by Ctrl-C, not even while it imports: it ends with this one."""
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -338,6 +338,29 @@ def test_nothing_is_imported_from_the_working_directory(tmp_path: Path, monkeypa
     assert "PYTHONSAFEPATH" not in os.environ
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are not forked here")
+def test_a_server_that_was_started_before_is_the_one_that_processes_are_forked_from(tmp_path: Path) -> None:
+    (tmp_path / "nibabel.py").write_text(f"open({str(tmp_path / 'was here')!r}, 'w').close()")
+    script = (
+        "import os, signal\n"
+        "from multiprocessing import forkserver\n"
+        "from pipeline.config.inference import InferenceConfig\n"
+        "from pipeline.inference.readers import run_isolated, start_server\n"
+        "import operator\n"
+        "start_server()\n"
+        "server = forkserver._forkserver._forkserver_pid\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "os.kill(server, signal.SIGINT)\n"  # while it imports
+        "(outcome,) = run_isolated(operator.methodcaller('__call__'), [os.getppid], InferenceConfig())\n"
+        "print(outcome.value == server)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert not (tmp_path / "was here").exists()
+
+
 def test_where_no_server_can_be_started_processes_are_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise ConnectionError
