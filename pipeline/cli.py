@@ -351,6 +351,7 @@ def refit_gate(
     """Fit the threshold of a model's scan gate to a site's own scans, and write the model anew."""
     from pipeline.commands.models import open_model
     from pipeline.commands.refit_gate import refit_gate as run_refit
+    from pipeline.quality.conformal import patients_for
 
     loaded = open_model(model)
     settings = _inference(loaded.manifest.inference, overrides or [], device=device, tta=None)
@@ -362,7 +363,7 @@ def refit_gate(
     )
     if found.false_alarm_rate > false_alarms:
         err.print(
-            f"{false_alarms:.1%} was asked for, which takes scans of {round(1 / false_alarms - 1)} patients.",
+            f"Expected {patients_for(false_alarms)} scans or more for {false_alarms:.1%} false alarms; give more.",
             style="yellow",
             highlight=False,
         )

@@ -218,8 +218,8 @@ def bare_copy(model: Path, folder: Path) -> Path:
     bare, whole = load_model(folder), load_model(model)
     assert whole.gate
     assert whole.estimate
-    assert not (bare.gate)
-    assert not (bare.estimate)
+    assert not bare.gate
+    assert not bare.estimate
     return folder
 
 

@@ -20,7 +20,7 @@ from pipeline.inference.readers import run_isolated
 from pipeline.layouts.case_files import read_image
 from pipeline.layouts.dataset import Case
 from pipeline.model import load_model
-from pipeline.quality.masks import patients_for
+from pipeline.quality.conformal import patients_for
 from pipeline.scan import Scan
 from pipeline.training.estimate import UnseenCase, fit_estimates
 from pipeline.training.validation import ValidationCase
@@ -74,7 +74,7 @@ def estimate_of_run(
         f"{sum(rates):.1%} of masks of undamaged scans at most are below what is expected"
         + (f"; none for {', '.join(missing)}, which too few validation cases have" if missing else "")
     )
-    found, wanted = len({case.patient for case in cases}), patients_for(config.estimate.coverage)
+    found, wanted = len({case.patient for case in cases}), patients_for(1 - config.estimate.coverage)
     if found < wanted:
         log.warning(
             "the interval of each predicted Dice is 0 to 1, which says nothing: "

@@ -4,6 +4,7 @@ They presume that new cases are drawn as the calibration cases were, and say not
 the gate's to find (`calibration`). The probability is over cases, not for a case of any one kind.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -61,6 +62,16 @@ def conformal_quantile(
     reached = np.cumsum(weights[order], axis=-1) >= 1 - alpha - ROUNDING
     ordered = np.take_along_axis(values, order, axis=-1)
     return np.where(reached, ordered, np.inf).min(axis=-1, initial=np.inf)
+
+
+def patients_for(alpha: float) -> int:
+    """From how many patients on a conformal quantile is finite: the highest of n errors is exceeded by 1 of n + 1.
+
+    Example:
+        >>> patients_for(0.1)
+        9
+    """
+    return math.ceil(1 / alpha - 1 - ROUNDING)
 
 
 @dataclass(frozen=True, eq=False)

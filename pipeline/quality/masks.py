@@ -1,6 +1,5 @@
 """Predicted Dice of each label of a mask, from what the network's probabilities, the mask and the scan say."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,7 +10,7 @@ from scipy.special import logit
 
 from pipeline.config.estimate import EstimateConfig
 from pipeline.errors import DatasetError
-from pipeline.quality.conformal import ROUNDING, conformal_quantile, group_weights
+from pipeline.quality.conformal import conformal_quantile, group_weights, patients_for
 from pipeline.quality.estimate import DiceEstimate
 from pipeline.quality.fitted import Fitted, below
 
@@ -248,18 +247,6 @@ class _Own(Fitted):
     coverage: float
 
 
-def patients_for(coverage: float) -> int:
-    """Validation patients from which on an interval of this coverage can be narrower than 0 to 1.
-
-    The largest of n errors bounds 1 of n + 1 new ones from below (`Conformal`), which has to be 1 - coverage at most.
-
-    Example:
-        >>> patients_for(0.9)
-        9
-    """
-    return math.ceil(1 / (1 - coverage) - 1 - ROUNDING)
-
-
 def check_patients(patients: Sequence[str]) -> None:
     """Whether there are enough of them.
 
@@ -272,7 +259,7 @@ def check_patients(patients: Sequence[str]) -> None:
 
 def _too_few(found: int, what: str) -> DatasetError:
     expected = f"validation cases of at least {LEAST_PATIENTS} patients {what}"
-    remedy = f"Set data.split.validation higher; the interval takes {patients_for(0.9)} patients where it is of 90 %."
+    remedy = f"Set data.split.validation higher; the interval takes {patients_for(0.1)} patients where it is of 90 %."
     return DatasetError(expected, str(found), remedy)
 
 

@@ -160,7 +160,7 @@ def test_a_site_fits_the_threshold_to_its_own_scans(
     assert code == 0, text
     assert "5 scans judged" in text
     assert "good for 16.7% false alarms" in text  # the highest of five scans
-    assert "10.0% was asked for, which takes scans of 9 patients." in text
+    assert "Expected 9 scans or more for 10.0% false alarms; give more." in text
     refitted = load_model(new)
     assert refitted.manifest.weights_sha256 == model.manifest.weights_sha256
     output = tmp_path / "masks"

@@ -6,14 +6,13 @@ from numpy.typing import NDArray
 
 from pipeline.config.estimate import EstimateConfig
 from pipeline.errors import DatasetError
-from pipeline.quality.conformal import Conformal
+from pipeline.quality.conformal import Conformal, patients_for
 from pipeline.quality.masks import (
     FEATURES,
     LabelEstimate,
     MaskEstimates,
     MaskEvidence,
     MaskExample,
-    patients_for,
 )
 
 SETTINGS = EstimateConfig()
@@ -140,9 +139,9 @@ def test_the_rate_of_alarms_is_what_so_many_cases_are_good_for(
     assert np.mean(low) < 2.5 * 2 * rate
 
 
-@pytest.mark.parametrize("coverage", [0.85, 0.9, 0.95])
+@pytest.mark.parametrize("coverage", [0.85, 0.9, 0.95, 0.97])
 def test_so_many_patients_give_an_interval_and_one_fewer_does_not(coverage: float) -> None:
-    for patients, has_one in [(patients_for(coverage), True), (patients_for(coverage) - 1, False)]:
+    for patients, has_one in [(patients_for(1 - coverage), True), (patients_for(1 - coverage) - 1, False)]:
         fitted = Conformal.fit(np.full(patients, 0.8), np.linspace(0.7, 0.9, patients))
         low, high = fitted.interval(np.array([[0.8]]), 1 - coverage)[0]
         assert ((low, high) != (0, 1)) is has_one
