@@ -25,6 +25,8 @@ def _umask() -> int:
     return current
 
 
+ABANDONED_SECONDS = 24 * 3600
+"""Age from which a hidden file is what a process left that was killed, not one that is being written."""
 UMASK = _umask()
 """Read once, before there are threads: it can only be read by changing it."""
 
@@ -104,6 +106,14 @@ def write_csv(target: Path, columns: list[str], rows: Iterable[Mapping[str, Any]
         writer = csv.DictWriter(stream, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: what MEDSEG_CACHE says, or else medseg in the user's cache folder."""
+    if given := os.environ.get("MEDSEG_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "medseg"
 
 
 def file_sha256(path: Path) -> str:

@@ -66,9 +66,10 @@ class Planted:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory of the test's own: what commands leave there, such as MLflow's database, is not a user's."""
+    """A working directory of the test's own, and a cache of the tests': what commands leave there is not a user's."""
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def threshold_manifest(
         ),
         patch_size=patch_size,
         mirror_axes=(0, 1, 2),
-        inference=InferenceConfig(overlap=0.0, device="cpu", precision="fp32", threads=1),
+        inference=InferenceConfig(overlap=0.0, device="cpu", backend="torch", precision="fp32", threads=1),
         evaluation=EvaluationConfig(bootstrap_samples=100),
         parts=parts or {},
         validation_dice=None,

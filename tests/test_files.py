@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.files import atomic_path, file_sha256, make_writable, write_csv, write_json, write_text, writing_to
+from pipeline.files import (
+    atomic_path,
+    cache_folder,
+    file_sha256,
+    make_writable,
+    write_csv,
+    write_json,
+    write_text,
+    writing_to,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -118,3 +127,14 @@ def test_what_cannot_be_written_is_an_error_with_a_remedy() -> None:
         writing_to(Path("out")),
     ):
         raise OSError(28, "No space left on device")
+
+
+def test_the_cache_is_where_the_user_says_or_in_the_user_s_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDSEG_CACHE", "/data/cases")
+    assert cache_folder() == Path("/data/cases")
+    monkeypatch.delenv("MEDSEG_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/data/xdg")
+    assert cache_folder() == Path("/data/xdg/medseg")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_folder() == Path("/home/somebody/.cache/medseg")

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+import torch
 from numpy.typing import NDArray
 
 from pipeline.commands.dataset import CheckedDataset
@@ -12,6 +13,8 @@ from pipeline.commands.preparation import PreparedDataset
 from pipeline.commands.progress import progress_line, readable_seconds
 from pipeline.config.load import Config
 from pipeline.errors import reason_of
+from pipeline.inference.backends.choice import choose_backend
+from pipeline.inference.backends.conversion import Order
 from pipeline.networks.unet import UNet
 from pipeline.training.gate import Windows, fit_gate
 
@@ -30,16 +33,23 @@ def gate_of_run(
         return {}
     patients = {case.name: case.patient for case in checked.dataset.cases}
     stored = [*prepared.train, *(case.stored for case in prepared.validation)]
-    windows = Windows(
+    order = Order(
+        network=config.network,
+        channels=len(prepared.fitted.channels),
+        classes=1 + len(checked.dataset.labels),
         patch_size=config.training.patch_size,
-        overlap=config.inference.overlap,
-        compute=job.compute,
-        mirror_axes=prepared.fitted.prepared_axes(config.augmentation.mirror_axes),
+        precision=job.compute.precision,
+        threads=torch.get_num_threads(),
     )
     try:
+        windows = Windows(
+            backend=choose_backend(network, config.inference, compute=job.compute, order=order),
+            patch_size=config.training.patch_size,
+            overlap=config.inference.overlap,
+            mirror_axes=prepared.fitted.prepared_axes(config.augmentation.mirror_axes),
+        )
         with progress_line(job.console, "fitting the scan gate") as progress:
             gate = fit_gate(
-                network,
                 [(case, patients[case.name]) for case in stored],
                 config.gate,
                 windows=windows,

@@ -7,6 +7,7 @@ each case that was begun since, so that processes that share a folder do not wri
 import datetime
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pipeline.manifest import Manifest, manifest_sha256
 
 FILE_NAME = "manifest.json"
 NO_MATTER = {
-    *("series", "unpacked_gb", "device", "precision", "threads"),
+    *("series", "unpacked_gb", "device", "backend", "precision", "threads"),
     *("readers", "read_deadline_seconds", "reader_memory_gb"),
 }
 """Settings that the mask of a scan does not depend on, but for rounding."""
@@ -42,6 +43,8 @@ class CaseRecord(BaseModel):
     """Of the processes that made it."""
     device: str
     """Where the network ran: cpu or cuda."""
+    backend: str = ""
+    """What ran it: torch or openvino; "" in folders of older versions."""
     precision: str
     """Number format of the convolutions."""
     reasons: tuple[str, ...] = ()
@@ -50,6 +53,15 @@ class CaseRecord(BaseModel):
     """Why there is no mask, where this session has tried."""
     files_sha256: dict[str, str]
     """Of each file in the case's folder; empty while they are being written."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Where and how the network ran, in the words of a `CaseRecord`."""
+
+    device: str
+    backend: str
+    precision: str
 
 
 class _Earlier(BaseModel):
@@ -153,14 +165,15 @@ class PredictionRecord:
         """The cases that the folder holds results of."""
         return {case for case, record in self._cases.items() if record.files_sha256}
 
-    def begin(self, case: str, input_sha256: str, *, session: str, device: str, precision: str) -> None:
+    def begin(self, case: str, input_sha256: str, *, session: str, ran: Ran) -> None:
         """Record that a case's files are about to be written: what an interruption leaves is then known as ours."""
         record = CaseRecord(
             input_sha256=input_sha256,
             made_by=self.made_by,
             session=session,
-            device=device,
-            precision=precision,
+            device=ran.device,
+            backend=ran.backend,
+            precision=ran.precision,
             files_sha256={},
         )
         self._note(case, record)

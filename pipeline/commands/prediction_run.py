@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from pipeline.commands.prediction_files import Written, write_case
 from pipeline.commands.prediction_plan import Planned, kept, place_taken, remove_results
-from pipeline.commands.prediction_record import PredictionRecord
+from pipeline.commands.prediction_record import PredictionRecord, Ran
 from pipeline.commands.prediction_session import Session
 from pipeline.errors import OutputError, TooLargeError, reason_of
 from pipeline.files import NO_ROOM
@@ -196,19 +196,20 @@ def _predict(
 
 def _write(claim: _Claim, read: ReadScan, found: Segmentation, *, batch: Batch, started: float) -> Result:
     """Write the files of a case, or leave none."""
-    case, record, compute = claim.item.entry.case, batch.record, batch.predictor.compute
+    case, record, predictor = claim.item.entry.case, batch.record, batch.predictor
     try:
         if not record.owns(case):  # such as those of a case whose name the file system takes for the same
             raise place_taken(record.output / case)
         remove_results(case, record)
-        where = {"device": compute.device.type, "precision": compute.precision}
-        record.begin(case, read.sha256, session=batch.session.name, **where)
+        compute = predictor.compute
+        ran = Ran(device=compute.device.type, backend=predictor.backend.name, precision=compute.precision)
+        record.begin(case, read.sha256, session=batch.session.name, ran=ran)
         written = write_case(
             record.output / case,
             read,
             found,
-            manifest=batch.predictor.manifest,
-            config=batch.predictor.config,
+            manifest=predictor.manifest,
+            config=predictor.config,
             doubts=claim.item.entry.doubts,
         )
         record.finish(case, written.reasons)

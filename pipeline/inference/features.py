@@ -23,7 +23,7 @@ class EncoderFeatures:
 
     def see(self, encoded: list[Tensor]) -> None:
         """Take in the features of a window, finest stage first, each (1, F, ...)."""
-        moments = [_moments(_thinned(stage)) for stage in encoded]
+        moments = [_moments(thinned(stage)) for stage in encoded]
         self._sums = [a + b for a, b in zip(self._sums, moments, strict=True)] if self._sums else moments
         self._windows += 1
 
@@ -40,7 +40,7 @@ class EncoderFeatures:
         return np.concatenate(parts)
 
 
-def _thinned(stage: Tensor) -> Tensor:
+def thinned(stage: Tensor) -> Tensor:
     """At most `MOST_VOXELS` of a stage (1, F, ...), at even steps along its axes; a view."""
     steps = sampling_steps(tuple(stage.shape[2:]), MOST_VOXELS)
     return stage[(slice(None), slice(None), *(slice(None, None, step) for step in steps))]

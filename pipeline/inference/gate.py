@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.inference.backends.backend import Backend
 from pipeline.inference.coarse import CoarseAutoencoders
 from pipeline.inference.features import EncoderFeatures
-from pipeline.inference.precision import Compute
 from pipeline.inference.segmentation import GateFinding
 from pipeline.inference.sliding_window import slide
-from pipeline.networks.unet import UNet
 from pipeline.quality.fitted import below
 from pipeline.quality.histogram import quantiles_of
 from pipeline.quality.scans import Measurements, ScanGate
@@ -96,22 +95,20 @@ class FittedGate:
 
 
 def encode_all(
-    network: UNet, image: NDArray[np.float32], patch_size: tuple[int, ...], *, overlap: float, compute: Compute
+    backend: Backend, image: NDArray[np.float32], patch_size: tuple[int, ...], *, overlap: float
 ) -> EncodedScan:
-    """A prepared scan (C, I, J, K), seen by the encoder as prediction sees it, but without the decoder.
+    """A prepared scan (C, I, J, K), seen by the encoder as prediction sees it.
 
     Args:
-        network: placed on its device, in evaluation mode.
+        backend: runs the network.
         image: the scan.
         patch_size: of the network's input.
         overlap: of the windows.
-        compute: where the network runs.
     """
     features, is_slice = EncoderFeatures(), len(patch_size) == 2
 
     def encode(batch: Tensor) -> Tensor:
-        with compute.autocast():
-            features.see(network.encode(compute.place(batch.squeeze(-1) if is_slice else batch)))
+        features.see(backend.features(batch.squeeze(-1) if is_slice else batch))
         return batch[:, :1]
 
     with torch.inference_mode():

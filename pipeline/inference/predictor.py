@@ -1,23 +1,25 @@
 """From a scan to its mask, with a model and nothing else."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
+from pipeline.inference.backends.backend import Backend, Observe
+from pipeline.inference.backends.choice import choose_backend
+from pipeline.inference.backends.conversion import Order
 from pipeline.inference.estimate import FittedEstimates, Observed
 from pipeline.inference.evidence import Agreement, Observer, Tally
 from pipeline.inference.features import EncoderFeatures
 from pipeline.inference.footprint import check_fits
 from pipeline.inference.gate import EncodedScan, FittedGate, encode_all
 from pipeline.inference.memory import available_bytes
-from pipeline.inference.precision import Compute, compute_for
+from pipeline.inference.precision import compute_for
 from pipeline.inference.reading import read_and_prepare
 from pipeline.inference.segmentation import Segmentation
 from pipeline.inference.single import only_scan
@@ -25,7 +27,6 @@ from pipeline.inference.sliding_window import Network, mirrored, slide, sliding_
 from pipeline.inference.windows import streaming_axis
 from pipeline.manifest import Manifest
 from pipeline.model import Model, load_model
-from pipeline.networks.unet import UNet
 from pipeline.postprocessing.components import check_keep_largest, check_names, keep_largest
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
@@ -40,10 +41,10 @@ class Predictor:
 
     Args:
         model: network, weights and everything that belongs to them.
-        config: overlap, mirroring, device, precision, threads.
+        config: overlap, mirroring, device, backend, precision, threads.
 
     Raises:
-        ConfigError: a device or a number format that this machine does not have, or a name that is no label.
+        ConfigError: a device, a backend or a number format that this machine does not have, or a name that is no label.
     """
 
     def __init__(self, model: Model, config: InferenceConfig) -> None:
@@ -53,9 +54,17 @@ class Predictor:
         check_watershed(config, self.manifest.labels)
         check_names("inference.instance_files", config.instance_files, self.manifest.labels)
         self.compute = compute_for(config, model.manifest.provenance.precision)
-        self.network = model.network
-        self.compute.place_network(self.network, model.manifest.network.dimensions)
         channels, dimensions = len(self.manifest.modalities), self.manifest.network.dimensions
+        self.compute.place_network(model.network, dimensions)
+        order = Order(
+            network=model.manifest.network,
+            channels=channels,
+            classes=1 + len(self.manifest.labels),
+            patch_size=self.manifest.patch_size,
+            precision=self.compute.precision,
+            threads=torch.get_num_threads(),
+        )
+        self.backend = choose_backend(model.network, config, compute=self.compute, order=order)
         self.gate = FittedGate.from_arrays(model.gate, channels=channels, dimensions=dimensions) if model.gate else None
         self.estimates: FittedEstimates | None = None
         if model.estimate:
@@ -186,7 +195,7 @@ class Predictor:
         assert self.gate is not None
         check_fits(prepared.trail, self.manifest, self.config, free_bytes=available_bytes())
         image, patch_size = prepared.image, self.manifest.patch_size
-        encoded = encode_all(self.network, image, patch_size, overlap=self.config.overlap, compute=self.compute)
+        encoded = encode_all(self.backend, image, patch_size, overlap=self.config.overlap)
         return self.gate.scores(encoded)[0]
 
     def _observer(self, prepared: Prepared) -> Observer:
@@ -243,34 +252,25 @@ class Predictor:
     def _network(self, features: EncoderFeatures | None, observer: Observer | None) -> Network:
         dimensions = self.manifest.network.dimensions
         seen = None if features is None else features.see
-        first = network_function(self.network, self.compute, dimensions, seen=seen)
+        first = network_function(self.backend, dimensions, observe=seen)
         if not self.config.tta:
             return first
-        plain = network_function(self.network, self.compute, dimensions)
+        plain = network_function(self.backend, dimensions)
         each = None if observer is None or observer.agreement is None else observer.agreement.see
         return mirrored(plain, self.manifest.mirror_axes, first=first, each=each)
 
 
-def network_function(
-    network: nn.Module, compute: Compute, dimensions: int, *, seen: Callable[[list[Tensor]], None] | None = None
-) -> Network:
+def network_function(backend: Backend, dimensions: int, *, observe: Observe | None = None) -> Network:
     """The network's finest logits as a function of a batch on the CPU; one of images sees windows of one slice.
 
     Args:
-        network: a U-Net.
-        compute: where it runs.
+        backend: runs the network.
         dimensions: of the network.
-        seen: is given what the encoder makes of each batch.
+        observe: is given what the encoder makes of each batch.
     """
 
     def run(batch: Tensor) -> Tensor:
-        with compute.autocast():
-            if seen is None:
-                return network(compute.place(batch))[0]
-            assert isinstance(network, UNet)
-            encoded = network.encode(compute.place(batch))
-            seen(encoded)
-            return network.decode(encoded)[0]
+        return backend.logits(batch, observe)
 
     def run_slice(batch: Tensor) -> Tensor:
         return run(batch.squeeze(-1)).unsqueeze(-1)

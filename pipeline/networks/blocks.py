@@ -47,7 +47,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) to the same shape."""
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined]  # torch's stub
             return functional.instance_norm(x, weight=self.weight, bias=self.bias)
         images = [
             functional.batch_norm(image, None, None, self.weight, self.bias, training=True) for image in x.split(1)
@@ -55,10 +55,19 @@ class InstanceNorm(nn.Module):
         return torch.cat(images)
 
 
-def group_norm(channels: int) -> nn.Module:
-    """Group normalisation in groups of about eight channels."""
-    groups = next(n for n in range(max(1, channels // 8), 0, -1) if channels % n == 0)
-    return nn.GroupNorm(groups, channels)
+class GroupNorm(nn.GroupNorm):
+    """Normalise groups of about eight channels of each image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(next(n for n in range(max(1, channels // 8), 0, -1) if channels % n == 0), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) to the same shape; traced in parts, since OpenVINO 2026.4 crashes of it in residual blocks."""
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined]  # torch's stub
+            return super().forward(x)
+        groups = functional.instance_norm(x.reshape(len(x), self.num_groups, -1), eps=self.eps)
+        weight, bias = (each.reshape(-1, *[1] * (x.ndim - 2)) for each in (self.weight, self.bias))
+        return groups.reshape(x.shape) * weight + bias
 
 
 def make_norm(kind: str, channels: int, dimensions: int) -> nn.Module:
@@ -66,7 +75,7 @@ def make_norm(kind: str, channels: int, dimensions: int) -> nn.Module:
     norms: dict[str, Callable[[int], nn.Module]] = {
         "instance": InstanceNorm,
         "batch": LAYERS[dimensions].batch_norm,
-        "group": group_norm,
+        "group": GroupNorm,
         "none": lambda _: nn.Identity(),
     }
     return norms[kind](channels)

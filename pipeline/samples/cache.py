@@ -26,14 +26,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pipeline.config.cache import CacheConfig
-from pipeline.files import atomic_path
+from pipeline.files import ABANDONED_SECONDS, atomic_path, cache_folder
 from pipeline.preprocessing.prepare import Trail
 
 SUFFIX = ".case"
 ENTRY_FORMAT = 7
 """Part of every key. Count it up with each change of what `_write` writes, or of what `prepare_case` gives it."""
-ABANDONED_SECONDS = 24 * 3600
-"""Age from which a hidden file is what a process left that was killed, not one that is being written."""
 TRAIL = TypeAdapter(Trail)
 WEIGHTS = "weights"
 
@@ -130,7 +128,7 @@ class CaseCache:
     """A folder of prepared cases with a size limit; the entries unused for longest go first."""
 
     def __init__(self, config: CacheConfig) -> None:
-        self.folder = config.folder or default_folder()
+        self.folder = config.folder or cache_folder()
         self.max_bytes = int(config.max_gb * 1e9)
 
     def get(self, key: str, make: Callable[[], PreparedCase]) -> StoredCase:
@@ -192,14 +190,6 @@ class CaseCache:
         for path in self.folder.glob(f"*{SUFFIX}"):
             with suppress(FileNotFoundError):
                 yield path, path.stat()
-
-
-def default_folder() -> Path:
-    """What MEDSEG_CACHE says, or else medseg in the user's cache folder."""
-    if given := os.environ.get("MEDSEG_CACHE"):
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "medseg"
 
 
 def make_key(parts: Mapping[str, object]) -> str:

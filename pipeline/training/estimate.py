@@ -198,8 +198,8 @@ def learn(training: Sequence[tuple[StoredCase, str]], predictor: Predictor, step
         DatasetError: there are too few patients.
     """
     manifest = predictor.manifest
-    windows = Windows(manifest.patch_size, predictor.config.overlap, predictor.compute, manifest.mirror_axes)
-    scans = fit_gate(predictor.network, training, SCANS, windows=windows, seed=seed, progress=lambda _: None)
+    windows = Windows(predictor.backend, manifest.patch_size, predictor.config.overlap, manifest.mirror_axes)
+    scans = fit_gate(training, SCANS, windows=windows, seed=seed, progress=lambda _: None)
     labels, dimensions = len(manifest.labels), manifest.network.dimensions
     order = np.random.default_rng(seed).permutation(len(training))[:MASKS]
     views, sizes = list[Tensor](), list[NDArray[np.float64]]()

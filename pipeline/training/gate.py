@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.gate import GateConfig
+from pipeline.inference.backends.backend import Backend
 from pipeline.inference.coarse import coarse_views
 from pipeline.inference.gate import FittedGate, encode_all
-from pipeline.inference.precision import Compute
-from pipeline.networks.unet import UNet
 from pipeline.quality.scans import Measurements, ScanGate, check_patients
 from pipeline.samples.cache import StoredCase
 from pipeline.training.coarse import fit_autoencoders
@@ -24,15 +23,15 @@ class Windows:
     """How a network sees scans.
 
     Attributes:
+        backend: runs the network, as it does when it predicts.
         patch_size: of its input.
         overlap: of its windows.
-        compute: where it runs.
         mirror_axes: along which training mirrored prepared scans.
     """
 
+    backend: Backend
     patch_size: tuple[int, ...]
     overlap: float
-    compute: Compute
     mirror_axes: tuple[int, ...]
 
 
@@ -46,7 +45,6 @@ def draw_cases(patients: NDArray, most: int, *, seed: int) -> NDArray[np.int64]:
 
 
 def fit_gate(
-    network: UNet,
     cases: Sequence[tuple[StoredCase, str]],
     config: GateConfig,
     *,
@@ -57,10 +55,9 @@ def fit_gate(
     """Fit a gate.
 
     Args:
-        network: trained, in evaluation mode, on its device.
         cases: and the patient of each; as many as the configuration asks for are drawn from them.
         config: how.
-        windows: of the network.
+        windows: of the network, which is trained.
         seed: of what is drawn at random.
         progress: is told the share that is done.
 
@@ -75,7 +72,7 @@ def fit_gate(
     parts, coarse = list[Measurements](), []
     for number, place in enumerate(chosen):
         image = cases[place][0].image()
-        encoded = encode_all(network, image, windows.patch_size, overlap=windows.overlap, compute=windows.compute)
+        encoded = encode_all(windows.backend, image, windows.patch_size, overlap=windows.overlap)
         parts.append(encoded.measurements(np.zeros(0)))
         coarse.append(coarse_views(image, dimensions))
         progress(share * (number + 1) / len(chosen))

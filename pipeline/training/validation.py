@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.inference.backends.backend import TorchBackend
 from pipeline.inference.precision import Compute
 from pipeline.inference.predictor import network_function
 from pipeline.inference.sliding_window import slide, sliding_window
@@ -72,7 +73,7 @@ def predict_classes(
     """Class numbers of a prepared case (I, J, K), on the scan's own grid; only a slab of its scores is held."""
     window = as_window(validation.patch_size)
     with torch.inference_mode():
-        run = network_function(network, compute, len(validation.patch_size))
+        run = network_function(TorchBackend(network, compute), len(validation.patch_size))
         slabs = map(Tensor.numpy, slide(run, torch.from_numpy(case.image()), window, overlap=validation.overlap))
         return restore_slabs(slabs, case.trail, axis=streaming_axis(case.trail.shape, window))
 
@@ -83,7 +84,7 @@ def predict_scores(
     """Probabilities of a prepared case (classes, I, J, K), on the grid that it was prepared to."""
     with torch.inference_mode():
         image = torch.from_numpy(case.image())
-        run = network_function(network, compute, len(validation.patch_size))
+        run = network_function(TorchBackend(network, compute), len(validation.patch_size))
         return sliding_window(run, image, as_window(validation.patch_size), overlap=validation.overlap).numpy()
 
 

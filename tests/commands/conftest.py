@@ -28,6 +28,7 @@ TINY = [
     "training.precision=fp32",
     "training.device=cpu",
     "inference.overlap=0",
+    "inference.backend=torch",
 ]
 
 

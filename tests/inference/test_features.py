@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.inference.features import MOST_VOXELS, EncoderFeatures, _thinned
+from pipeline.inference.features import MOST_VOXELS, EncoderFeatures, thinned
 
 
 def test_windows_are_put_together_to_the_moments_of_all_their_voxels() -> None:
@@ -22,7 +22,7 @@ def test_windows_are_put_together_to_the_moments_of_all_their_voxels() -> None:
     assert np.allclose(features.values(), np.concatenate(expected), atol=1e-5)
 
 
-def test_a_large_stage_is_thinned_out_to_moments_near_those_of_all_its_voxels() -> None:
+def test_a_large_stage_isthinned_out_to_moments_near_those_of_all_its_voxels() -> None:
     rng, smooth = np.random.default_rng(0), np.linspace(-1, 1, 60, dtype=np.float32)
     large = (smooth[:, None, None] * smooth[:, None] + smooth + rng.normal(0, 1, (1, 2, 60, 60, 60))).astype(np.float32)
     features = EncoderFeatures()
@@ -33,7 +33,7 @@ def test_a_large_stage_is_thinned_out_to_moments_near_those_of_all_its_voxels() 
 
 @pytest.mark.parametrize("shape", [(3, 400, 400), (4, 512, 512), (37, 37, 37), (448, 448)], ids=str)
 def test_no_more_voxels_are_taken_than_is_said_and_a_short_axis_keeps_all_of_its_places(shape: tuple[int, ...]) -> None:
-    taken = _thinned(torch.zeros(1, 2, *shape))
+    taken = thinned(torch.zeros(1, 2, *shape))
     assert MOST_VOXELS / 4 < taken[0, 0].numel() <= MOST_VOXELS
     assert taken.shape[2] == shape[0] or min(shape) == max(shape)
 

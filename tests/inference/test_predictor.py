@@ -14,6 +14,7 @@ from pipeline.config.network import NetworkConfig
 from pipeline.errors import ModelError, ScanError
 from pipeline.inference import precision
 from pipeline.inference import predictor as predictor_module
+from pipeline.inference.backends.backend import TorchBackend
 from pipeline.inference.predictor import Predictor, network_function
 from pipeline.manifest import Manifest
 from pipeline.model import Model, load_model
@@ -24,6 +25,7 @@ from pipeline.scan import Scan
 
 WriteModel = Callable[..., Path]
 CPU = torch.device("cpu")
+TORCH = InferenceConfig(device="cpu", backend="torch", precision="fp32")
 
 
 def with_trained_precision(model: Model, trained: str) -> Model:
@@ -37,7 +39,7 @@ def test_auto_is_the_format_of_the_training_where_the_processor_has_it(
 ) -> None:
     monkeypatch.setattr(precision, "native_precisions", lambda _device: frozenset(native))
     model = with_trained_precision(load_model(write_model()), "bf16")
-    assert Predictor(model, InferenceConfig(device="cpu")).compute == precision.Compute(CPU, used)
+    assert Predictor(model, InferenceConfig(device="cpu", backend="torch")).compute == precision.Compute(CPU, used)
 
 
 def random_unet(manifest: Manifest) -> Model:
@@ -59,7 +61,7 @@ def test_a_network_of_images_sees_a_volume_slice_by_slice(write_model: WriteMode
     changed = {"network": config, "patch_size": (36, 32), "preprocessing": fitted, "labels": {"a": 1, "b": 2}}
     manifest = base.model_copy(update=changed)
     scan = smooth_scan()  # 40 sagittal slices of 36 x 32
-    mask = Predictor(Model(manifest, network), InferenceConfig(precision="fp32", device="cpu")).predict(scan)
+    mask = Predictor(Model(manifest, network), TORCH).predict(scan)
     slices = torch.from_numpy(prepare_scan(scan, fitted).image).permute(3, 0, 1, 2)
     with torch.inference_mode():
         expected = network(slices)[0].argmax(1).numpy()
@@ -80,8 +82,7 @@ def test_with_probability_maps_the_mask_is_the_same_and_the_likeliest_class_of_e
     model = random_unet(load_model(write_model(spacing_mm=(1.2, 0.9, 1.3))).manifest)
     prepared = prepare_scan(smooth_scan(), model.manifest.preprocessing)
     plain, mapped = (
-        Predictor(model, InferenceConfig(device="cpu", precision="fp32", tta=tta, probability_maps=wanted))
-        for wanted in (False, True)
+        Predictor(model, TORCH.model_copy(update={"tta": tta, "probability_maps": wanted})) for wanted in (False, True)
     )
     alone, found = plain.segment(prepared), mapped.segment(prepared)
     assert alone.probabilities is None
@@ -95,7 +96,7 @@ def test_a_scan_for_which_memory_is_too_short_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setattr(predictor_module, "available_bytes", lambda: 10**8)
     model = load_model(write_model())
-    predictor = Predictor(model, InferenceConfig(device="cpu", readers=2))
+    predictor = Predictor(model, TORCH.model_copy(update={"readers": 2}))
     monkeypatch.setattr(predictor, "_network", None)
     for call in (predictor.predict, lambda scan: predictor.segment(prepare_scan(scan, model.manifest.preprocessing))):
         with pytest.raises(ScanError, match=r"a scan that fits into memory; found .* about 0\.2 GB, where 0\.1 GB are"):
@@ -106,14 +107,14 @@ def test_where_nobody_knows_what_is_free_nothing_is_refused(
     write_model: WriteModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor_module, "available_bytes", lambda: None)
-    predictor = Predictor(load_model(write_model()), InferenceConfig(device="cpu"))
+    predictor = Predictor(load_model(write_model()), TORCH)
     assert predictor.predict(smooth_scan()).shape == (40, 36, 32)
 
 
 def test_numbers_that_are_not_finite_are_refused(write_model: WriteModel) -> None:
     model = random_unet(load_model(write_model()).manifest)
     torch.nn.init.constant_(next(model.network.parameters()), torch.nan)
-    predictor = Predictor(model, InferenceConfig(device="cpu", precision="fp32"))
+    predictor = Predictor(model, TORCH)
     with pytest.raises(ModelError, match="probabilities from the network; found values that are not finite"):
         predictor.predict(smooth_scan())
 
@@ -127,12 +128,14 @@ def test_bf16_runs_on_a_cpu_that_has_it_and_its_mask_agrees_nearly_everywhere_wi
     prepared: Prepared = prepare_scan(smooth_scan(), model.manifest.preprocessing)
     masks = {}
     for name in ("fp32", "bf16"):
-        predictor = Predictor(model, InferenceConfig.model_validate({"device": "cpu", "precision": name}))
+        predictor = Predictor(model, TORCH.model_copy(update={"precision": name}))
         masks[name] = predictor.predict_prepared(prepared)
     batch = torch.from_numpy(prepared.image)[None, :, :32, :32, :32]
     with torch.inference_mode():
-        half = network_function(model.network, precision.Compute(CPU, "bf16"), 3)(batch)
-        single = network_function(model.network, precision.Compute(CPU, "fp32"), 3)(batch)
+        half, single = (
+            network_function(TorchBackend(model.network, precision.Compute(CPU, name)), 3)(batch)
+            for name in ("bf16", "fp32")
+        )
     assert (half.dtype, single.dtype) == (torch.bfloat16, torch.float32)
     assert not torch.equal(half.float(), single)
     assert min(np.unique(masks["fp32"], return_counts=True)[1]) > 1000  # of each class

@@ -42,7 +42,7 @@ def test_a_series_of_dicom_is_given_as_its_folder_or_as_a_zip_file_of_it(
 
 
 def test_settings_may_be_others_than_the_models(write_model: WriteModel) -> None:
-    config = InferenceConfig(overlap=0.25, device="cpu", precision="fp32")
+    config = InferenceConfig(overlap=0.25, device="cpu", backend="torch", precision="fp32")
     assert Predictor.load(write_model(), config).config.overlap == 0.25
 
 

@@ -9,9 +9,9 @@ from torch.nn import functional
 from pipeline.config.blocks import BLOCKS, Place, block_window
 from pipeline.networks.blocks import (
     BlockStyle,
+    GroupNorm,
     InstanceNorm,
     Upsample,
-    group_norm,
     initialise,
     make_activation,
     make_block,
@@ -57,7 +57,7 @@ def test_an_image_is_normalised_apart_from_the_others_of_its_batch() -> None:
 
 @pytest.mark.parametrize(("channels", "groups"), [(8, 1), (32, 4), (20, 2), (7, 1), (3, 1), (36, 4)])
 def test_groups_hold_about_eight_channels_and_divide_them(channels: int, groups: int) -> None:
-    layer = group_norm(channels)
+    layer = GroupNorm(channels)
     assert isinstance(layer, nn.GroupNorm)
     assert layer.num_groups == groups
 

@@ -16,7 +16,7 @@ import pytest
 from pipeline.config.cache import CacheConfig
 from pipeline.preprocessing.fitted import FittedPreprocessing, ScanNormalisation
 from pipeline.preprocessing.prepare import prepare
-from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase, default_folder, make_key
+from pipeline.samples.cache import CaseCache, PreparedCase, StoredCase, make_key
 from pipeline.scan import Scan
 
 FITTED = FittedPreprocessing(
@@ -217,9 +217,3 @@ def test_the_folder_is_the_configured_one_or_the_user_s(monkeypatch: pytest.Monk
     assert CaseCache(CacheConfig(folder=tmp_path, max_gb=0.5)).max_bytes == 500_000_000
     monkeypatch.setenv("MEDSEG_CACHE", "/data/cases")
     assert CaseCache(CacheConfig()).folder == Path("/data/cases")
-    monkeypatch.delenv("MEDSEG_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/data/xdg")
-    assert default_folder() == Path("/data/xdg/medseg")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert default_folder() == Path("/home/somebody/.cache/medseg")

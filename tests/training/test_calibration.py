@@ -25,7 +25,7 @@ SIDE = 20
 
 @pytest.fixture
 def predictor(write_model: WriteModel) -> Predictor:
-    config = InferenceConfig(overlap=0.0, device="cpu", precision="fp32", threads=1, probability_maps=True)
+    config = InferenceConfig(overlap=0.0, device="cpu", backend="torch", threads=1, probability_maps=True)
     return Predictor.load(write_model(), config)
 
 

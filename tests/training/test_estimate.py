@@ -34,7 +34,9 @@ def case(seed: int) -> tuple[Scan, NDArray[np.uint8]]:
 
 @pytest.fixture
 def predictor(write_model: WriteModel) -> Predictor:
-    return Predictor.load(write_model(), InferenceConfig(overlap=0.0, device="cpu", precision="fp32", threads=1))
+    return Predictor.load(
+        write_model(), InferenceConfig(overlap=0.0, device="cpu", backend="torch", precision="fp32", threads=1)
+    )
 
 
 @pytest.fixture
@@ -90,7 +92,9 @@ def test_what_is_known_of_a_mask_is_of_the_parts_that_are_kept(write_model: Writ
     array[0, 17:, 17:, 17:] = 50
     apart, folder = Scan(array, scan.affine, scan.source), write_model()
     for keep, stray in (((), 27 / 1035), (("organ",), 0)):
-        config = InferenceConfig(overlap=0.0, device="cpu", precision="fp32", threads=1, keep_largest=keep)
+        config = InferenceConfig(
+            overlap=0.0, device="cpu", backend="torch", precision="fp32", threads=1, keep_largest=keep
+        )
         found = example_of(Version(apart, truth, ""), Predictor.load(folder, config), learnt, patient="a")
         assert found.evidence.stray[0] == pytest.approx(stray)
 

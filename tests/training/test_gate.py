@@ -13,6 +13,7 @@ from pipeline.config.cache import CacheConfig
 from pipeline.config.gate import GateConfig
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import DatasetError
+from pipeline.inference.backends.backend import TorchBackend
 from pipeline.inference.gate import FittedGate, encode_all
 from pipeline.inference.precision import Compute
 from pipeline.networks.unet import UNet
@@ -26,7 +27,7 @@ SIDE = 24
 FITTED = FittedPreprocessing(
     spacing_mm=(1.0, 1.0, 1.0), crop="none", channels=(ScanNormalisation(),), resampling_order=1, anisotropy_ratio=3
 )
-WINDOWS = Windows((16, 16, 16), 0.5, Compute(torch.device("cpu"), "fp32"), (0,))
+COMPUTE = Compute(torch.device("cpu"), "fp32")
 SETTINGS = GateConfig(autoencoder_steps=40, false_alarm_rate=0.1)
 
 
@@ -59,57 +60,60 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[StoredCase, st
 
 
 @pytest.fixture(scope="module")
-def network() -> UNet:
+def windows() -> Windows:
     torch.manual_seed(0)
-    return UNet(NetworkConfig(features=(4, 8), deep_supervision=0), channels=1, classes=2).eval()
+    network = UNet(NetworkConfig(features=(4, 8), deep_supervision=0), channels=1, classes=2).eval()
+    return Windows(TorchBackend(network, COMPUTE), (16, 16, 16), 0.5, (0,))
 
 
 @pytest.fixture(scope="module")
-def gate(network: UNet, cases: list[tuple[StoredCase, str]]) -> FittedGate:
-    return fit_gate(network, cases, SETTINGS, windows=WINDOWS, seed=0, progress=lambda _: None)
+def gate(windows: Windows, cases: list[tuple[StoredCase, str]]) -> FittedGate:
+    return fit_gate(cases, SETTINGS, windows=windows, seed=0, progress=lambda _: None)
 
 
-def verdict(gate: FittedGate, network: UNet, make: Callable[[int], NDArray[np.float32]], seed: int) -> tuple[bool, str]:
+def verdict(
+    gate: FittedGate, windows: Windows, make: Callable[[int], NDArray[np.float32]], seed: int
+) -> tuple[bool, str]:
     image = prepared(make(seed))
-    encoded = encode_all(network, image, WINDOWS.patch_size, overlap=WINDOWS.overlap, compute=WINDOWS.compute)
+    encoded = encode_all(windows.backend, image, windows.patch_size, overlap=windows.overlap)
     found = gate.judge(encoded)
     return found.is_foreign, found.reason
 
 
-def test_new_scans_of_the_kind_pass_and_others_do_not(gate: FittedGate, network: UNet) -> None:
-    own = [verdict(gate, network, ball, seed) for seed in range(100, 120)]
-    other = [verdict(gate, network, stripes, seed) for seed in range(10)]
+def test_new_scans_of_the_kind_pass_and_others_do_not(gate: FittedGate, windows: Windows) -> None:
+    own = [verdict(gate, windows, ball, seed) for seed in range(100, 120)]
+    other = [verdict(gate, windows, stripes, seed) for seed in range(10)]
     assert sum(is_foreign for is_foreign, _ in own) <= 4
     assert all(is_foreign for is_foreign, _ in other)
     assert all(reason == "" for is_foreign, reason in own if not is_foreign)
     assert all("unlike the scans of training: gate_score" in reason for _, reason in other)
 
 
-def test_the_autoencoders_show_what_is_odd_of_a_foreign_scan_alone(gate: FittedGate, network: UNet) -> None:
+def test_the_autoencoders_show_what_is_odd_of_a_foreign_scan_alone(gate: FittedGate, windows: Windows) -> None:
     for make, is_shown in ((ball, False), (stripes, True)):
         image = prepared(make(100))
-        found = gate.judge(encode_all(network, image, (16, 16, 16), overlap=0.5, compute=WINDOWS.compute))
+        found = gate.judge(encode_all(windows.backend, image, (16, 16, 16), overlap=0.5))
         assert (found.scan is not None) == (found.expected is not None) == is_shown == found.is_foreign
 
 
 def test_the_same_seed_gives_the_same_gate_and_its_arrays_give_it_back(
-    gate: FittedGate, network: UNet, cases: list[tuple[StoredCase, str]]
+    gate: FittedGate, windows: Windows, cases: list[tuple[StoredCase, str]]
 ) -> None:
     again, shares = (
-        fit_gate(network, cases, SETTINGS, windows=WINDOWS, seed=0, progress=lambda _: None).to_arrays(),
+        fit_gate(cases, SETTINGS, windows=windows, seed=0, progress=lambda _: None).to_arrays(),
         gate.to_arrays(),
     )
     assert all(np.array_equal(again[name], shares[name]) for name in shares)
     read = FittedGate.from_arrays(shares, channels=1, dimensions=3)
-    assert verdict(read, network, stripes, 0) == verdict(gate, network, stripes, 0)
+    assert verdict(read, windows, stripes, 0) == verdict(gate, windows, stripes, 0)
 
 
 def test_it_can_do_without_autoencoders_and_with_some_of_the_cases(
-    network: UNet, cases: list[tuple[StoredCase, str]]
+    windows: Windows, cases: list[tuple[StoredCase, str]]
 ) -> None:
     shares = list[float]()
     few = GateConfig(autoencoder_steps=0, cases=12)
-    gate = fit_gate(network, cases, few, windows=WINDOWS, seed=0, progress=shares.append)
+    gate = fit_gate(cases, few, windows=windows, seed=0, progress=shares.append)
     assert gate.autoencoders is None
     assert len(gate.statistics.histogram.training) == len(shares) == 12
     assert shares[-1] == 1.0
@@ -133,14 +137,14 @@ def test_a_schedule_has_some_steps(steps: int) -> None:
         GateConfig(autoencoder_steps=steps)
 
 
-def test_the_shortest_schedule_works(network: UNet, cases: list[tuple[StoredCase, str]]) -> None:
+def test_the_shortest_schedule_works(windows: Windows, cases: list[tuple[StoredCase, str]]) -> None:
     settings = GateConfig(autoencoder_steps=20)
-    assert fit_gate(network, cases, settings, windows=WINDOWS, seed=0, progress=lambda _: None).autoencoders is not None
+    assert fit_gate(cases, settings, windows=windows, seed=0, progress=lambda _: None).autoencoders is not None
 
 
 def test_too_few_patients_are_said_before_anything_is_trained(
-    network: UNet, cases: list[tuple[StoredCase, str]]
+    windows: Windows, cases: list[tuple[StoredCase, str]]
 ) -> None:
     twins = [(case, f"patient {number % 7}") for number, (case, _) in enumerate(cases)]
     with pytest.raises(DatasetError, match="8 patients"):
-        fit_gate(network, twins, SETTINGS, windows=WINDOWS, seed=0, progress=lambda _: pytest.fail("it began"))
+        fit_gate(twins, SETTINGS, windows=windows, seed=0, progress=lambda _: pytest.fail("it began"))

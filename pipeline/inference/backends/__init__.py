@@ -1,0 +1,1 @@
+"""What runs a network that segments: PyTorch, or OpenVINO on a CPU."""
