@@ -405,16 +405,17 @@ def sync(
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove every prepared case.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
     folder: Annotated[Path | None, typer.Option(help="The cache's folder, where it is not the default.")] = None,
 ) -> None:
-    """Say where prepared cases are kept and how much there is; --clear removes them."""
+    """Say where prepared cases and converted networks are kept and how much there is; --clear removes them."""
     from pipeline.commands.cache import inspect_cache
     from pipeline.config.cache import CacheConfig
 
     state = inspect_cache(CacheConfig(folder=folder), clear=clear)
     freed = f"; {state.freed_bytes / 1e6:.1f} MB freed" if clear else ""
-    out.print(f"{state.folder}: {state.entries} prepared cases, {state.size_bytes / 1e6:.1f} MB{freed}")
+    kept = f"{state.cases} prepared cases, {state.networks} converted networks, {state.size_bytes / 1e6:.1f} MB"
+    out.print(f"{state.folder}: {kept}{freed}")
 
 
 @app.command()

@@ -330,9 +330,9 @@ def test_the_summary_of_an_autoencoder_names_its_code() -> None:
 
 def test_the_cache_says_where_it_is_and_what_was_freed(tmp_path: Path) -> None:
     done = invoke("cache", "--folder", tmp_path / "cache")
-    assert (done.exit_code, done.stdout) == (0, f"{tmp_path}/cache: 0 prepared cases, 0.0 MB\n")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path}/cache: 0 prepared cases, 0 converted networks, 0.0 MB\n")
     done = invoke("cache", "--folder", tmp_path / "cache", "--clear")
-    assert done.stdout == f"{tmp_path}/cache: 0 prepared cases, 0.0 MB; 0.0 MB freed\n"
+    assert done.stdout == f"{tmp_path}/cache: 0 prepared cases, 0 converted networks, 0.0 MB; 0.0 MB freed\n"
 
 
 def test_the_help_names_every_command() -> None:

@@ -10,17 +10,20 @@ from pipeline.samples.cache import CaseCache
 
 @dataclass(frozen=True)
 class CacheState:
-    """The cache's folder, its size, and how much of it was freed."""
+    """The cache's folder, what is in it, and how much of it was freed."""
 
     folder: Path
-    entries: int
+    cases: int
+    networks: int
     size_bytes: int
     freed_bytes: int
 
 
 def inspect_cache(config: CacheConfig, *, clear: bool) -> CacheState:
-    """Say how large the cache is, and empty it where asked to."""
-    cache = CaseCache(config)
-    freed = cache.clear() + converted.clear() if clear else 0
-    sizes = cache.sizes() + converted.sizes()
-    return CacheState(cache.folder, len(sizes), sum(sizes), freed)
+    """Say how large the cache is, and empty it where asked to; a folder of one's own has no networks."""
+    cache, has_networks = CaseCache(config), config.folder is None
+    freed = cache.clear() if clear else 0
+    if clear and has_networks:
+        freed += converted.clear()
+    cases, networks = cache.sizes(), converted.sizes() if has_networks else []
+    return CacheState(cache.folder, len(cases), len(networks), sum(cases) + sum(networks), freed)

@@ -100,6 +100,7 @@ def _provenance(dataset: Dataset, predictor: Predictor, part: SplitName) -> dict
         "run": manifest.provenance.run_id,
         "inference": predictor.config.model_dump(mode="json"),
         "device": predictor.compute.device.type,
+        "backend": predictor.backend.name,
         "precision": predictor.compute.precision,
     }
 

@@ -104,6 +104,21 @@ def test_it_does_not_alter_the_mask_and_the_same_is_said_with_probability_maps(m
         assert mapped.dice == pytest.approx(streamed.dice, abs=1e-5)
 
 
+@pytest.mark.parametrize("tta", [True, False])
+def test_openvino_gives_the_mask_the_gate_score_and_the_predicted_dice_of_pytorch(model: Model, *, tta: bool) -> None:
+    scan, config = sorted(NEW_SCANS.iterdir())[0], model.manifest.inference.model_copy(update={"tta": tta})
+    torch, openvino = (
+        Predictor(model, config.model_copy(update={"backend": name})).examine(scan) for name in ("torch", "openvino")
+    )
+    assert (torch.mask == openvino.mask).mean() > 0.999
+    assert torch.mask.any()
+    assert torch.gate is not None
+    assert openvino.gate is not None
+    assert openvino.gate.score == pytest.approx(torch.gate.score, abs=0.01)
+    for ours, theirs in zip(openvino.estimates, torch.estimates, strict=True):
+        assert ours.dice == pytest.approx(theirs.dice, abs=0.01)
+
+
 def test_a_model_with_a_new_gate_keeps_it(model: Model, tmp_path: Path) -> None:
     config = model.manifest.inference
     refit_gate(model, NEW_SCANS, tmp_path / "site", false_alarm_rate=0.1, config=config, console=QUIET)

@@ -189,6 +189,7 @@ def test_the_metrics_say_where_and_in_which_format_the_network_ran(
     used = Predictor(model, config).compute
     provenance = metrics(tmp_path / "out")["provenance"]
     assert (provenance["device"], provenance["precision"]) == (used.device.type, used.precision)
+    assert provenance["backend"] == "torch"
     assert used.precision != "auto"
 
 

@@ -169,8 +169,22 @@ def test_the_manifest_names_the_model_the_settings_and_the_inputs(
     case = manifest["cases"].pop("a")
     assert manifest["cases"] == {}
     assert (case["input_sha256"], case["device"], case["precision"]) == (file_sha256(path), "cpu", "fp32")
+    assert case["backend"] == "torch"
     files = ("mask.nii.gz", "statistics.json", "preview.png", "viewer.html")
     assert case["files_sha256"] == {name: file_sha256(tmp_path / "out" / "a" / name) for name in files}
+
+
+def test_openvino_writes_the_same_masks_and_the_manifest_says_that_it_ran(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path
+) -> None:
+    path, found = write_volume(tmp_path / "scans" / "a.nii.gz", _image()), {}
+    for backend in ("torch", "openvino"):
+        run(write_model(), path.parent, tmp_path / backend, backend=backend)
+        case = json.loads((tmp_path / backend / "manifest.json").read_text())["cases"]["a"]
+        assert case["backend"] == backend
+        found[backend] = np.asarray(load(tmp_path / backend / "a" / "mask.nii.gz").dataobj)
+    assert np.array_equal(found["torch"], found["openvino"])
+    assert set(np.unique(found["openvino"])) == {0, 1, 4}
 
 
 def test_a_case_is_named_after_its_path_below_the_input(
