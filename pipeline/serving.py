@@ -55,7 +55,7 @@ def _load_pyfunc(path: str) -> PyfuncModel:
 
     Raises:
         ModelError: it is no model, or a damaged one.
-        ConfigError: its device or number format is not there.
+        ConfigError: its device, backend or number format is not there.
     """
     model = load_model(Path(path))
     settings = model.manifest.inference.model_copy(update={"probability_maps": False})  # nobody is given them here

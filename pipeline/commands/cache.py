@@ -20,7 +20,7 @@ class CacheState:
 
 
 def inspect_cache(config: CacheConfig, *, clear: bool) -> CacheState:
-    """Say how large the cache is, and empty it where asked to; a folder of one's own has no networks."""
+    """Say how large the cache is, and empty it where asked to; converted networks are in the default folder alone."""
     cache, has_networks = CaseCache(config), config.folder is None
     freed = cache.clear() if clear else 0
     if clear and has_networks:

@@ -14,7 +14,7 @@ from pipeline.commands.progress import progress_line, readable_seconds
 from pipeline.config.load import Config
 from pipeline.errors import reason_of
 from pipeline.inference.backends.choice import choose_backend
-from pipeline.inference.backends.conversion import Order
+from pipeline.inference.backends.conversion import ConversionRequest
 from pipeline.networks.unet import UNet
 from pipeline.training.gate import Windows, fit_gate
 
@@ -33,7 +33,7 @@ def gate_of_run(
         return {}
     patients = {case.name: case.patient for case in checked.dataset.cases}
     stored = [*prepared.train, *(case.stored for case in prepared.validation)]
-    order = Order(
+    request = ConversionRequest(
         network=config.network,
         channels=len(prepared.fitted.channels),
         classes=1 + len(checked.dataset.labels),
@@ -41,9 +41,11 @@ def gate_of_run(
         precision=job.compute.precision,
         threads=torch.get_num_threads(),
     )
+    is_on_gpu = job.compute.device.type != "cpu"
+    inference = config.inference.model_copy(update={"backend": "torch"}) if is_on_gpu else config.inference
     try:
         windows = Windows(
-            backend=choose_backend(network, config.inference, compute=job.compute, order=order),
+            backend=choose_backend(network, inference, compute=job.compute, request=request),
             patch_size=config.training.patch_size,
             overlap=config.inference.overlap,
             mirror_axes=prepared.fitted.prepared_axes(config.augmentation.mirror_axes),

@@ -6,7 +6,7 @@ from pipeline.config.base import Positive, Section
 
 
 class CacheConfig(Section):
-    """A folder of prepared cases, shared by runs; `medseg cache --clear` empties it."""
+    """A folder of prepared cases, shared by runs; `medseg cache --clear` empties it, and that of converted networks."""
 
     folder: Path | None = None
     """Where; by default medseg in the user's cache folder, or what MEDSEG_CACHE says."""

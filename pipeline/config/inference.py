@@ -61,8 +61,8 @@ class InferenceConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; auto takes a GPU where there is one."""
     backend: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the network; auto is OpenVINO on a CPU, which is two to four times as fast, and PyTorch on a GPU, or
-    where OpenVINO is missing or does not give what PyTorch gives."""
+    """What runs a network that segments; auto is OpenVINO on a CPU, which is faster there, and PyTorch on a GPU, or
+    where OpenVINO is missing or does not give what PyTorch gives. Autoencoders run in PyTorch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the convolutions; auto takes that of the training where the machine has it, else fp32 on a CPU
     and bf16 or fp16 on a GPU."""

@@ -51,7 +51,7 @@ def compute_for(config: InferenceConfig, trained: str) -> Compute:
     """Where a trained network is to run, once the number of threads has been set.
 
     Args:
-        config: device, precision and threads.
+        config: device, backend, precision and threads; OpenVINO runs on the CPU.
         trained: the number format that it was trained in.
 
     Raises:
@@ -59,7 +59,7 @@ def compute_for(config: InferenceConfig, trained: str) -> Compute:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = choose_device(config.device)
+    device = choose_device("cpu" if config.device == "auto" and config.backend == "openvino" else config.device)
     return Compute(device, choose_precision(config.precision, device, trained))
 
 

@@ -12,7 +12,7 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
 from pipeline.inference.backends.backend import Backend, Observe
 from pipeline.inference.backends.choice import choose_backend
-from pipeline.inference.backends.conversion import Order
+from pipeline.inference.backends.conversion import ConversionRequest
 from pipeline.inference.estimate import FittedEstimates, Observed
 from pipeline.inference.evidence import Agreement, Observer, Tally
 from pipeline.inference.features import EncoderFeatures
@@ -56,7 +56,7 @@ class Predictor:
         self.compute = compute_for(config, model.manifest.provenance.precision)
         channels, dimensions = len(self.manifest.modalities), self.manifest.network.dimensions
         self.compute.place_network(model.network, dimensions)
-        order = Order(
+        request = ConversionRequest(
             network=model.manifest.network,
             channels=channels,
             classes=1 + len(self.manifest.labels),
@@ -64,7 +64,7 @@ class Predictor:
             precision=self.compute.precision,
             threads=torch.get_num_threads(),
         )
-        self.backend = choose_backend(model.network, config, compute=self.compute, order=order)
+        self.backend = choose_backend(model.network, config, compute=self.compute, request=request)
         self.gate = FittedGate.from_arrays(model.gate, channels=channels, dimensions=dimensions) if model.gate else None
         self.estimates: FittedEstimates | None = None
         if model.estimate:

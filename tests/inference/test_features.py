@@ -22,7 +22,7 @@ def test_windows_are_put_together_to_the_moments_of_all_their_voxels() -> None:
     assert np.allclose(features.values(), np.concatenate(expected), atol=1e-5)
 
 
-def test_a_large_stage_isthinned_out_to_moments_near_those_of_all_its_voxels() -> None:
+def test_a_large_stage_is_thinned_out_to_moments_near_those_of_all_its_voxels() -> None:
     rng, smooth = np.random.default_rng(0), np.linspace(-1, 1, 60, dtype=np.float32)
     large = (smooth[:, None, None] * smooth[:, None] + smooth + rng.normal(0, 1, (1, 2, 60, 60, 60))).astype(np.float32)
     features = EncoderFeatures()

@@ -129,6 +129,7 @@ print(status("VmHWM:") - before)
     ("shape", "labels", "patch_size", "changed"),
     [
         pytest.param((256, 256, 100), 2, (64, 64, 64), {}, id="few classes"),
+        pytest.param((256, 256, 100), 2, (64, 64, 64), {"backend": "torch"}, id="few classes in PyTorch"),
         pytest.param((120, 120, 100), 39, (48, 48, 48), {"overlap": 0.0}, id="many classes"),
         pytest.param((160, 160, 80), 9, (48, 48, 48), {"probability_maps": True}, id="probabilities"),
         pytest.param((250, 250, 100), 2, (64, 64, 64), {"keep_largest": ("label 1",)}, id="connected parts"),

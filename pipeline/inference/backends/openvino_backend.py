@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +9,15 @@ import torch
 from torch import Tensor
 
 from pipeline.inference.backends.backend import Observe
+from pipeline.inference.backends.converted import Converted
 
 if TYPE_CHECKING:
     import openvino
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 """The number formats of `inference.precision`, as OpenVINO calls them."""
+_cores: list[Any] = []
+_first = threading.Lock()
 
 
 def load_openvino() -> Any:
@@ -24,38 +26,46 @@ def load_openvino() -> Any:
     Raises:
         ImportError: it is not installed, or does not work here.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes its import fail, which
-    import openvino  # it allows for
+    # its own import allows for a telemetry that cannot be imported, as None makes it
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
 
     return openvino
 
 
-@cache
 def core() -> "openvino.Core":
     """The one core of the process, which is never let go of.
 
     OpenVINO's plugin for CPUs gives the thread that loads it another stack for signals, and frees that stack with its
     core. A core that goes while the stack is in use (the thread has got one of a second core, or another thread lets
     go) leaves the thread without: the next signal, such as that of a child that ends, kills the process.
+
+    Raises:
+        ImportError: as `load_openvino`.
     """
-    return load_openvino().Core()
+    with _first:
+        if not _cores:
+            _cores.append(load_openvino().Core())
+    return _cores[0]
 
 
-def compile_model(model: "openvino.Model", precision: str, *, threads: int) -> "openvino.CompiledModel":
+def compile_network(network: Converted, precision: str, *, threads: int) -> "openvino.CompiledModel":
     """A converted network, ready to run on so many threads.
 
     Raises:
         RuntimeError: it cannot be compiled, or not in this number format.
     """
+    openvino = load_openvino()
+    weights = openvino.Tensor(np.frombuffer(network.weights, np.uint8))
     settings = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same cores
     }
-    compiled = core().compile_model(model, "CPU", settings)
+    compiled = core().compile_model(core().read_model(network.graph, weights), "CPU", settings)
     used = compiled.get_property("INFERENCE_PRECISION_HINT")
-    if used != getattr(load_openvino().Type, HINTS[precision]):
+    if used != getattr(openvino.Type, HINTS[precision]):
         raise RuntimeError(f"OpenVINO runs in {used} where {precision} was asked for")
     return compiled
 
