@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from pipeline.inference.sliding_window import Block
 from pipeline.structures import NEIGHBOURS
 
 VOXELS_AT_ONCE = 500_000
@@ -77,27 +78,26 @@ class Observer:
     """Keeps what is to be known of a mask, of the probabilities that pass by.
 
     Args:
-        axis: along which slabs follow each other.
+        shape: of the prepared grid.
         agreement: of mirrored predictions, or None.
     """
 
-    def __init__(self, axis: int, agreement: Agreement | None = None) -> None:
+    def __init__(self, shape: tuple[int, ...], agreement: Agreement | None = None) -> None:
         self.agreement = agreement
-        self._axis = axis
-        self._classes: list[NDArray[np.uint8]] = []
+        self._classes = torch.zeros(shape, dtype=torch.uint8)
         self._sums = torch.zeros(())
 
-    def passing(self, slabs: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The same slabs of probabilities (C, ...), each of them counted."""
-        for slab in slabs:
-            self.count(slab)
-            yield slab
+    def passing(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The same blocks of probabilities, each of them counted."""
+        for block in blocks:
+            self.count(block)
+            yield block
 
-    def count(self, slab: Tensor) -> None:
-        """Count the next slab."""
-        planes = max(1, VOXELS_AT_ONCE // max(1, slab[:, :1].numel()))
-        classes = torch.empty(slab.shape[1:], dtype=torch.uint8)
-        for part, own in zip(slab.split(planes, 1), classes.split(planes, 0), strict=True):
+    def count(self, block: Block) -> None:
+        """Count a block, which no other one overlaps."""
+        planes = max(1, VOXELS_AT_ONCE // max(1, block.scores[:, :1].numel()))
+        classes = self._classes[block.box]
+        for part, own in zip(block.scores.split(planes, 1), classes.split(planes, 0), strict=True):
             highest, winners = part.max(0)
             flat, rows = winners.flatten(), part.flatten(1).double()
             sums = [
@@ -108,14 +108,12 @@ class Observer:
             ]
             self._sums = self._sums + torch.stack(sums)
             own.copy_(winners)
-        self._classes.append(classes.numpy())
 
     def tally(self) -> Tally:
         """What they came to, once all have passed."""
         voxels, inside, total, squares = self._sums[:, 1:].numpy()
         agreement = None if self.agreement is None else self.agreement.dice()
-        classes = np.concatenate(self._classes, axis=self._axis)
-        return Tally(classes, voxels, inside, total, np.maximum(total - squares, 0), agreement)
+        return Tally(self._classes.numpy(), voxels, inside, total, np.maximum(total - squares, 0), agreement)
 
 
 def stray_shares(classes: NDArray[np.uint8], labels: int) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import TooLargeError
 from pipeline.inference.memory import BYTES_PER_GB
-from pipeline.inference.windows import Size, padded_shape, slab_shape, starts, streaming_axis
+from pipeline.inference.windows import Size, WindowGrid, is_large, most_held, padded_shape
 from pipeline.manifest import AutoencoderManifest, Manifest, ModelRecord
 from pipeline.preprocessing.prepare import Trail, plan_uncropped
 from pipeline.scan import ScanHeader
@@ -31,8 +31,11 @@ and then numbers of parts in 4 bytes and in 8, and comparisons."""
 SPLINE_BYTES, SPLINE_MARGIN = 12, 24
 """A voxel of a channel that is resampled, with the margins that scipy gives each axis: a copy in 4 bytes, and the
 coefficients of its splines in 8."""
-SEAM_PLANES = 3
-"""Planes of all classes that are held where two slabs meet: the last one, and a copy of both neighbours."""
+CELL_COPIES = 3
+"""Arrays as large as a cell: the block that is handed out, a copy with the planes in front of it, and one that is put
+away in 8 bits."""
+SEAMS = 2
+"""Planes of all classes that are kept where blocks meet, of a scan that is resampled: those before, and those now."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class Footprint:
 
     Attributes:
         image: a copy of the prepared scan, padded to the patch; 0 where it is as large as that.
-        sums: over windows, of the slab that they touch.
+        sums: over windows, of the cells that are not complete.
         window: the network at work on a window, and the window's probabilities.
-        handed_out: the planes that no window touches any more, on their way into the mask.
+        handed_out: blocks that no window touches any more, on their way into the mask.
         mask: on the scan's own grid.
         probabilities: of every voxel on the prepared and on the scan's own grid, where they are asked for.
         observed: what predicted Dice is told from, and the parts that are counted for it.
@@ -59,8 +62,8 @@ class Footprint:
 
     @property
     def total(self) -> int:
-        """All of them; planes that were handed out are let go before the network goes on."""
-        streaming = self.sums + max(self.window, self.handed_out)
+        """All of them."""
+        streaming = self.sums + self.window + self.handed_out
         return FIXED_BYTES + self.image + streaming + self.mask + self.probabilities + self.observed
 
 
@@ -79,16 +82,27 @@ def footprint(trail: Trail, manifest: Manifest, config: InferenceConfig) -> Foot
 
 
 def _streamed(trail: Trail, manifest: ModelRecord, *, overlap: float, maps: int) -> Footprint:
-    """Of the sliding window alone, without the network: the image, and so many maps of the slab."""
-    window = as_window(manifest.patch_size)
-    axis = streaming_axis(trail.shape, window)
-    slab = slab_shape(trail.shape, window, axis)
-    planes = SEAM_PLANES + _handed_out(slab[axis], padded_shape(trail.shape, window)[axis], overlap)
-    return Footprint(
-        image=_padding_bytes(trail.shape, window, len(manifest.preprocessing.channels)),
-        sums=FLOAT_BYTES * (maps + 1) * math.prod(slab),  # one more for the weights
-        handed_out=FLOAT_BYTES * maps * planes * (math.prod(slab) // slab[axis]),
+    """Of the sliding window alone, without the network: the image, and so many maps of the cells."""
+    grid = WindowGrid(
+        padded_shape(trail.shape, as_window(manifest.patch_size)), as_window(manifest.patch_size), overlap
     )
+    held = most_held(grid)
+    own = FLOAT_BYTES * (maps + 1)  # one more for the weights
+    waiting = maps + FLOAT_BYTES if is_large(maps, held.total) else own
+    return Footprint(
+        image=_padding_bytes(trail.shape, grid.patch_size, len(manifest.preprocessing.channels)),
+        sums=waiting * held.total + (own * held.at_work if waiting < own else 0),
+        handed_out=FLOAT_BYTES * maps * (CELL_COPIES * held.cell + _seam_voxels(trail, grid)),
+    )
+
+
+def _seam_voxels(trail: Trail, grid: WindowGrid) -> int:
+    """Of the planes that blocks leave to later ones; those of the fastest axis are parts of a cell."""
+    if trail.shape == trail.box_shape:
+        return 0
+    _, *faster = (trail.shape[axis] for axis in grid.order)
+    layer = max(b - a for a, b in pairwise(grid.corners[grid.order[0]]))
+    return SEAMS * (math.prod(faster) + layer * faster[-1])
 
 
 def restoring_bytes(trail: Trail, manifest: AutoencoderManifest, config: InferenceConfig) -> int:
@@ -181,11 +195,6 @@ def _too_large(needed: int, free_bytes: int, remedies: list[str], *, readers: in
 def _padding_bytes(shape: Size, window: Size, channels: int) -> int:
     padded = padded_shape(shape, window)
     return 0 if padded == shape else FLOAT_BYTES * channels * math.prod(padded)
-
-
-def _handed_out(patch: int, size: int, overlap: float) -> int:
-    """The most planes that are handed out as a copy; the last ones, a patch deep, are the sums themselves."""
-    return max((following - start for start, following in pairwise(starts(size, patch, overlap))), default=0)
 
 
 def _window_bytes(manifest: ModelRecord, maps: int, arrays: int) -> int:

@@ -109,7 +109,7 @@ def encode_all(
 
     def encode(batch: Tensor) -> Tensor:
         features.see(backend.features(batch.squeeze(-1) if is_slice else batch))
-        return batch[:, :1]
+        return batch[:, :1].clone()  # `slide` writes over it
 
     with torch.inference_mode():
         for _ in slide(encode, torch.from_numpy(image), as_window(patch_size), overlap=overlap):

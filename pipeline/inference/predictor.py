@@ -23,14 +23,14 @@ from pipeline.inference.precision import compute_for
 from pipeline.inference.reading import read_and_prepare
 from pipeline.inference.segmentation import Segmentation
 from pipeline.inference.single import only_scan
-from pipeline.inference.sliding_window import Network, mirrored, slide, sliding_window
-from pipeline.inference.windows import streaming_axis
+from pipeline.inference.sliding_window import Block, Network, mirrored, slide, sliding_window
+from pipeline.inference.windows import nesting
 from pipeline.manifest import Manifest
 from pipeline.model import Model, load_model
 from pipeline.postprocessing.components import check_keep_largest, check_names, keep_largest
 from pipeline.postprocessing.instances import check_watershed
 from pipeline.preprocessing.labels import to_values
-from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_probabilities, restore_slabs
+from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_blocks, restore_probabilities
 from pipeline.quality.temperature import soften
 from pipeline.scan import Scan
 from pipeline.sizes import as_window
@@ -201,7 +201,7 @@ class Predictor:
     def _observer(self, prepared: Prepared) -> Observer:
         axes = self.manifest.mirror_axes
         agreement = Agreement(1 + len(self.manifest.labels), 2 ** len(axes)) if self.config.tta and axes else None
-        return Observer(streaming_axis(prepared.trail.shape, as_window(self.manifest.patch_size)), agreement)
+        return Observer(prepared.trail.shape, agreement)
 
     def _tally(self, observer: Observer) -> Tally:
         """What an observer has seen, of the parts that are kept."""
@@ -217,11 +217,10 @@ class Predictor:
         check_fits(prepared.trail, self.manifest, config, free_bytes=available_bytes())
         image, window = torch.from_numpy(prepared.image), as_window(self.manifest.patch_size)
         with torch.inference_mode():
-            slabs = slide(self._network(features, observer), image, window, overlap=self.config.overlap)
-            seen = slabs if observer is None else observer.passing(slabs)
-            classes = restore_slabs(
-                map(_checked, seen), prepared.trail, axis=streaming_axis(prepared.trail.shape, window)
-            )
+            blocks = slide(self._network(features, observer), image, window, overlap=self.config.overlap)
+            seen = blocks if observer is None else observer.passing(blocks)
+            checked = ((block.box, _checked(block.scores)) for block in seen)
+            classes = restore_blocks(checked, prepared.trail, order=nesting(prepared.trail.shape, window))
         return self._mask(classes)
 
     def _mapped(
@@ -231,7 +230,7 @@ class Predictor:
         whole = self._scores(prepared, features, observer)
         scores = _checked(whole)
         if observer is not None:
-            observer.count(whole)
+            observer.count(Block(tuple(slice(0, n) for n in prepared.trail.shape), whole))
         mask, probabilities = self._mask(restore(scores, prepared.trail)), restore_probabilities(scores, prepared.trail)
         if self.manifest.temperature is not None:
             soften(probabilities, self.manifest.temperature)

@@ -5,23 +5,41 @@ because a network is surest in the middle of its patch (Isensee et al., Nature M
 """
 
 from collections.abc import Callable, Iterator
-from itertools import combinations, pairwise, product
+from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.inference.windows import slab_shape, starts, streaming_axis
+from pipeline.inference.cells import Cells
+from pipeline.inference.windows import Box, WindowGrid
 
 Network = Callable[[Tensor], Tensor]
+"""From a window to logits that nobody else holds: they are written over."""
 Finish = Callable[[Tensor], Tensor]
 SIGMA_SHARE = 1 / 8
 """Standard deviation of the Gaussian, as a share of the patch."""
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A part of an image that no window touches any more.
+
+    Attributes:
+        box: where it lies in the image.
+        scores: of its voxels (classes, D, H, W), float32, on the CPU; of probabilities, they sum to 1.
+    """
+
+    box: Box
+    scores: Tensor
+
+
 def softmax(logits: Tensor) -> Tensor:
-    """Probabilities of a window (classes, ...)."""
-    return logits.softmax(0)
+    """Probabilities of a window (classes, ...), in the place of its logits: of a hundred classes, they are large."""
+    logits -= logits.amax(0)
+    logits.exp_()
+    return logits.div_(logits.sum(0))
 
 
 def sliding_window(
@@ -32,97 +50,46 @@ def sliding_window(
     Returns:
         (classes, D, H, W), float32, on the CPU; they sum to 1.
     """
-    axis = streaming_axis(tuple(image.shape[1:]), patch_size)
-    whole, first = torch.empty(0), 0
-    for slab in slide(network, image, patch_size, overlap=overlap, finish=finish):
-        if first == 0:
-            whole = torch.empty(len(slab), *image.shape[1:])
-        planes = slab.shape[1 + axis]
-        whole.narrow(1 + axis, first, planes).copy_(slab)
-        first += planes
+    whole = torch.empty(0)
+    for block in slide(network, image, patch_size, overlap=overlap, finish=finish):
+        if not whole.ndim > 1:
+            whole = torch.empty(len(block.scores), *image.shape[1:])
+        whole[(slice(None), *block.box)] = block.scores
     return whole
 
 
 def slide(
     network: Network, image: Tensor, patch_size: tuple[int, ...], *, overlap: float, finish: Finish = softmax
-) -> Iterator[Tensor]:
-    """Probabilities of an image in slabs along its `streaming_axis`, each one once no window touches it any more.
+) -> Iterator[Block]:
+    """Probabilities of an image in blocks, each one once no window touches it any more.
 
-    The sums are as deep as a patch, and what is handed out leaves them at the front. Of a patch of 4 and a size of 10:
-
-        planes   0  1  2  3  4  5  6  7  8  9
-        windows  [--------]                         then 0 and 1 are handed out,
-                       [--------]                   2 and 3,
-                             [--------]             4 and 5,
-                                   [--------]       6 to 9
+    What is held meanwhile does not grow with the image's longest axis, and hardly with its other ones (`cells`).
 
     Args:
         network: (1, C, *patch_size) -> logits (1, classes, *patch_size).
         image: (C, D, H, W); axes shorter than the patch are padded with zeros on both sides, and cropped again.
         patch_size: size of the network's input.
         overlap: share of a patch that its neighbour may cover again, from 0 to below 1.
-        finish: from the output of a window to what is averaged; by default probabilities.
+        finish: from the output of a window, which it may write over, to what is averaged; by default probabilities.
 
     Yields:
-        (classes, D, H, W), float32, on the CPU, of some planes and all of the other axes; they sum to 1.
+        Blocks in the order of `WindowGrid.places`, which cover the image.
     """
     padded, inner = pad_to(image, patch_size)
-    shape = tuple(padded.shape[1:])
-    axis = streaming_axis(shape, patch_size)
-    corners = [starts(n, p, overlap) for n, p in zip(shape, patch_size, strict=True)]
-    sums = _Sums(slab_shape(shape, patch_size, axis), gaussian(patch_size), axis)
-    for start, following in pairwise([*corners[axis], shape[axis]]):
-        for corner in product(*(places if each != axis else [start] for each, places in enumerate(corners))):
-            box = tuple(slice(first, first + p) for first, p in zip(corner, patch_size, strict=True))
-            sums.add(finish(network(padded[(slice(None), *box)][None])[0].float()).cpu(), box)
-        crop = list(inner)
-        crop[axis] = slice(max(0, inner[axis].start - start), min(following, inner[axis].stop) - start)
-        yield sums.take(following - start)[(slice(None), *crop)]
+    grid = WindowGrid(tuple(padded.shape[1:]), patch_size, overlap)
+    cells = Cells(grid, gaussian(patch_size))
+    for place in grid.places():
+        window = padded[(slice(None), *grid.window(place))][None]
+        cells.add(place, finish(network(window)[0].float()).cpu())
+        yield _cropped(cells.take(place), grid.cell(place), inner)
 
 
-class _Sums:
-    """Weighted sums over windows, of the planes that windows still touch.
-
-    Args:
-        shape: of these planes (D, H, W).
-        weights: of a window.
-        axis: along which the planes follow each other.
-    """
-
-    def __init__(self, shape: tuple[int, ...], weights: Tensor, axis: int) -> None:
-        self.weights, self.axis, self.first = weights, axis, 0
-        self.total = torch.zeros(0, *shape)
-        self.mass = torch.zeros(shape)
-
-    def add(self, probabilities: Tensor, box: tuple[slice, ...]) -> None:
-        """Add a window (classes, *patch), which is used up, at its place in the image."""
-        if len(self.total) == 0:
-            self.total = torch.zeros(len(probabilities), *self.mass.shape)
-        begin = box[self.axis].start - self.first
-        place = list(box)
-        place[self.axis] = slice(begin, begin + self.weights.shape[self.axis])
-        self.total[(slice(None), *place)] += probabilities.mul_(self.weights)
-        self.mass[tuple(place)] += self.weights
-
-    def take(self, planes: int) -> Tensor:
-        """Means of the first planes (classes, D, H, W), which make room for as many empty ones at the end."""
-        self.first += planes
-        done = self.total.narrow(1 + self.axis, 0, planes).div_(self.mass.narrow(self.axis, 0, planes))
-        if planes == self.mass.shape[self.axis]:
-            self.total, self.mass = self.total[:0], torch.zeros_like(self.mass)
-            return done
-        done = done.clone()
-        _advance(self.total, 1 + self.axis, planes)
-        _advance(self.mass, self.axis, planes)
-        return done
-
-
-def _advance(sums: Tensor, axis: int, planes: int) -> None:
-    """Move what lies behind the first planes to the front, plane by plane since the two may overlap."""
-    kept = sums.shape[axis] - planes
-    for plane in range(kept):
-        sums.select(axis, plane).copy_(sums.select(axis, plane + planes))
-    sums.narrow(axis, kept, planes).zero_()
+def _cropped(scores: Tensor, cell: Box, inner: Box) -> Block:
+    """What a cell of a padded image has of the image, which lies in a box of it."""
+    kept = [slice(max(c.start, i.start), min(c.stop, i.stop)) for c, i in zip(cell, inner, strict=True)]
+    own = (slice(k.start - c.start, k.stop - c.start) for k, c in zip(kept, cell, strict=True))
+    box = tuple(slice(k.start - i.start, k.stop - i.start) for k, i in zip(kept, inner, strict=True))
+    return Block(box, scores[(slice(None), *own)])
 
 
 def mirrored(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pipeline import geometry
 from pipeline.errors import ScanError
 from pipeline.preprocessing import resample
+from pipeline.preprocessing.blocks import Block, argmax_blocks
 from pipeline.preprocessing.fitted import FittedPreprocessing
 from pipeline.preprocessing.intensity import normalise
-from pipeline.preprocessing.slabs import argmax_slabs
 from pipeline.scan import Scan, ScanHeader, Unit
 from pipeline.wording import count_of
 
@@ -196,23 +196,24 @@ def restore(scores: NDArray[np.floating], trail: Trail) -> NDArray[np.uint8]:
         Class numbers (I, J, K) with the scan's own shape and axis order; 0 where the crop cut away.
     """
     assert scores.shape[1:] == trail.shape, (scores.shape, trail.shape)
-    return restore_slabs([scores], trail, axis=0)
+    whole = tuple(slice(0, n) for n in trail.shape)
+    return restore_blocks([(whole, scores)], trail, order=(0, 1, 2))
 
 
-def restore_slabs(slabs: Iterable[NDArray[np.floating]], trail: Trail, *, axis: int) -> NDArray[np.uint8]:
-    """The same from scores that come in slabs, of which only one at a time is needed.
+def restore_blocks(blocks: Iterable[Block], trail: Trail, *, order: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The same from scores that come in blocks, of which only one at a time is needed.
 
     Args:
-        slabs: scores (classes, I, J, K), which follow each other along the axis and together have the prepared shape.
+        blocks: of the prepared grid, as `blocks.argmax_blocks` takes them.
         trail: what `prepare` returned.
-        axis: spatial axis of the prepared grid along which the slabs follow each other.
+        order: the axes of the prepared grid, the one along which blocks advance slowest first.
 
     Returns:
-        What `restore` returns for the slabs put together, to the bit.
+        What `restore` returns for the blocks put together, to the bit.
     """
     mask = np.zeros(trail.own_shape, np.uint8)
     upright = trail.reorientation.apply(mask[None])[0]  # a view: what is written there is in the mask
-    argmax_slabs(slabs, upright[trail.box_slices], shape=trail.shape, axis=axis, coarse=trail.coarse)
+    argmax_blocks(blocks, upright[trail.box_slices], shape=trail.shape, order=order, coarse=trail.coarse)
     return mask
 
 
@@ -229,7 +230,7 @@ def restore_probabilities(probabilities: NDArray[np.floating], trail: Trail) -> 
     assert probabilities.shape[1:] == trail.shape, (probabilities.shape, trail.shape)
     restored = np.zeros((len(probabilities), *trail.own_shape), np.float32)
     restored[0] = 1
-    box = trail.reorientation.apply(restored)[:, *trail.box_slices]  # a view, as in `restore_slabs`
+    box = trail.reorientation.apply(restored)[:, *trail.box_slices]  # a view, as in `restore_blocks`
     for index, one in enumerate(probabilities):
         box[index] = resample.resample_image(one[None], trail.box_shape, order=1, coarse=trail.coarse)[0]
     return restored

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.inference.backends.backend import TorchBackend
 from pipeline.inference.precision import Compute
 from pipeline.inference.predictor import network_function
 from pipeline.inference.sliding_window import slide, sliding_window
-from pipeline.inference.windows import streaming_axis
+from pipeline.inference.windows import nesting
 from pipeline.metrics.overlap import Overlap
 from pipeline.preprocessing.labels import IGNORED
-from pipeline.preprocessing.prepare import restore_slabs
+from pipeline.preprocessing.prepare import restore_blocks
 from pipeline.samples.cache import StoredCase
 from pipeline.sizes import as_window
 
@@ -70,12 +70,13 @@ def validate(network: nn.Module, validation: Validation, compute: Compute) -> li
 def predict_classes(
     network: nn.Module, case: StoredCase, validation: Validation, *, compute: Compute
 ) -> NDArray[np.uint8]:
-    """Class numbers of a prepared case (I, J, K), on the scan's own grid; only a slab of its scores is held."""
+    """Class numbers of a prepared case (I, J, K), on the scan's own grid; few of its scores are held."""
     window = as_window(validation.patch_size)
     with torch.inference_mode():
         run = network_function(TorchBackend(network, compute), len(validation.patch_size))
-        slabs = map(Tensor.numpy, slide(run, torch.from_numpy(case.image()), window, overlap=validation.overlap))
-        return restore_slabs(slabs, case.trail, axis=streaming_axis(case.trail.shape, window))
+        blocks = slide(run, torch.from_numpy(case.image()), window, overlap=validation.overlap)
+        scores = ((block.box, block.scores.numpy()) for block in blocks)
+        return restore_blocks(scores, case.trail, order=nesting(case.trail.shape, window))
 
 
 def predict_scores(

@@ -1,6 +1,6 @@
 """What is gathered of a mask while it is made, compared with the same from whole arrays."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.inference.evidence import Agreement, Observer, stray_shares
+from pipeline.inference.sliding_window import Block
 from pipeline.metrics.overlap import Overlap
 
 CLASSES = 3
@@ -39,11 +40,13 @@ def test_the_same_prediction_again_and_again_agrees_and_so_does_none() -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_slabs_come_to_what_the_whole_comes_to(axis: int) -> None:
+def test_blocks_come_to_what_the_whole_comes_to(axis: int) -> None:
     whole = probabilities(0, 9, 8, 7)
-    observer = Observer(axis)
-    passed = torch.cat(list(observer.passing(whole.split([2, 4, whole.shape[1 + axis] - 6], 1 + axis))), 1 + axis)
-    assert torch.equal(passed, whole)
+    observer, cuts = Observer((9, 8, 7)), (0, 2, 6, whole.shape[1 + axis])
+    sides = [slice(first, stop) for first, stop in pairwise(cuts)]
+    boxes = [tuple(side if each == axis else slice(0, n) for each, n in enumerate((9, 8, 7))) for side in sides]
+    blocks = [Block(box, whole[(slice(None), *box)]) for box in boxes]
+    assert list(observer.passing(blocks)) == blocks
     tally, values = observer.tally(), whole.double().numpy()
     winners = values.argmax(0)
     assert np.array_equal(tally.classes, winners)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.inference.windows import slab_shape, starts, streaming_axis
+from pipeline.inference.windows import Held, WindowGrid, is_large, most_held, nesting, starts
 
 
 @pytest.mark.parametrize(
@@ -30,22 +30,82 @@ def test_patches_cover_the_axis_and_overlap_enough(overlap: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "patch_size", "axis"),
+    ("shape", "patch_size", "order"),
     [
-        ((300, 300, 600), (64, 64, 64), 2),  # 64 x 300 x 300 is less than 64 x 300 x 600
-        ((512, 400, 80), (64, 64, 64), 0),  # 64 x 400 x 80 is less than 512 x 64 x 80 and 512 x 400 x 64
-        ((100, 100, 100), (64, 64, 64), 0),  # all the same
-        ((100, 100, 100), (64, 64, 32), 2),
-        ((200, 200, 40), (128, 128, 1), 2),  # slices, one after another
-        ((10, 40, 64), (64, 64, 64), 0),  # padded to 64 everywhere
+        ((300, 400, 600), (64, 64, 64), (2, 1, 0)),
+        ((512, 400, 80), (64, 64, 64), (0, 1, 2)),
+        ((100, 100, 100), (64, 64, 64), (0, 1, 2)),  # all the same
+        ((100, 100, 100), (64, 64, 32), (2, 0, 1)),
+        ((200, 200, 40), (128, 128, 1), (2, 0, 1)),  # slices, one after another
+        ((10, 40, 64), (64, 64, 64), (0, 1, 2)),  # padded to 64 everywhere
     ],
 )
-def test_windows_advance_along_the_axis_whose_slab_is_smallest(
-    shape: tuple[int, ...], patch_size: tuple[int, ...], axis: int
+def test_windows_advance_fastest_along_the_axis_with_the_fewest_patches(
+    shape: tuple[int, ...], patch_size: tuple[int, ...], order: tuple[int, ...]
 ) -> None:
-    assert streaming_axis(shape, patch_size) == axis
+    assert nesting(shape, patch_size) == order
 
 
-def test_a_slab_is_as_deep_as_a_patch_and_padded_as_the_image_is() -> None:
-    assert slab_shape((10, 40, 100), (64, 32, 32), axis=2) == (64, 40, 32)
-    assert slab_shape((10, 40, 100), (64, 32, 32), axis=0) == (64, 40, 100)
+def test_windows_come_row_by_row_and_each_has_its_own_cell_whole() -> None:
+    grid = WindowGrid(
+        (9, 6), (4, 4), 0.5
+    )  # the picture of the class along the first axis; corners 0 and 2 of the other
+    assert grid.corners == ((0, 2, 3, 5, 9), (0, 2, 6))
+    assert list(grid.places()) == [(i, j) for i in range(4) for j in range(2)]
+    assert grid.window((1, 1)) == (slice(2, 6), slice(2, 6))
+    assert grid.cell((1, 1)) == (slice(2, 3), slice(2, 6))
+    touched = {cell: (part.in_window, part.in_cell) for cell, part in grid.touched((1, 1))}
+    # of 4 voxels from 2: one of cell 1, two of cell 2, and the first one of the four of cell 3
+    assert touched == {
+        (1, 1): ((slice(0, 1), slice(0, 4)), (slice(1), slice(4))),
+        (2, 1): ((slice(1, 3), slice(0, 4)), (slice(2), slice(4))),
+        (3, 1): ((slice(3, 4), slice(0, 4)), (slice(1), slice(4))),
+    }
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.85])
+@pytest.mark.parametrize("shape", [(13, 9, 20), (8, 8, 8), (30, 11, 8)])
+def test_windows_touch_their_voxels_once_each_and_no_cell_after_its_own_window(
+    shape: tuple[int, ...], overlap: float
+) -> None:
+    grid, done = WindowGrid(shape, (8, 8, 8), overlap), set()
+    for place in grid.places():
+        seen = np.zeros((8, 8, 8), int)
+        for cell, part in grid.touched(place):
+            assert cell not in done
+            seen[part.in_window] += 1
+            corner = tuple(side.start for side in grid.window(place))
+            assert tuple(c + at for c, at in zip(corner, part.corner, strict=True)) == tuple(
+                side.start for side in grid.cell(cell)
+            )
+        assert (seen == 1).all()
+        done.add(place)
+        own = next(part for cell, part in grid.touched(place) if cell == place)
+        assert own.shape == tuple(side.stop - side.start for side in grid.cell(place))
+    covered = np.zeros(shape, int)
+    for place in done:
+        covered[grid.cell(place)] += 1
+    assert (covered == 1).all()
+
+
+def test_a_cell_rests_once_the_row_has_passed_it() -> None:
+    grid = WindowGrid((9, 9), (4, 4), 0.5)
+    assert grid.rests((2, 1), (1, 1))
+    assert not grid.rests((1, 2), (1, 1))
+
+
+def test_what_is_held_is_counted_in_voxels_that_windows_have_touched() -> None:
+    # windows at 0, 2 and 4: each holds its own 2 voxels and 2 more, and then hands out 2, or at last 4
+    assert most_held(WindowGrid((8,), (4,), 0.5)) == Held(at_work=4, total=4, cell=4)
+    # two such rows that share 2 x 8 voxels: the first leaves these when the second one begins
+    assert most_held(WindowGrid((6, 8), (4, 4), 0.5)).total == 2 * 8 + 2 * 4
+
+
+def test_the_length_of_the_slowest_axis_does_not_matter() -> None:
+    short, long = (most_held(WindowGrid((n, 40, 40), (16, 16, 16), 0.5)) for n in (104, 1000))
+    assert long == short
+
+
+def test_sums_are_large_from_a_billion_bytes() -> None:
+    assert not is_large(100, 2_500_000)
+    assert is_large(100, 2_500_001)

@@ -18,8 +18,8 @@ from pipeline.preprocessing.prepare import (
     prepare,
     prepare_labels,
     restore,
+    restore_blocks,
     restore_probabilities,
-    restore_slabs,
 )
 from pipeline.scan import Scan, ScanHeader, Unit
 
@@ -198,13 +198,16 @@ def test_voxels_that_were_cropped_away_are_background() -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("slice_axis", [None, 0])
 @pytest.mark.parametrize("order", ["RAS", "LPI", "ASR", "IRP"])
-def test_slabs_give_the_mask_of_the_whole_volume(order: str, slice_axis: Literal[0] | None, axis: int) -> None:
+def test_blocks_give_the_mask_of_the_whole_volume(order: str, slice_axis: Literal[0] | None, axis: int) -> None:
     scan, _ = stored(*volume(), order, OBLIQUE)
     trail = prepare(scan, fitted((1.4, 1.0, 1.2), crop=True, slice_axis=slice_axis)).trail
     scores = np.random.default_rng(0).random((4, *trail.shape), dtype=np.float32)
     expected = restore_probabilities(scores, trail).argmax(0)  # by scipy
-    slabs = iter(np.split(scores, range(2, trail.shape[axis], 2), 1 + axis))
-    found = restore_slabs(slabs, trail, axis=axis)
+    advance = (axis, (axis + 1) % 3, (axis + 2) % 3)
+    sides = [[slice(first, min(first + 2, n)) for first in range(0, n, 2)] for n in trail.shape]
+    places = itertools.product(*(sides[each] for each in advance))
+    boxes = [tuple(place[advance.index(each)] for each in range(3)) for place in places]
+    found = restore_blocks(((box, scores[(slice(None), *box)]) for box in boxes), trail, order=advance)
     assert found.shape == scan.shape
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(restore(scores, trail), expected)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.preprocessing import slabs
+from pipeline.preprocessing import blocks
+from pipeline.preprocessing.blocks import Block, argmax_blocks, find_taps, interpolate
 from pipeline.preprocessing.resample import resample_image
-from pipeline.preprocessing.slabs import argmax_slabs, find_taps, interpolate
 
 Shape = tuple[int, ...]
+Cuts = tuple[tuple[int, ...], ...]
+NO_CUTS: Cuts = ((), (), ())
 PAIRS: list[tuple[Shape, Shape]] = [
     ((9, 8, 7), (9, 8, 7)),
     ((9, 8, 7), (13, 12, 11)),
@@ -33,10 +35,20 @@ def probabilities(classes: int, *shape: int, seed: int = 0) -> NDArray[np.float3
     return scores / scores.sum(0)
 
 
-def argmax(pieces: list[NDArray], shape: Shape, target: Shape, *, axis: int, coarse: int | None) -> NDArray[np.uint8]:
+def argmax(
+    scores: NDArray, target: Shape, *, cuts: Cuts = NO_CUTS, order: Shape = (0, 1, 2), coarse: int | None = None
+) -> NDArray[np.uint8]:
+    """Of scores (classes, I, J, K), cut into blocks at some places of each axis."""
     out = np.full(target, 77, np.uint8)
-    argmax_slabs(pieces, out, shape=shape, axis=axis, coarse=coarse)
+    argmax_blocks(pieces(scores, cuts, order), out, shape=scores.shape[1:], order=order, coarse=coarse)
     return out
+
+
+def pieces(scores: NDArray, cuts: Cuts, order: Shape) -> Iterator[Block]:
+    sides = [[*itertools.pairwise([0, *own, n])] for own, n in zip(cuts, scores.shape[1:], strict=True)]
+    for place in itertools.product(*(sides[axis] for axis in order)):
+        box = tuple(slice(*place[order.index(axis)]) for axis in range(3))
+        yield box, scores[(slice(None), *box)].copy()
 
 
 def test_each_output_takes_its_two_neighbours_and_the_ends_are_held() -> None:
@@ -81,53 +93,54 @@ def test_interpolated_numbers_are_scipy_s_to_the_bit(shape: Shape, target: Shape
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("coarse", [None, 0, 1, 2])
 @pytest.mark.parametrize(("shape", "target"), PAIRS)
-def test_the_argmax_is_that_of_the_whole_volume_however_the_slabs_are_cut(
+def test_the_argmax_is_that_of_the_whole_volume_however_it_is_cut_into_slabs(
     shape: Shape, target: Shape, coarse: int | None, axis: int
 ) -> None:
     scores = probabilities(4, *shape)
     expected = resample_image(scores, target, order=1, coarse=coarse).argmax(0)
     for first, step in ((100, 1), (1, 1), (2, 3), (3, 4)):
-        pieces = np.split(scores, range(first, shape[axis], step), 1 + axis)
-        assert np.array_equal(argmax(pieces, shape, target, axis=axis, coarse=coarse), expected)
+        cuts = tuple(tuple(range(first, n, step)) if each == axis else () for each, n in enumerate(shape))
+        order = (axis, *(each for each in range(3) if each != axis))
+        assert np.array_equal(argmax(scores, target, cuts=cuts, order=order, coarse=coarse), expected)
 
 
-def test_the_argmax_is_that_of_the_whole_volume_for_sizes_drawn_at_random() -> None:
+def test_the_argmax_is_that_of_the_whole_volume_for_sizes_cuts_and_orders_drawn_at_random() -> None:
     rng = np.random.default_rng(0)
-    for seed in range(150):
+    for seed in range(250):
         shape, target = (tuple(map(int, rng.integers(1, high, 3))) for high in (20, 32))
-        axis, coarse = int(rng.integers(3)), (None, 0, 1, 2)[rng.integers(4)]
+        order, coarse = tuple(rng.permutation(3).tolist()), (None, 0, 1, 2)[rng.integers(4)]
+        cuts = tuple(tuple(np.unique(rng.integers(1, n, rng.integers(0, 5))).tolist()) if n > 1 else () for n in shape)
         scores = probabilities(5, *shape, seed=seed)
-        pieces = np.split(scores, np.unique(rng.integers(1, shape[axis] + 1, 4)), 1 + axis)
         expected = resample_image(scores, target, order=1, coarse=coarse).argmax(0)
-        found = argmax([piece for piece in pieces if piece.size], shape, target, axis=axis, coarse=coarse)
-        assert np.array_equal(found, expected), (shape, target, axis, coarse)
+        found = argmax(scores, target, cuts=cuts, order=order, coarse=coarse)
+        assert np.array_equal(found, expected), (shape, target, order, coarse, cuts)
 
 
 @pytest.mark.parametrize("target", [(6, 7, 8), (9, 5, 11), (12, 14, 16)])
 def test_of_classes_with_equal_scores_the_first_wins(target: Shape) -> None:
     half = probabilities(3, 6, 7, 8)
     scores = np.concatenate([half, half])
-    assert argmax([scores], (6, 7, 8), target, axis=0, coarse=None).max() == 2
+    assert argmax(scores, target).max() == 2
 
 
 def test_scores_below_zero_are_compared_as_others() -> None:
     scores = np.stack([np.full((2, 2, 2), -3.0), np.full((2, 2, 2), -2.0)])
-    assert (argmax([scores], (2, 2, 2), (3, 3, 3), axis=0, coarse=None) == 1).all()
-    assert (argmax([scores], (2, 2, 2), (2, 2, 2), axis=0, coarse=None) == 1).all()
+    assert (argmax(scores, (3, 3, 3)) == 1).all()
+    assert (argmax(scores, (2, 2, 2)) == 1).all()
 
 
 def test_logits_of_any_sign_are_compared_as_others() -> None:
     scores = np.random.default_rng(0).normal(0, 20, (6, 9, 8, 7)).astype(np.float32)
     expected = resample_image(scores, (12, 9, 11), order=1, coarse=None).argmax(0)
-    assert np.array_equal(argmax([scores], (9, 8, 7), (12, 9, 11), axis=0, coarse=None), expected)
+    assert np.array_equal(argmax(scores, (12, 9, 11)), expected)
 
 
 def test_classes_that_cannot_win_are_not_interpolated(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Mock(wraps=interpolate)
-    monkeypatch.setattr(slabs, "interpolate", counted)
+    monkeypatch.setattr(blocks, "interpolate", counted)
     scores = np.full((50, 8, 8, 8), 0.001, np.float32)
     scores[[7, 30]] = probabilities(2, 8, 8, 8) * 0.95
-    found = argmax([scores], (8, 8, 8), (11, 11, 11), axis=0, coarse=None)
+    found = argmax(scores, (11, 11, 11))
     assert np.array_equal(found, resample_image(scores, (11, 11, 11), order=1, coarse=None).argmax(0))
     assert counted.call_count == 2  # the mean of all is about 0.02
 
@@ -135,21 +148,24 @@ def test_classes_that_cannot_win_are_not_interpolated(monkeypatch: pytest.Monkey
 def test_the_last_class_that_a_byte_has_a_number_for_is_kept() -> None:
     scores = np.zeros((255, 4, 4, 4), np.float32)
     scores[254] = 1
-    assert (argmax([scores], (4, 4, 4), (5, 5, 5), axis=0, coarse=None) == 254).all()
+    assert (argmax(scores, (5, 5, 5)) == 254).all()
 
 
 @pytest.mark.parametrize("axis", [0, 2])
-def test_memory_is_that_of_a_slab_whatever_the_length_of_the_volume(axis: int) -> None:
-    def made(planes: int) -> Iterator[NDArray[np.float32]]:
-        shape = (30, planes, 60, 60) if axis == 0 else (30, 60, 60, planes)
-        for _ in range(0, 240, planes):
-            yield np.random.default_rng(0).random(shape, dtype=np.float32)
-
+def test_memory_is_that_of_a_block_and_its_seams_whatever_the_length_of_the_volume(axis: int) -> None:
+    order = (axis, *(each for each in range(3) if each != axis))
     shape, target = ((240, 60, 60), (300, 80, 80)) if axis == 0 else ((60, 60, 240), (80, 80, 300))
+
+    def made() -> Iterator[Block]:
+        for first, row in itertools.product(range(0, 240, 8), range(0, 60, 30)):
+            sides = dict(zip(order, (slice(first, first + 8), slice(row, row + 30), slice(0, 60)), strict=True))
+            box = tuple(sides[each] for each in range(3))
+            yield box, np.random.default_rng(0).random((30, *(s.stop - s.start for s in box)), dtype=np.float32)
+
     out = np.empty(target, np.uint8)
     tracemalloc.start()
-    argmax_slabs(made(8), out, shape=shape, axis=axis, coarse=None)
+    argmax_blocks(made(), out, shape=shape, order=order, coarse=None)
     peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
-    # 30 classes of 60 x 60 voxels in 4 bytes: 3.5 MB a slab of 8 planes, 104 MB for all 240
-    assert peak_mb < 20
+    # 30 classes in 4 bytes: 1.7 MB a block of 8 x 30 x 60, 0.4 MB a layer of 60 x 60, 104 MB for all
+    assert peak_mb < 12

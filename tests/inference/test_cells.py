@@ -1,0 +1,72 @@
+"""Cells that wait are put away in 8 bits where they are many: what that does to means, and to memory."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.inference import windows
+from pipeline.inference.cells import NOTHING, Sums, Waiting
+from pipeline.inference.sliding_window import sliding_window
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def put_away(mean: Tensor, mass: Tensor) -> Tensor:
+    return Waiting.of(Sums(mean * mass, mass.clone())).sums().mean()
+
+
+def test_a_mean_that_is_put_away_is_wrong_by_half_a_step_at_most() -> None:
+    mean, mass = torch.rand(3, 5, 6, 7), torch.rand(5, 6, 7) + 1e-4
+    mean[1] *= 0.01
+    error = (put_away(mean, mass) - mean).abs().amax((1, 2, 3))
+    steps = (mean.amax((1, 2, 3)) - mean.amin((1, 2, 3))) / 255
+    assert (error <= 0.51 * steps + 1e-7).all()
+    assert (error > 0).all()
+
+
+def test_values_below_zero_are_put_away_too() -> None:
+    mean, mass = noise(2, 4, 4, 4) * 3 - 1, torch.ones(4, 4, 4)
+    torch.testing.assert_close(put_away(mean, mass), mean, rtol=0, atol=float(mean.max() - mean.min()) / 500)
+
+
+def test_a_class_that_is_nowhere_takes_no_memory_and_where_no_window_was_stays_empty() -> None:
+    mean, mass = torch.zeros(4, 3, 3, 3), torch.ones(3, 3, 3)
+    mean[1], mean[2], mean[3] = 0.7, NOTHING / 2, NOTHING * 2
+    mass[0] = 0
+    waiting = Waiting.of(Sums(mean * mass, mass))
+    assert waiting.classes.tolist() == [1, 3]
+    assert waiting.steps.shape == (2, 3, 3, 3)
+    found = waiting.sums()
+    assert (found.total[:, 0] == 0).all()
+    torch.testing.assert_close(found.total[1, 1:], mean[1, 1:])
+    assert found.total[2].abs().max() == 0
+
+
+def test_sums_grow_as_windows_reach_further_into_a_cell() -> None:
+    sums = Sums(torch.ones(2, 1, 2), torch.ones(1, 2))
+    sums.add(torch.ones(2, 3, 1), torch.ones(3, 1))
+    assert sums.mass.tolist() == [[2, 1], [1, 0], [1, 0]]
+    assert sums.total[1].tolist() == [[2, 1], [1, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+@pytest.mark.parametrize("shape", [(13, 9, 20), (23, 31, 17), (8, 8, 8), (5, 30, 11)])
+def test_the_classes_of_a_large_image_are_those_of_exact_means_away_from_ties(
+    shape: tuple[int, ...], overlap: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def network(batch: Tensor) -> Tensor:
+        ramp = torch.linspace(-1, 1, batch[0, 0].numel()).reshape(batch.shape[2:])
+        return 4 * torch.cat([batch, batch * ramp, ramp.expand_as(batch), -batch], 1)
+
+    image = noise(1, *shape)
+    exact = sliding_window(network, image, (8, 8, 8), overlap=overlap)
+    monkeypatch.setattr(windows, "LARGE_BYTES", 0)
+    found = sliding_window(network, image, (8, 8, 8), overlap=overlap)
+    assert (found - exact).abs().max() < 0.01
+    assert (found - exact).abs().mean() < 0.001
+    second, first = exact.sort(0).values[-2:]
+    is_sure = first - second > 0.02
+    assert is_sure.float().mean() > 0.9
+    assert torch.equal(found.argmax(0)[is_sure], exact.argmax(0)[is_sure])
