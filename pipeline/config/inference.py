@@ -46,7 +46,7 @@ class InferenceConfig(Section):
     """Write a file for each label besides the mask, 1 where the label is."""
     probability_maps: bool = False
     """Write the probability of each label as a file: NIfTI, or TIFF of pictures, in 32-bit floats. Those of all labels
-    are held in memory at once, 4 bytes a voxel each; masks alone are made slab by slab."""
+    are held in memory at once, 4 bytes a voxel each; masks alone are made block by block."""
     instance_files: tuple[str, ...] = ()
     """Labels whose instances (cells, nuclei) are counted and written as a file, numbered from 1. They are connected
     parts, divided where inference.watershed names the label, slice by slice where the model's evaluation.per_slice says

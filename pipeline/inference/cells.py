@@ -104,28 +104,24 @@ class Cells:
         self._voxels = most_held(grid).total
 
     def add(self, place: Place, scores: Tensor) -> None:
-        """Add the scores of a window (classes, *patch), which are used up."""
-        weighted = scores.mul_(self._weights)
+        """Add the scores of a window (classes, *patch), which are used up; cells may be put away."""
+        weighted, is_many = scores.mul_(self._weights), is_large(len(scores), self._voxels)
         for cell, part in self._grid.touched(place):
-            own, weights = weighted[(slice(None), *part.in_window)], self._weights[part.in_window]
-            found = self._cells.get(cell)
-            if found is None:
-                self._cells[cell] = Sums(own.clone(), weights.clone())
-            else:
-                sums = found if isinstance(found, Sums) else found.sums()
-                sums.add(own, weights)
-                self._cells[cell] = sums
+            sums = self._added(cell, weighted[(slice(None), *part.in_window)], self._weights[part.in_window])
+            self._cells[cell] = Waiting.of(sums) if is_many and cell != place else sums
 
     def take(self, place: Place) -> Tensor:
-        """Means of the cell of the window that was added last, which is complete; others may be put away."""
+        """Means of a cell that is complete."""
         done = self._cells.pop(place)
-        assert isinstance(done, Sums)
-        if is_large(len(done.total), self._voxels):
-            for cell, _ in self._grid.touched(place):
-                sums = self._cells.get(cell)
-                if isinstance(sums, Sums) and self._grid.rests(cell, place):
-                    self._cells[cell] = Waiting.of(sums)
-        return done.mean()
+        return (done if isinstance(done, Sums) else done.sums()).mean()
+
+    def _added(self, cell: Place, weighted: Tensor, weights: Tensor) -> Sums:
+        found = self._cells.pop(cell, None)
+        if found is None:
+            return Sums(weighted.clone(), weights.clone())
+        sums = found if isinstance(found, Sums) else found.sums()
+        sums.add(weighted, weights)
+        return sums
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

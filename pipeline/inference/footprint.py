@@ -31,9 +31,9 @@ and then numbers of parts in 4 bytes and in 8, and comparisons."""
 SPLINE_BYTES, SPLINE_MARGIN = 12, 24
 """A voxel of a channel that is resampled, with the margins that scipy gives each axis: a copy in 4 bytes, and the
 coefficients of its splines in 8."""
-CELL_COPIES = 3
-"""Arrays as large as a cell: the block that is handed out, a copy with the planes in front of it, and one that is put
-away in 8 bits."""
+CELL_COPIES = 2
+"""Arrays as large as a cell: the block that is handed out, and a copy of it with the planes in front of it; or what is
+needed to put a cell away."""
 SEAMS = 2
 """Planes of all classes that are kept where blocks meet, of a scan that is resampled: those before, and those now."""
 
@@ -91,7 +91,7 @@ def _streamed(trail: Trail, manifest: ModelRecord, *, overlap: float, maps: int)
     waiting = maps + FLOAT_BYTES if is_large(maps, held.total) else own
     return Footprint(
         image=_padding_bytes(trail.shape, grid.patch_size, len(manifest.preprocessing.channels)),
-        sums=waiting * held.total + (own * held.at_work if waiting < own else 0),
+        sums=waiting * held.total,
         handed_out=FLOAT_BYTES * maps * (CELL_COPIES * held.cell + _seam_voxels(trail, grid)),
     )
 

@@ -79,8 +79,9 @@ def slide(
     grid = WindowGrid(tuple(padded.shape[1:]), patch_size, overlap)
     cells = Cells(grid, gaussian(patch_size))
     for place in grid.places():
-        window = padded[(slice(None), *grid.window(place))][None]
-        cells.add(place, finish(network(window)[0].float()).cpu())
+        if grid.has_window(place):
+            window = padded[(slice(None), *grid.window(place))][None]
+            cells.add(place, finish(network(window)[0].float()).cpu())
         yield _cropped(cells.take(place), grid.cell(place), inner)
 
 

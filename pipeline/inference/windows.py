@@ -10,7 +10,7 @@ Size = tuple[int, ...]
 Place = tuple[int, ...]
 """A window by its number along each axis; a cell too."""
 Box = tuple[slice, ...]
-LARGE_BYTES = 10**9
+LARGE_BYTES = 2 * 10**9
 """What sums over windows may take in 32 bits; above that, those that wait are put away in 8."""
 
 
@@ -22,8 +22,13 @@ def starts(size: int, patch: int, overlap: float) -> list[int]:
         [0, 2, 4, 6]
     """
     last = size - patch
-    steps = -(-last // max(1, int(patch * (1 - overlap))))  # rounded up
+    steps = -(-last // _step(patch, overlap))  # rounded up
     return [round(last * index / steps) for index in range(steps + 1)] if steps > 0 else [0]
+
+
+def _step(patch: int, overlap: float) -> int:
+    """The largest distance of two neighbours that share as much as they are to share."""
+    return max(1, int(patch * (1 - overlap)))
 
 
 def padded_shape(shape: Size, patch_size: Size) -> Size:
@@ -69,15 +74,16 @@ class Part:
 class WindowGrid:
     """The windows of an image, and the cells between their corners.
 
-    Cell i of an axis reaches from where window i begins to where the next one does, or to the end. A window touches its
-    own cell, which is complete with it, and later ones. Of a patch of 4 and a size of 9:
+    Cell i of an axis reaches from where window i begins to where the next one does; what the last window has is divided
+    into cells of about that size. A window touches its own cell, which is complete with it, and later ones. Of a patch
+    of 4 and a size of 9:
 
         voxels   0  1  2  3  4  5  6  7  8
         windows  [--------]
                        [--------]
                           [--------]
                                 [--------]
-        cells     0  0  1  2  2  3  3  3  3
+        cells     0  0  1  2  2  3  3  4  4
 
     Attributes:
         shape: of the image, at least the patch's.
@@ -90,10 +96,21 @@ class WindowGrid:
     overlap: float
 
     @cached_property
+    def starts(self) -> tuple[tuple[int, ...], ...]:
+        """Where the windows of each axis begin."""
+        sizes = zip(self.shape, self.patch_size, strict=True)
+        return tuple(tuple(starts(size, patch, self.overlap)) for size, patch in sizes)
+
+    @cached_property
     def corners(self) -> tuple[tuple[int, ...], ...]:
         """Where the cells of each axis begin, and where the last one ends."""
-        sizes = zip(self.shape, self.patch_size, strict=True)
-        return tuple((*starts(size, patch, self.overlap), size) for size, patch in sizes)
+        axes = zip(self.starts, self.patch_size, self.shape, strict=True)
+        return tuple((*begins, *self._last(patch, size, is_alone=len(begins) == 1)) for begins, patch, size in axes)
+
+    def _last(self, patch: int, size: int, *, is_alone: bool) -> Iterator[int]:
+        """Where the cells end that the last window of an axis has alone."""
+        parts = 1 if is_alone else -(-patch // _step(patch, self.overlap))  # rounded up
+        return (size - patch + round(patch * part / parts) for part in range(1, parts + 1))
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -101,14 +118,18 @@ class WindowGrid:
         return nesting(self.shape, self.patch_size)
 
     def places(self) -> Iterator[Place]:
-        """All windows, in the order in which they are run."""
+        """All cells, row by row and layer by layer: each is complete once its own window, if it has one, was run."""
         numbers = [range(len(self.corners[axis]) - 1) for axis in self.order]
         for place in product(*numbers):
             yield tuple(place[self.order.index(axis)] for axis in range(len(self.shape)))
 
+    def has_window(self, place: Place) -> bool:
+        """Whether a window begins where a cell does."""
+        return all(number < len(begins) for number, begins in zip(place, self.starts, strict=True))
+
     def window(self, place: Place) -> Box:
         """The voxels of a window."""
-        corners = (corners[number] for corners, number in zip(self.corners, place, strict=True))
+        corners = (begins[number] for begins, number in zip(self.starts, place, strict=True))
         return tuple(slice(corner, corner + patch) for corner, patch in zip(corners, self.patch_size, strict=True))
 
     def cell(self, place: Place) -> Box:
@@ -128,23 +149,16 @@ class WindowGrid:
         for parts in product(*axes):
             yield tuple(n for n, _, _ in parts), Part(tuple(at for _, at, _ in parts), tuple(n for _, _, n in parts))
 
-    def rests(self, cell: Place, place: Place) -> bool:
-        """Whether a cell that the window at a place touches is not touched by the next one of its row, nor by any."""
-        fastest = self.order[-1]
-        return cell[fastest] == place[fastest]
-
 
 @dataclass(frozen=True)
 class Held:
     """The most voxels that are held at once while windows pass.
 
     Attributes:
-        at_work: of cells that a window adds to.
-        total: of these and of those that wait for later windows.
+        total: of all cells that are not handed out.
         cell: of the largest cell.
     """
 
-    at_work: int
     total: int
     cell: int
 
@@ -152,17 +166,15 @@ class Held:
 def most_held(grid: WindowGrid) -> Held:
     """What windows leave behind at most, of a cell no more than they have touched; found by going through them."""
     held: dict[Place, Size] = {}
-    at_work = total = now = largest = 0
+    total = now = largest = 0
     for place in grid.places():
-        used = 0
-        for cell, part in grid.touched(place):
+        for cell, part in grid.touched(place) if grid.has_window(place) else ():
             before = held.get(cell, (0,) * len(place))
             held[cell] = tuple(map(max, before, part.shape))
             now += math.prod(held[cell]) - math.prod(before)
-            used += math.prod(held[cell])
-        at_work, total, done = max(at_work, used), max(total, now), math.prod(held.pop(place))
+        total, done = max(total, now), math.prod(held.pop(place))
         now, largest = now - done, max(largest, done)
-    return Held(at_work, total, largest)
+    return Held(total, largest)
 
 
 def is_large(classes: int, voxels: int) -> bool:

@@ -14,12 +14,14 @@ from pipeline.config.inference import InferenceConfig
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ScanError
 from pipeline.inference.footprint import check_fits, estimate_gb, footprint, needed_bytes
+from pipeline.inference.windows import WindowGrid, most_held
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.preprocessing.prepare import Trail, plan_uncropped
 from pipeline.scan import ScanHeader
 
 WriteModel = Callable[..., Path]
 PLAIN = InferenceConfig()
+SPACINGS = {"own": None, "coarse": (2.0, 2.0, 2.0)}
 
 
 def manifest_of(folder: Path, labels: int, patch_size: tuple[int, ...] = (64, 64, 64)) -> Manifest:
@@ -38,22 +40,42 @@ def trail_of(manifest: Manifest, *shape: int) -> Trail:
 def test_the_parts_follow_from_the_sizes(write_model: WriteModel) -> None:
     manifest = manifest_of(write_model(), labels=104)
     parts = footprint(trail_of(manifest, 300, 300, 600), manifest, PLAIN)
-    slab = 64 * 300 * 300
+    held = most_held(WindowGrid((300, 300, 600), (64, 64, 64), 0.5))
+    assert 32 * 300 * 300 < held.total < 64 * 300 * 300  # half a patch deep, and the row of windows at work
     assert parts.image == 0
-    assert parts.sums == 106 * slab * 4  # 105 classes and the weights
-    assert parts.handed_out == 105 * (32 + 3) * 300 * 300 * 4  # (600 - 64) / 32, rounded up, is 17 steps of 31.5
+    assert parts.sums == 106 * held.total * 4  # 105 classes and the weights
+    assert parts.handed_out == 105 * 2 * 32**3 * 4
     assert parts.mask == 3 * 300 * 300 * 600
     assert parts.probabilities == 0
-    assert parts.total < 6e9  # the sums of the whole volume would be 23 GB
+    assert parts.total < 3.2e9  # the sums of the whole volume would be 23 GB
     masks = footprint(trail_of(manifest, 300, 300, 1200), manifest, PLAIN)
     assert (masks.sums, masks.window) == (parts.sums, parts.window)  # the length does not matter
 
 
-def test_a_scan_that_is_smaller_than_the_patch_is_padded_and_has_one_slab(write_model: WriteModel) -> None:
+def test_of_a_large_scan_the_cells_that_wait_are_held_in_a_byte_a_class(write_model: WriteModel) -> None:
+    manifest = manifest_of(write_model(), labels=100, patch_size=(96, 96, 96))
+    parts = footprint(trail_of(manifest, 512, 512, 600), manifest, PLAIN)
+    held = most_held(WindowGrid((512, 512, 600), (96, 96, 96), 0.5))
+    assert parts.sums == (101 + 4) * held.total
+    assert parts.sums < 1.8e9 < 102 * 4 * held.total
+
+
+def test_of_a_scan_that_is_resampled_planes_between_blocks_count(write_model: WriteModel) -> None:
+    plain, resampled = (manifest_of(write_model(name, spacing_mm=mm), labels=9) for name, mm in SPACINGS.items())
+    trails = trail_of(plain, 200, 100, 100), trail_of(resampled, 400, 200, 200)
+    assert trails[0].shape == trails[1].shape
+    first, second = (
+        footprint(trail, each, PLAIN).handed_out for trail, each in zip(trails, (plain, resampled), strict=True)
+    )
+    # layers along the first axis, half a patch deep: twice 100 x 100, and twice 32 x 100
+    assert second - first == 10 * 4 * 2 * (100 * 100 + 32 * 100)
+
+
+def test_a_scan_that_is_smaller_than_the_patch_is_padded_and_has_one_row_of_cells(write_model: WriteModel) -> None:
     manifest = manifest_of(write_model(), labels=2)
     parts = footprint(trail_of(manifest, 10, 20, 100), manifest, PLAIN)
     assert parts.image == 64 * 64 * 100 * 4
-    assert parts.sums == 4 * 64 * 64 * 64 * 4
+    assert parts.sums == 4 * 64 * 64 * 64 * 4  # of two cells, the second has what the first window has of it
 
 
 def test_probability_maps_are_of_both_grids(write_model: WriteModel) -> None:
@@ -86,11 +108,11 @@ def test_the_refusal_says_how_much_and_what_would_help(write_model: WriteModel) 
     config = InferenceConfig(probability_maps=True, readers=3)
     with pytest.raises(ScanError) as refused:
         check_fits(trail_of(manifest, 300, 300, 600), manifest, config, free_bytes=3_500_000_000)
-    # sums 2.44 GB, handed out 1.32, mask 0.16, fixed 0.15; probabilities (2 x 105 + 1) x 54e6 voxels x 4 bytes = 45.58
+    # sums 1.55 GB, window 0.44, mask 0.16, fixed 0.15; probabilities (2 x 105 + 1) x 54e6 voxels x 4 bytes = 45.58
     assert str(refused.value) == (
-        "Expected a scan that fits into memory; found one that needs about 49.7 GB, where 3.5 GB are free. "
+        "Expected a scan that fits into memory; found one that needs about 47.9 GB, where 3.5 GB are free. "
         "Take a machine with more memory, or crop the scan. "
-        "Without inference.probability_maps it needs about 4.1 GB. Fewer inference.readers than 3 leave more."
+        "Without inference.probability_maps it needs about 2.3 GB. Fewer inference.readers than 3 leave more."
     )
 
 

@@ -89,7 +89,7 @@ def in_one_go(
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.8])
-@pytest.mark.parametrize("shape", [(8, 8, 8), (30, 9, 9), (9, 30, 10), (13, 9, 20), (23, 31, 17)])
+@pytest.mark.parametrize("shape", [(8, 8, 8), (30, 9, 9), (9, 20, 10), (13, 9, 20)])
 def test_the_means_are_those_of_sums_over_the_whole_image(shape: tuple[int, ...], overlap: float) -> None:
     image = noise(1, *shape)
     found = sliding_window(by_position, image, (8, 8, 8), overlap=overlap)
@@ -108,7 +108,8 @@ def test_a_block_is_handed_out_once_no_window_touches_it_any_more() -> None:
     blocks = slide(recording(seen), noise(2, 10, 4, 4), (5, 4, 4), overlap=0.5)
     # windows begin at planes 0, 2, 3 and 5 (5/3 and 10/3, rounded)
     handed_out = [(block.box[0], block.scores.shape[1], len(seen)) for block in blocks]
-    assert handed_out == [(slice(0, 2), 2, 1), (slice(2, 3), 1, 2), (slice(3, 5), 2, 3), (slice(5, 10), 5, 4)]
+    firsts = [(slice(0, 2), 2, 1), (slice(2, 3), 1, 2), (slice(3, 5), 2, 3)]
+    assert handed_out == [*firsts, (slice(5, 7), 2, 4), (slice(7, 8), 1, 4), (slice(8, 10), 2, 4)]
 
 
 def test_blocks_that_are_kept_do_not_change_as_windows_go_on() -> None:

@@ -81,14 +81,18 @@ class OpenVinoBackend:
 
     def __init__(self, compiled: "openvino.CompiledModel") -> None:
         self._request, self._turn = compiled.create_infer_request(), threading.Lock()
-        self._outputs = len(compiled.outputs)
+        self._tensor = load_openvino().Tensor
+        self._shapes = [tuple(output.shape) for output in compiled.outputs]
 
     def logits(self, window: Tensor, observe: Observe | None = None) -> Tensor:
         """As the interface says."""
         values = np.ascontiguousarray(window.numpy(), np.float32)
+        found = [np.empty(shape, np.float32) for shape in self._shapes]  # OpenVINO writes there, without a copy
         with self._turn:
+            for place, array in enumerate(found):
+                self._request.set_output_tensor(place, self._tensor(array, shared_memory=True))
             self._request.infer([values], share_inputs=True, share_outputs=True)
-            logits, encoded = self._output(0), [] if observe is None else self._encoded()
+        logits, *encoded = map(torch.from_numpy, found)
         if observe is not None:
             observe(encoded)
         return logits
@@ -98,10 +102,3 @@ class OpenVinoBackend:
         found = list[Tensor]()
         self.logits(window, found.extend)
         return found
-
-    def _encoded(self) -> list[Tensor]:
-        return [self._output(place) for place in range(1, self._outputs)]
-
-    def _output(self, place: int) -> Tensor:
-        """A copy: the next window is written over it."""
-        return torch.from_numpy(np.array(self._request.get_output_tensor(place).data))
