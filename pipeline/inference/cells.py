@@ -75,7 +75,8 @@ class Waiting:
         mean = sums.mean()
         flat = mean.flatten(1)
         smallest, largest = flat.amin(1), flat.amax(1)
-        classes = (torch.maximum(largest, -smallest) > NOTHING).nonzero().flatten()
+        is_nothing = torch.maximum(largest, -smallest) <= NOTHING  # nor is one that is not a number
+        classes = (~is_nothing).nonzero().flatten()
         smallest, largest = smallest[classes], largest[classes]
         step = ((largest - smallest) / STEPS).clamp_min(torch.finfo(torch.float32).tiny)
         present = mean if len(classes) == len(mean) else mean[classes]

@@ -44,6 +44,15 @@ def test_a_class_that_is_nowhere_takes_no_memory_and_where_no_window_was_stays_e
     assert found.total[2].abs().max() == 0
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_stays_so(value: float) -> None:
+    mean, mass = torch.full((2, 3, 3, 3), 0.5), torch.ones(3, 3, 3)
+    mean[1, 0, 0, 0] = value
+    found = put_away(mean, mass)
+    assert not torch.isfinite(found[1].sum())
+    torch.testing.assert_close(found[0], mean[0])
+
+
 def test_sums_grow_as_windows_reach_further_into_a_cell() -> None:
     sums = Sums(torch.ones(2, 1, 2), torch.ones(1, 2))
     sums.add(torch.ones(2, 3, 1), torch.ones(3, 1))

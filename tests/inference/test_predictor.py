@@ -12,7 +12,7 @@ from scipy import ndimage
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ModelError, ScanError
-from pipeline.inference import precision
+from pipeline.inference import precision, windows
 from pipeline.inference import predictor as predictor_module
 from pipeline.inference.backends.backend import TorchBackend
 from pipeline.inference.predictor import Predictor, network_function
@@ -111,12 +111,14 @@ def test_where_nobody_knows_what_is_free_nothing_is_refused(
     assert predictor.predict(smooth_scan()).shape == (40, 36, 32)
 
 
-def test_numbers_that_are_not_finite_are_refused(write_model: WriteModel) -> None:
+def test_numbers_that_are_not_finite_are_refused(write_model: WriteModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_unet(load_model(write_model()).manifest)
     torch.nn.init.constant_(next(model.network.parameters()), torch.nan)
     predictor = Predictor(model, TORCH)
-    with pytest.raises(ModelError, match="probabilities from the network; found values that are not finite"):
-        predictor.predict(smooth_scan())
+    for large in (windows.LARGE_BYTES, 0):
+        monkeypatch.setattr(windows, "LARGE_BYTES", large)
+        with pytest.raises(ModelError, match="probabilities from the network; found values that are not finite"):
+            predictor.predict(smooth_scan())
 
 
 def test_bf16_runs_on_a_cpu_that_has_it_and_its_mask_agrees_nearly_everywhere_with_that_of_fp32(
