@@ -79,7 +79,7 @@ FOREIGN = {
 NO_SCANS = ("labels", "seg")
 WANTED = {"foreign": 0.99, "crops": 0.95, "damage": 0.90}
 MOST_FALSE_ALARMS = 0.05
-TURNS, MOST_TIME = 7, 0.15
+TURNS, COMMANDS, MOST_TIME = 7, 15, 0.15
 LARGE = (96, 112, 96)
 """Voxels of a scan of several dozen windows."""
 Own = tuple[Scan, NDArray]
@@ -180,7 +180,7 @@ def time_added(given: Given) -> bool:
 
 
 def seconds_of_command(given: Given) -> dict[str, float]:
-    """`medseg predict` of all scans in a folder, with and without: `TURNS`, after one to warm up."""
+    """`medseg predict` of all scans in a folder, with and without: `COMMANDS` of each, after one to warm up."""
     with tempfile.TemporaryDirectory(prefix="medseg-gate-time-") as scratch:
         folder = Path(scratch)
         (folder / "scans").mkdir()
@@ -188,19 +188,21 @@ def seconds_of_command(given: Given) -> dict[str, float]:
             (folder / "scans" / case.images[0].name).symlink_to(case.images[0].resolve())
         models = [bare_copy(given.run / "model", folder / "bare"), given.run / "model"]
         turns = []
-        for turn in range(1 + TURNS):
+        for turn in range(1 + COMMANDS):
             ways = [partial(predict, model, folder / "scans", folder / f"masks{turn}-{model.name}") for model in models]
             turns.append(seconds_in_turn(ways, turn))
     return compared(np.array(turns[1:])) | {"turns": np.round(turns[1:], 2).tolist()}
 
 
 def compared(turns: NDArray[np.float64]) -> dict[str, Any]:
-    """Without and with, and the share that is added in a turn, of turns (N, 2): medians."""
+    """Without and with, and the share that is added in a turn, of turns (N, 2): medians, and quartiles of the share."""
     without, with_all = np.median(turns, axis=0).tolist()
+    shares = turns[:, 1] / turns[:, 0] - 1
     return {
         "seconds_without": round(without, 2),
         "seconds_with": round(with_all, 2),
-        "share_added": round(float(np.median(turns[:, 1] / turns[:, 0])) - 1, 4),
+        "share_added": round(float(np.median(shares)), 4),
+        "share_quartiles": [round(float(each), 4) for each in np.quantile(shares, (0.25, 0.75))],
     }
 
 
