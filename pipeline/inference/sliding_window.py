@@ -28,7 +28,8 @@ class Block:
 
     Attributes:
         box: where it lies in the image.
-        scores: of its voxels (classes, D, H, W), float32, on the CPU; of probabilities, they sum to 1.
+        scores: of its voxels (classes, D, H, W), float32, on the CPU; probabilities sum to 1, nearly where `cells` were
+            put away in 8 bits.
     """
 
     box: Box
@@ -48,13 +49,14 @@ def sliding_window(
     """Probabilities of every voxel of an image, as `slide` gives them, put together.
 
     Returns:
-        (classes, D, H, W), float32, on the CPU; they sum to 1.
+        (classes, D, H, W), float32, on the CPU.
     """
-    whole = torch.empty(0)
+    whole: Tensor | None = None
     for block in slide(network, image, patch_size, overlap=overlap, finish=finish):
-        if not whole.ndim > 1:
+        if whole is None:
             whole = torch.empty(len(block.scores), *image.shape[1:])
         whole[(slice(None), *block.box)] = block.scores
+    assert whole is not None
     return whole
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 
 Size = tuple[int, ...]
@@ -63,11 +63,6 @@ class Part:
     def in_window(self) -> Box:
         """These voxels, counted from the window's first one."""
         return tuple(slice(at, at + n) for at, n in zip(self.corner, self.shape, strict=True))
-
-    @property
-    def in_cell(self) -> Box:
-        """These voxels, counted from the cell's first one."""
-        return tuple(slice(n) for n in self.shape)
 
 
 @dataclass(frozen=True)
@@ -163,6 +158,7 @@ class Held:
     cell: int
 
 
+@lru_cache(64)
 def most_held(grid: WindowGrid) -> Held:
     """What windows leave behind at most, of a cell no more than they have touched; found by going through them."""
     held: dict[Place, Size] = {}

@@ -115,7 +115,7 @@ def argmax_blocks(
             ]
             out[part] = _argmax(piece, local)
         done += math.prod(side.stop - side.start for side in region)
-        del piece, scores  # before the next block is made, so that there are never two
+        del piece, scores  # before the next block is made
     assert done == out.size, (done, out.shape)
 
 

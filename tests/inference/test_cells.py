@@ -1,12 +1,15 @@
 """Cells that wait are put away in 8 bits where they are many: what that does to means, and to memory."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from pipeline.inference import windows
 from pipeline.inference.cells import NOTHING, Sums, Waiting
-from pipeline.inference.sliding_window import sliding_window
+from pipeline.inference.sliding_window import slide, sliding_window
+from pipeline.inference.windows import nesting
+from pipeline.preprocessing.blocks import argmax_blocks
 
 
 def noise(*shape: int) -> Tensor:
@@ -60,10 +63,10 @@ def test_sums_grow_as_windows_reach_further_into_a_cell() -> None:
     assert sums.total[1].tolist() == [[2, 1], [1, 0], [1, 0]]
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.5])
-@pytest.mark.parametrize("shape", [(13, 9, 20), (23, 31, 17), (8, 8, 8), (5, 30, 11)])
+@pytest.mark.parametrize(("overlap", "worst"), [(0.0, 0.01), (0.5, 0.01), (0.75, 0.03)])
+@pytest.mark.parametrize("shape", [(13, 9, 20), (19, 21, 17), (8, 8, 8), (5, 30, 11), (1, 30, 20)])
 def test_the_classes_of_a_large_image_are_those_of_exact_means_away_from_ties(
-    shape: tuple[int, ...], overlap: float, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...], overlap: float, worst: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def network(batch: Tensor) -> Tensor:
         ramp = torch.linspace(-1, 1, batch[0, 0].numel()).reshape(batch.shape[2:])
@@ -73,9 +76,27 @@ def test_the_classes_of_a_large_image_are_those_of_exact_means_away_from_ties(
     exact = sliding_window(network, image, (8, 8, 8), overlap=overlap)
     monkeypatch.setattr(windows, "LARGE_BYTES", 0)
     found = sliding_window(network, image, (8, 8, 8), overlap=overlap)
-    assert (found - exact).abs().max() < 0.01
-    assert (found - exact).abs().mean() < 0.001
+    assert (found - exact).abs().max() < worst
+    assert (found - exact).abs().mean() < worst / 10
     second, first = exact.sort(0).values[-2:]
-    is_sure = first - second > 0.02
+    is_sure = first - second > 2 * worst
     assert is_sure.float().mean() > 0.9
     assert torch.equal(found.argmax(0)[is_sure], exact.argmax(0)[is_sure])
+
+
+def test_masks_of_a_large_scan_that_is_resampled_are_those_of_exact_means_but_for_ties(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def network(batch: Tensor) -> Tensor:
+        return 4 * torch.cat([batch, -batch, 0.3 * batch.flip(2)], 1)
+
+    shape, target = (13, 30, 21), (17, 22, 40)
+    image, masks = noise(1, *shape), []
+    for large in (windows.LARGE_BYTES, 0):
+        monkeypatch.setattr(windows, "LARGE_BYTES", large)
+        out = np.zeros(target, np.uint8)
+        blocks = ((block.box, block.scores.numpy()) for block in slide(network, image, (8, 8, 8), overlap=0.5))
+        argmax_blocks(blocks, out, shape=shape, order=nesting(shape, (8, 8, 8)), coarse=None)
+        masks.append(out)
+    assert set(np.unique(masks[0])) == {0, 1, 2}
+    assert (masks[0] == masks[1]).mean() > 0.99

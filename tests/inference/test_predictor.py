@@ -8,13 +8,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ModelError, ScanError
 from pipeline.inference import precision, windows
 from pipeline.inference import predictor as predictor_module
-from pipeline.inference.backends.backend import TorchBackend
+from pipeline.inference.backends.backend import Observe, TorchBackend
 from pipeline.inference.predictor import Predictor, network_function
 from pipeline.manifest import Manifest
 from pipeline.model import Model, load_model
@@ -112,9 +113,15 @@ def test_where_nobody_knows_what_is_free_nothing_is_refused(
 
 
 def test_numbers_that_are_not_finite_are_refused(write_model: WriteModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = random_unet(load_model(write_model()).manifest)
-    torch.nn.init.constant_(next(model.network.parameters()), torch.nan)
-    predictor = Predictor(model, TORCH)
+    predictor = Predictor(random_unet(load_model(write_model()).manifest), TORCH)
+    logits = predictor.backend.logits
+
+    def spoilt(window: Tensor, observe: Observe | None = None) -> Tensor:
+        found = logits(window, observe)
+        found[..., -1, -1, -1] = torch.nan  # in a cell that waits, where others do
+        return found
+
+    monkeypatch.setattr(predictor.backend, "logits", spoilt)
     for large in (windows.LARGE_BYTES, 0):
         monkeypatch.setattr(windows, "LARGE_BYTES", large)
         with pytest.raises(ModelError, match="probabilities from the network; found values that are not finite"):

@@ -54,10 +54,10 @@ def test_windows_come_row_by_row_and_each_has_its_own_cell_whole() -> None:
     assert [place for place in grid.places() if grid.has_window(place)] == [(i, j) for i in range(4) for j in range(2)]
     assert grid.window((1, 1)) == (slice(2, 6), slice(2, 6))
     assert grid.cell((1, 1)) == (slice(2, 3), slice(2, 4))
-    touched = {cell: (part.in_window, part.in_cell) for cell, part in grid.touched((1, 0))}
+    touched = {cell: (part.in_window, part.shape) for cell, part in grid.touched((1, 0))}
     # of 4 voxels from 2: one of cell 1, two of cell 2, and the first one of the two of cell 3; of the others, 0 and 1
     assert touched == {
-        (i, j): ((inside, slice(2 * j, 2 * j + 2)), (slice(inside.stop - inside.start), slice(2)))
+        (i, j): ((inside, slice(2 * j, 2 * j + 2)), (inside.stop - inside.start, 2))
         for i, inside in ((1, slice(0, 1)), (2, slice(1, 3)), (3, slice(3, 4)))
         for j in (0, 1)
     }
