@@ -1,6 +1,6 @@
 """Weighted sums of windows, in the cells between their corners, of which few are held at once. Tensors are C D H W.
 
-Windows go through an image row by row and layer by layer; what they leave behind for later rows and layers is as deep as
+Windows go through an image row by row and layer by layer; what they leave behind for later ones is as deep as
 neighbours overlap, of all classes. Of 100 classes and 512 x 512 voxels that is 5 GB in 32 bits. Where it is that large,
 cells that wait are held in 8 bits, as the means that they are so far: of each class of a cell, 255 steps between its
 smallest and its largest value. So a mean is wrong by no more than 1/510 of the range of its class in the cell each
