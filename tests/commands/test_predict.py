@@ -550,7 +550,7 @@ def test_a_scan_that_would_not_fit_into_memory_fails_and_the_others_get_their_ma
 ) -> None:
     write_volume(tmp_path / "in" / "a.nii.gz", np.ones((340, 340, 340), np.uint8))
     write_volume(tmp_path / "in" / "b.nii.gz", _image())
-    # a takes 0.15 GB whatever its size, 0.12 for its mask and 0.02 for sums over about 9 x 340 x 340 voxels of 4 numbers
+    # a takes 0.15 GB whatever its size, 0.12 for its mask and 0.02 for sums of 9 x 340 x 340 voxels, 4 numbers each
     monkeypatch.setattr(predictor, "available_bytes", lambda: 200_000_000)
     result = run(write_model(), tmp_path / "in", tmp_path / "out")
     rows = table(tmp_path / "out")
