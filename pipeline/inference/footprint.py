@@ -14,7 +14,7 @@ from pipeline.scan import ScanHeader
 from pipeline.sizes import as_window
 
 FLOAT_BYTES = 4
-FIXED_BYTES = 150_000_000
+FIXED_BYTES = 220_000_000
 """Whatever the sizes: what torch sets up when it first runs, and arrays of a few planes."""
 FEATURES_HELD = {"plain": 10, "residual": 11, "inception": 13}
 """By the network's block: how many arrays as large as the first stage's features are held at once, as measured."""

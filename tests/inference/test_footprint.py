@@ -108,11 +108,11 @@ def test_the_refusal_says_how_much_and_what_would_help(write_model: WriteModel) 
     config = InferenceConfig(probability_maps=True, readers=3)
     with pytest.raises(ScanError) as refused:
         check_fits(trail_of(manifest, 300, 300, 600), manifest, config, free_bytes=3_500_000_000)
-    # sums 1.55 GB, window 0.44, mask 0.16, fixed 0.15; probabilities (2 x 105 + 1) x 54e6 voxels x 4 bytes = 45.58
+    # sums 1.55 GB, window 0.44, mask 0.16, fixed 0.22; probabilities (2 x 105 + 1) x 54e6 voxels x 4 bytes = 45.58
     assert str(refused.value) == (
-        "Expected a scan that fits into memory; found one that needs about 47.9 GB, where 3.5 GB are free. "
+        "Expected a scan that fits into memory; found one that needs about 48.0 GB, where 3.5 GB are free. "
         "Take a machine with more memory, or crop the scan. "
-        "Without inference.probability_maps it needs about 2.3 GB. Fewer inference.readers than 3 leave more."
+        "Without inference.probability_maps it needs about 2.4 GB. Fewer inference.readers than 3 leave more."
     )
 
 

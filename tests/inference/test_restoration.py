@@ -50,7 +50,7 @@ def test_a_scan_for_which_there_is_no_room_is_refused(monkeypatch: pytest.Monkey
     tool, given = restorer(AddOne(), (8, 8, 8), **NOISE), scan(8, 9, 10)
     prepared = prepare(given, tool.manifest.preprocessing)
     needed = restoring_bytes(prepared.trail, tool.manifest, CONFIG)
-    monkeypatch.setattr(restoration, "available_bytes", lambda: needed - 60_000_000)
+    monkeypatch.setattr(restoration, "available_bytes", lambda: needed - 100_000_000)
     with pytest.raises(
         ScanError, match=r"fits into memory; found one that needs about 0\.2 GB, where 0\.1 GB are free"
     ):
