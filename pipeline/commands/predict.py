@@ -89,11 +89,12 @@ def predict(
         OutputError: ``output`` cannot be written to, or another process writes something else to it.
         KeyboardInterrupt: the run was stopped; what is done is kept, and the table says what is not.
     """
-    options, predictor = options or Options(), Predictor(model, config)
-    if not predictor.predicts_dice and model.estimate:
-        console.print(NO_DICE, markup=False, highlight=False, soft_wrap=True, style="yellow")
+    options = options or Options()
     with scratch_folder() as scratch:
         inputs = find_cases(source, output, channels_of(model.manifest), config=config, scratch=scratch)
+        predictor = Predictor(model, config)  # takes seconds where its network has to be converted
+        if not predictor.predicts_dice and model.estimate:
+            console.print(NO_DICE, markup=False, highlight=False, soft_wrap=True, style="yellow")
         make_writable(output)
         with logging_to(output), _working_on(output, model.manifest, config) as (session, record):
             with writing_to(output), session.starting(_work(record, source, config, options=options)):
