@@ -19,10 +19,9 @@ from pipeline.commands.prediction_session import Session
 from pipeline.errors import OutputError, TooLargeError, reason_of
 from pipeline.files import NO_ROOM
 from pipeline.inference.batch import InputFile
-from pipeline.inference.predictor import Predictor
+from pipeline.inference.predictor import Masked, Predictor
 from pipeline.inference.readers import Outcome, run_isolated
 from pipeline.inference.reading import ReadScan, read_and_prepare
-from pipeline.inference.segmentation import Segmentation
 
 WRITTEN_BEHIND = 1
 """Cases that are being written, or wait for it, while the network does the next one; each holds its scan in memory."""
@@ -176,7 +175,7 @@ def _predict(
     batch: Batch,
     writer: ThreadPoolExecutor,
 ) -> Future[Result]:
-    """Run the network on what was read; the files are written by a thread.
+    """Run the network on what was read; a thread judges the mask and writes the files.
 
     Where memory is short, once more when the cases before it have been written, and have given theirs free.
     """
@@ -185,17 +184,17 @@ def _predict(
         return _settled(_failure(claim, str(outcome.error), outcome.seconds))
     try:
         try:
-            found = batch.predictor.segment(outcome.value.prepared)
+            found = batch.predictor.mask(outcome.value.prepared)
         except TooLargeError:
             wait(written)
-            found = batch.predictor.segment(outcome.value.prepared)
+            found = batch.predictor.mask(outcome.value.prepared)
     except Exception as error:
         return _settled(_failure(claim, _reason(claim, error), time.monotonic() - started))
     return writer.submit(_write, claim, outcome.value, found, batch=batch, started=started)
 
 
-def _write(claim: _Claim, read: ReadScan, found: Segmentation, *, batch: Batch, started: float) -> Result:
-    """Write the files of a case, or leave none."""
+def _write(claim: _Claim, read: ReadScan, found: Masked, *, batch: Batch, started: float) -> Result:
+    """Judge a mask, and write the files of its case, or leave none."""
     case, record, predictor = claim.item.entry.case, batch.record, batch.predictor
     try:
         if not record.owns(case):  # such as those of a case whose name the file system takes for the same
@@ -207,7 +206,7 @@ def _write(claim: _Claim, read: ReadScan, found: Segmentation, *, batch: Batch, 
         written = write_case(
             record.output / case,
             read,
-            found,
+            predictor.judge(found),
             manifest=predictor.manifest,
             config=predictor.config,
             doubts=claim.item.entry.doubts,

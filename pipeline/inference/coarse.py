@@ -19,7 +19,7 @@ from pipeline.config.autoencoder import AutoencoderConfig, CorruptionConfig, Var
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ModelError
 from pipeline.networks.autoencoder import Autoencoder
-from pipeline.networks.small_inputs import use_for_small_inputs
+from pipeline.networks.small_inputs import one_thread, use_for_small_inputs
 from pipeline.quality.fitted import below
 from pipeline.quality.scans import RECONSTRUCTIONS
 
@@ -153,7 +153,7 @@ def trained_autoencoder(
 
 def reconstruction_error(network: Autoencoder, views: Tensor) -> float:
     """Mean squared error of all views of a scan."""
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():
         return float(functional.mse_loss(network(views).output, views))
 
 

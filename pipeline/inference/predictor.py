@@ -1,6 +1,6 @@
 """From a scan to its mask, with a model and nothing else."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,25 @@ from pipeline.preprocessing.prepare import Prepared, prepare, restore, restore_b
 from pipeline.quality.temperature import soften
 from pipeline.scan import Scan
 from pipeline.sizes import as_window
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """A mask, and what was seen on the way to it, which `Predictor.judge` takes.
+
+    Attributes:
+        mask: label values (I, J, K), on the scan's own grid.
+        probabilities: as `Segmentation` has them.
+        prepared: the scan.
+        features: what the encoder made of it; None of a model with neither gate nor predicted Dice.
+        observer: what passed of its probabilities; None of a model without predicted Dice.
+    """
+
+    mask: NDArray[np.unsignedinteger]
+    probabilities: NDArray[np.float32] | None
+    prepared: Prepared
+    features: EncoderFeatures | None
+    observer: Observer | None
 
 
 class Predictor:
@@ -146,22 +165,39 @@ class Predictor:
             ScanError: it needs more memory than is free.
             ModelError: the network's output, or what the gate makes of the scan, is not finite.
         """
+        return self.judge(self.mask(prepared))
+
+    def mask(self, prepared: Prepared) -> Masked:
+        """The first half of `segment`: the network's work.
+
+        Raises:
+            ScanError: the scan needs more memory than is free.
+            ModelError: the network's output is not finite.
+        """
         features = None if self.gate is None and self.estimates is None else EncoderFeatures()
         observer = None if self.estimates is None else self._observer(prepared)
         if self.config.probability_maps:
             mask, probabilities = self._mapped(prepared, features, observer)
         else:
             mask, probabilities = self._streamed(prepared, features, observer), None
-        if features is None:
-            return Segmentation(mask, probabilities)
-        encoded = EncodedScan(prepared.image, features)
-        finding = None if self.gate is None else self.gate.judge(encoded)
-        if self.estimates is None or observer is None:
-            return Segmentation(mask, probabilities, finding)
-        observed = Observed(self._tally(observer), encoded)
-        return Segmentation(
-            mask, probabilities, finding, self.estimates.judge(observed, prepared, tuple(self.manifest.labels))
-        )
+        return Masked(mask, probabilities, prepared, features, observer)
+
+    def judge(self, masked: Masked) -> Segmentation:
+        """The second half: what gate and predicted Dice say. Another thread may do it while the network runs on.
+
+        Raises:
+            ModelError: what the gate makes of the scan is not finite.
+        """
+        found = Segmentation(masked.mask, masked.probabilities)
+        if masked.features is None:
+            return found
+        encoded = EncodedScan(masked.prepared.image, masked.features)
+        if self.gate is not None:
+            found = replace(found, gate=self.gate.judge(encoded))
+        if self.estimates is None or masked.observer is None:
+            return found
+        observed, names = Observed(self._tally(masked.observer), encoded), tuple(self.manifest.labels)
+        return replace(found, estimates=self.estimates.judge(observed, masked.prepared, names))
 
     def observe(self, prepared: Prepared) -> tuple[NDArray[np.unsignedinteger], Observed]:
         """As `predict_prepared`, with what predicted Dice is fitted to.

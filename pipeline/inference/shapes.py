@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from pipeline.inference.coarse import GRIDS, evenly_spread, trained_autoencoder
 from pipeline.networks.autoencoder import Autoencoder
+from pipeline.networks.small_inputs import one_thread
 from pipeline.preprocessing.prepare import nonzero_box
 
 KIND = "variational"
@@ -79,7 +80,7 @@ class Shapes:
         views = shape_views(classes, self.labels, spacing=spacing, dimensions=self.dimensions)
         if not len(views):
             return np.ones(self.labels)
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             made = self.network(views).output >= COVERED
         own = views >= COVERED
         axes = [axis for axis in range(views.ndim) if axis != 1]

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,11 @@ from pipeline.commands import prediction_files, prediction_record, prediction_ru
 from pipeline.commands.predict import Options, Predictions, predict
 from pipeline.commands.preflight import preflight
 from pipeline.config.inference import InferenceConfig, WatershedConfig
-from pipeline.errors import ConfigError, DatasetError, OutputError
+from pipeline.errors import ConfigError, DatasetError, ModelError, OutputError
 from pipeline.figures import write_preview
 from pipeline.files import file_sha256
 from pipeline.inference import predictor
-from pipeline.inference.predictor import Predictor
-from pipeline.inference.segmentation import Segmentation
+from pipeline.inference.predictor import Masked, Predictor
 from pipeline.model import load_model
 from tests.formats import references
 
@@ -457,7 +457,7 @@ def test_older_results_go_before_the_first_case_is_done(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt("of a test")
 
-    monkeypatch.setattr(Predictor, "segment", interrupt)
+    monkeypatch.setattr(Predictor, "mask", interrupt)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(write_model("other", lesion=9.5), tmp_path / "in", tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
@@ -511,7 +511,7 @@ def test_the_older_table_and_report_do_not_outlive_the_start_of_a_run(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt("of a test")
 
-    monkeypatch.setattr(Predictor, "segment", interrupt)
+    monkeypatch.setattr(Predictor, "mask", interrupt)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(tmp_path / "model", path, tmp_path / "out", overwrite=True)
     row = table(tmp_path / "out")["a"]
@@ -923,21 +923,42 @@ def test_whatever_one_case_throws_costs_its_own_row_alone(
     )
 
 
+def test_a_mask_that_cannot_be_judged_costs_its_own_row_alone(
+    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_volume(tmp_path / "in" / f"{name}.nii", _image())
+    judge, calls = Predictor.judge, list[str]()
+
+    def fail_second(self: Predictor, masked: Masked) -> Any:
+        calls.append(threading.current_thread().name)
+        if len(calls) == 2:
+            raise ModelError("what the gate makes of a scan", "no number", "Fit it again.")
+        return judge(self, masked)
+
+    monkeypatch.setattr(Predictor, "judge", fail_second)
+    run(write_model(), tmp_path / "in", tmp_path / "out")
+    assert all(name.startswith("writer") for name in calls)  # the network does the next case meanwhile
+    reason = "^Expected what the gate makes of a scan; found no number. Fit it again.$"
+    _check_rows(tmp_path / "out", {"a": ("ok", "^$"), "b": ("failed", reason), "c": ("ok", "^$")})
+    assert not (tmp_path / "out" / "b").exists()
+
+
 def test_an_interrupt_keeps_the_finished_cases_and_leaves_none_half_written(
     write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "abc":
         write_volume(tmp_path / "in" / f"{name}.nii", _image())
-    segment = Predictor.segment
+    masked = Predictor.mask
     calls: list[int] = []
 
-    def interrupt_second(self: Predictor, prepared: Any) -> Segmentation:
+    def interrupt_second(self: Predictor, prepared: Any) -> Masked:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt("of a test")
-        return segment(self, prepared)
+        return masked(self, prepared)
 
-    monkeypatch.setattr(Predictor, "segment", interrupt_second)
+    monkeypatch.setattr(Predictor, "mask", interrupt_second)
     with pytest.raises(KeyboardInterrupt, match="of a test"):
         run(write_model(), tmp_path / "in", tmp_path / "out")
     assert files_below(tmp_path / "out") == [

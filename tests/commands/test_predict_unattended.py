@@ -108,16 +108,16 @@ def test_a_scan_that_is_gone_takes_what_a_killed_run_had_begun_to_write_of_it_al
 def test_a_request_to_end_is_met_after_the_case_in_hand_and_the_table_names_the_rest(
     write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segment, calls = Predictor.segment, list[int]()
+    masked, calls = Predictor.mask, list[int]()
 
     def ask(self: Predictor, prepared: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return segment(self, prepared)
+        return masked(self, prepared)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(Predictor, "segment", ask)
+    monkeypatch.setattr(Predictor, "mask", ask)
     with pytest.raises(KeyboardInterrupt):
         run(write_model(), scans, tmp_path / "out")
     assert signal.getsignal(signal.SIGTERM) == before
@@ -135,13 +135,13 @@ def test_a_request_to_end_is_met_after_the_case_in_hand_and_the_table_names_the_
 def test_a_request_to_end_during_the_last_case_stops_nothing(
     write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segment = Predictor.segment
+    masked = Predictor.mask
 
     def ask(self: Predictor, prepared: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        return segment(self, prepared)
+        return masked(self, prepared)
 
-    monkeypatch.setattr(Predictor, "segment", ask)
+    monkeypatch.setattr(Predictor, "mask", ask)
     assert run(write_model(), scans / "a.nii.gz", tmp_path / "out").done == 1
     assert json.loads((tmp_path / "out" / "status.json").read_text())["state"] == "done"
 
@@ -172,15 +172,15 @@ def test_a_case_that_another_process_gives_up_is_done_here(
     """The other process has begun case b, and ends while this one does its last case."""
     other = FileLock(tmp_path / "out" / ".medseg" / f"{case_digest('b')}.lock", thread_local=False)
     other.acquire()
-    segment, calls = Predictor.segment, list[int]()
+    masked, calls = Predictor.mask, list[int]()
 
     def end_other(self: Predictor, prepared: Any) -> Any:
         calls.append(1)
         if len(calls) == 5:
             other.release()
-        return segment(self, prepared)
+        return masked(self, prepared)
 
-    monkeypatch.setattr(Predictor, "segment", end_other)
+    monkeypatch.setattr(Predictor, "mask", end_other)
     assert [row["action"] for row in run(write_model(), scans, tmp_path / "out").rows] == ["done"] * 6
     assert len(calls) == 6
 
@@ -191,7 +191,7 @@ def test_a_case_that_has_failed_in_another_process_is_not_tried_again(
     journal = tmp_path / "out" / ".medseg"
     other = FileLock(journal / f"{case_digest('b')}.lock", thread_local=False)
     other.acquire()
-    segment, calls, manifest = Predictor.segment, list[int](), read_manifest(write_model())
+    masked, calls, manifest = Predictor.mask, list[int](), read_manifest(write_model())
 
     def fail_in_other(self: Predictor, prepared: Any) -> Any:
         calls.append(1)
@@ -199,9 +199,9 @@ def test_a_case_that_has_failed_in_another_process_is_not_tried_again(
             name = json.loads((journal / "session.json").read_text())["name"]
             PredictionRecord(tmp_path / "out", manifest, manifest.inference).fail("b", "it is broken", session=name)
             other.release()
-        return segment(self, prepared)
+        return masked(self, prepared)
 
-    monkeypatch.setattr(Predictor, "segment", fail_in_other)
+    monkeypatch.setattr(Predictor, "mask", fail_in_other)
     rows = run(tmp_path / "model", scans, tmp_path / "out").rows
     assert [row["status"] for row in rows] == ["ok", "failed", *["ok"] * 4]
     assert (rows[1]["reason"], len(calls)) == ("it is broken", 5)
@@ -226,14 +226,14 @@ def test_files_that_come_to_lie_in_the_folder_of_a_case_meanwhile_stay_and_fail_
     write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a file system takes the names of two cases for the same."""
-    segment, foreign = Predictor.segment, tmp_path / "out" / "b" / "mask.nii.gz"
+    masked, foreign = Predictor.mask, tmp_path / "out" / "b" / "mask.nii.gz"
 
     def draw(self: Predictor, prepared: Any) -> Any:
         foreign.parent.mkdir(exist_ok=True)
         foreign.write_bytes(b"of another case")
-        return segment(self, prepared)
+        return masked(self, prepared)
 
-    monkeypatch.setattr(Predictor, "segment", draw)
+    monkeypatch.setattr(Predictor, "mask", draw)
     rows = run(write_model(), scans, tmp_path / "out").rows
     assert [row["status"] for row in rows] == ["ok", "failed", *["ok"] * 4]
     assert "files in" in rows[1]["reason"]
@@ -264,13 +264,13 @@ def test_status_and_log_say_how_far_the_work_is(
     write_model: WriteModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction_watch, "HEARTBEAT_SECONDS", 0.01)
-    segment, seen = Predictor.segment, list[dict[str, Any]]()
+    masked, seen = Predictor.mask, list[dict[str, Any]]()
 
     def look(self: Predictor, prepared: Any) -> Any:
         seen.append(json.loads((tmp_path / "out" / "status.json").read_text()))
-        return segment(self, prepared)
+        return masked(self, prepared)
 
-    monkeypatch.setattr(Predictor, "segment", look)
+    monkeypatch.setattr(Predictor, "mask", look)
     (scans / "f.nii.gz").write_bytes(b"")
     run(write_model(), scans, tmp_path / "out")
     assert {(status["state"], status["cases"], status["process"]) for status in seen} == {("running", 6, os.getpid())}
