@@ -7,7 +7,7 @@ from itertools import pairwise
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import TooLargeError
 from pipeline.inference.memory import BYTES_PER_GB
-from pipeline.inference.windows import Size, WindowGrid, is_large, most_held, padded_shape
+from pipeline.inference.windows import KEPT_BYTES, Size, WindowGrid, is_large, most_held, padded_shape
 from pipeline.manifest import AutoencoderManifest, Manifest, ModelRecord
 from pipeline.preprocessing.prepare import Trail, plan_uncropped
 from pipeline.scan import ScanHeader
@@ -45,7 +45,7 @@ class Footprint:
     Attributes:
         image: a copy of the prepared scan, padded to the patch; 0 where it is as large as that.
         sums: over windows, of the cells that are not complete.
-        window: the network at work on a window, and the window's probabilities.
+        window: the network at work on a window, the window's probabilities, and what is kept of one of a single value.
         handed_out: blocks that no window touches any more, on their way into the mask.
         mask: on the scan's own grid.
         probabilities: of every voxel on the prepared and on the scan's own grid, where they are asked for.
@@ -74,7 +74,8 @@ def footprint(trail: Trail, manifest: Manifest, config: InferenceConfig) -> Foot
     streamed = _streamed(trail, manifest, overlap=config.overlap, maps=classes)
     return replace(
         streamed,
-        window=_window_bytes(manifest, classes, MIRRORED_ARRAYS if config.tta else WINDOW_ARRAYS),
+        window=_window_bytes(manifest, classes, MIRRORED_ARRAYS if config.tta else WINDOW_ARRAYS)
+        + _kept_bytes(manifest, classes),
         mask=own * (MASK_BYTES + (COMPONENTS_BYTES if config.keep_largest else 0)),
         probabilities=FLOAT_BYTES * (classes * (prepared + own) + own) if config.probability_maps else 0,
         observed=prepared * (OBSERVED_BYTES + STRAY_BYTES) if manifest.estimate_sha256 is not None else 0,
@@ -195,6 +196,12 @@ def _too_large(needed: int, free_bytes: int, remedies: list[str], *, readers: in
 def _padding_bytes(shape: Size, window: Size, channels: int) -> int:
     padded = padded_shape(shape, window)
     return 0 if padded == shape else FLOAT_BYTES * channels * math.prod(padded)
+
+
+def _kept_bytes(manifest: Manifest, classes: int) -> int:
+    """Of the logits of a window of one value (`backends.background`); nothing where they are too many."""
+    logits = FLOAT_BYTES * classes * math.prod(manifest.patch_size)
+    return logits if logits <= KEPT_BYTES else 0
 
 
 def _window_bytes(manifest: ModelRecord, maps: int, arrays: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ModelError
 from pipeline.inference.backends.backend import Backend, Observe
+from pipeline.inference.backends.background import BackgroundOnce
 from pipeline.inference.backends.choice import choose_backend
 from pipeline.inference.backends.conversion import ConversionRequest
 from pipeline.inference.estimate import FittedEstimates, Observed
@@ -83,7 +84,8 @@ class Predictor:
             precision=self.compute.precision,
             threads=torch.get_num_threads(),
         )
-        self.backend = choose_backend(model.network, config, compute=self.compute, request=request)
+        chosen = choose_backend(model.network, config, compute=self.compute, request=request)
+        self.backend: Backend = BackgroundOnce(chosen)
         self.gate = FittedGate.from_arrays(model.gate, channels=channels, dimensions=dimensions) if model.gate else None
         self.estimates: FittedEstimates | None = None
         if model.estimate:

@@ -48,6 +48,13 @@ def test_a_converted_network_gives_the_logits_and_the_features_of_the_network(
     torch.testing.assert_close(*(values for _, values in found), rtol=1e-3, atol=1e-4)
 
 
+def test_a_network_of_large_windows_is_converted_though_openvino_sums_them_in_32_bits(
+    requested: MakeRequested, tmp_path: Path
+) -> None:
+    request, network = requested(side=96, features=(4, 8))
+    assert check_agreement(network, convert(network, request, tmp_path), request) < 0.01
+
+
 def test_of_a_large_stage_some_voxels_are_given(requested: MakeRequested, tmp_path: Path) -> None:
     request, network = requested(side=32)
     backend = OpenVinoBackend(compile_network(convert(network, request, tmp_path), "fp32", threads=1))
