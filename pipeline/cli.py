@@ -56,7 +56,7 @@ DISTANCES_SHOWN = {"hd95_mm": "HD95 mm", "hd95_px": "HD95 px"}
 SHOWN_METRICS = {"dice": "Dice", **DISTANCES_SHOWN, "nsd": "NSD", **OPTIONAL_SHOWN}
 """What a comparison prints of each label; its files have the rest."""
 DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command as Ctrl-C does."""
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the settings, KEY=VALUE with dotted keys.")]
@@ -475,6 +475,11 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """End in order. What was sent to the whole group has ended PyTorch's workers too, which would raise an error here.
+
+    That error would come while this one is on its way, take its place, and make a failure of an end that was asked for.
+    """
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     raise KeyboardInterrupt
 
 

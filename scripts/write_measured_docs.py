@@ -1,4 +1,4 @@
-"""Puts the newest measurements of docs/acceptance/ into the tables and pictures of the pages that show them.
+"""Puts the newest records of docs/acceptance/ and docs/benchmarks/ into the tables and pictures that show them.
 
 A table stands between the comments `<!-- measured: NAME -->` and `<!-- /measured -->` of a page.
 """
@@ -15,6 +15,7 @@ from pipeline.report.plots import COLUMN_MM, INCH_MM, plot_style, save_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS, RECORDS, IMAGES = ROOT / "docs", ROOT / "docs" / "acceptance", ROOT / "docs" / "images"
+BENCHMARKS = DOCS / "benchmarks"
 BLOCKS = {"hippocampus": "hippocampus, {} test cases", "isbi2012": "membranes, {} slices"}
 SCORES = ("histogram", "mahalanobis", "residual", "neighbours", "denoising", "variational", "combined")
 PARTS = {"as_they_are": "as they are", "damaged": "damaged", "all": "all together"}
@@ -35,11 +36,11 @@ def page(name: str) -> str:
     return text
 
 
-def newest(name: str) -> dict[str, Any]:
+def newest(name: str, folder: Path = RECORDS) -> dict[str, Any]:
     """The newest record of a measurement."""
-    records = sorted(RECORDS.glob(f"????-??-??-{name}.json"))  # names begin with the date
+    records = sorted(folder.glob(f"????-??-??-{name}.json"))  # names begin with the date
     if not records:
-        raise SystemExit(f"Expected a record *-{name}.json in {RECORDS}; found none. Run make acceptance.")
+        raise SystemExit(f"Expected a record *-{name}.json in {folder}; found none. Run make acceptance.")
     found: dict[str, Any] = json.loads(records[-1].read_text(encoding="utf-8"))
     return found
 
@@ -209,6 +210,25 @@ def estimate() -> list[Row]:
     return [headings, _rule(headings), *rows]
 
 
+def folder_of_scans() -> list[Row]:
+    """How long a folder takes, ours first."""
+    headings = ("", "seconds", "times as long", "Dice")
+    record = newest("folder", BENCHMARKS)
+    shown = {
+        "ours": "`medseg predict --no-tta`",
+        "nnunet": "`nnUNetv2_predict --disable_tta`",
+        "ours_mirrored": "`medseg predict --tta`, mirrored along one axis",
+        "nnunet_default": "`nnUNetv2_predict`, mirrored along three",
+    }
+    first = record["seconds"]["ours"]["median"]
+    rows = [
+        [name, f"{seconds:.1f}", f"{seconds / first:.1f}", f"{record['dice'][way]:.4f}"]
+        for way, name in shown.items()
+        for seconds in (record["seconds"][way]["median"],)
+    ]
+    return [headings, _rule(headings), *rows]
+
+
 def draw_codes(axes: Axes) -> list[int]:
     """Error against the size of the code; returns the sizes."""
     rows = sorted(newest("autoencoders-sweep")["codes"], key=lambda row: row["numbers"])
@@ -293,6 +313,7 @@ PAGES: dict[str, dict[str, Callable[[], list[Row]]]] = {
     "blocks": {"blocks": blocks},
     "autoencoders": {"kinds": kinds, "codes": codes, "restoration": restoration, "starts": starts},
     "predicting": {"gate": gate, "time": time_added, "estimate": estimate},
+    "benchmarks": {"folder": folder_of_scans},
 }
 PICTURES = {"code_sizes": draw_codes, "starts": draw_starts}
 

@@ -181,7 +181,7 @@ import sys, time
 from pipeline.inference.predictor import Predictor
 from pipeline.cli import main
 
-predict = Predictor.segment
+predict = Predictor.mask
 
 def slow(self, prepared):
     print("working", flush=True)
@@ -189,7 +189,7 @@ def slow(self, prepared):
     Predictor.once = True
     return predict(self, prepared)
 
-Predictor.segment = slow
+Predictor.mask = slow
 if __name__ == "__main__":
     main()
 """
@@ -226,6 +226,42 @@ def test_a_signal_ends_the_command_with_its_finished_cases_kept_and_no_half_writ
     left = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     of_the_case = ["a/mask.nii", "a/preview.png", "a/statistics.json", "a/viewer.html"]
     assert left == [*of_the_case, "cases.csv", "manifest.json", "medseg.log", "report.html", "status.json"]
+
+
+GROUP_ENDED = """
+import os, signal, time
+from pipeline import cli
+
+def fail(*_):  # as PyTorch's handler does of a worker that was killed
+    raise RuntimeError("a worker was killed")
+
+def work():
+    signal.signal(signal.SIGCHLD, fail)
+    worker = os.fork()
+    if not worker:
+        signal.pause()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGCHLD})
+        time.sleep(30)
+    finally:
+        sum(range(100))  # what is put in order on the way out
+
+cli.app = work
+try:
+    cli.main()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_signal_to_the_whole_group_is_an_end_that_was_asked_for_though_workers_were_killed() -> None:
+    line, environment = [sys.executable, "-c", GROUP_ENDED], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
 # --- What is printed

@@ -46,14 +46,17 @@ def repair_reasons(repairs: Sequence[str], manifest: Manifest) -> list[str]:
 
 def intensity_reasons(scan: Scan, manifest: Manifest) -> list[str]:
     """What of a scan's intensities speaks against a mask of it."""
-    ranges, reasons = manifest.ranges, list[str]()
     if scan.channels != len(manifest.modalities):
-        return reasons  # the model cannot be run on it, which is said elsewhere
-    for index, channel in enumerate(scan.array):
-        name = manifest.modalities[index] if scan.channels > 1 else "the scan"
-        if channel.min() == channel.max():
-            reasons.append(f"all voxels of {name} have the value {channel.flat[0]:g}")
-    return [*reasons, *(_unlike_training(scan, manifest, ranges) if ranges is not None else [])]
+        return []  # the model cannot be run on it, which is said elsewhere
+    unlike = [] if manifest.ranges is None else _unlike_training(scan, manifest, manifest.ranges)
+    return [*constant_reasons(scan, manifest), *unlike]
+
+
+def constant_reasons(scan: Scan, manifest: Manifest) -> list[str]:
+    """Which channels hold nothing, so that a mask of them means nothing."""
+    names = manifest.modalities if scan.channels > 1 else ["the scan"]
+    channels = zip(names, scan.array, strict=False)
+    return [f"all voxels of {name} have the value {c.flat[0]:g}" for name, c in channels if c.min() == c.max()]
 
 
 def spacing_reasons(grid: geometry.Grid, manifest: Manifest) -> list[str]:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def temperature_of_run(
     job: Job[Config], folder: Path, *, checked: CheckedDataset, prepared: PreparedDataset
 ) -> float | None:
-    """The temperature that the validation cases give, and None where they give none; a diagram is drawn as well.
+    """The temperature that the validation cases give, None where they give none that is worth it; a diagram is drawn.
 
     Args:
         job: the run.
@@ -39,11 +39,12 @@ def temperature_of_run(
         log.warning("the network's probabilities could not be calibrated: %s", reason_of(error))
         return None
     after = "" if found.after is None else f", and {found.after.error:.3f} with it"
-    job.say(
-        f"probabilities calibrated at temperature {found.temperature:.2f}; expected calibration error "
-        f"{found.before.error:.3f}{after}"
-    )
+    error = f"expected calibration error {found.before.error:.3f}{after}"
     _draw(job, found)
+    if not found.is_worth_it:
+        job.say(f"probabilities stay as they are: a temperature of {found.temperature:.2f} is worse; {error}")
+        return None
+    job.say(f"probabilities calibrated at temperature {found.temperature:.2f}; {error}")
     return found.temperature
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import __version__
-from pipeline.checks.review import review_reasons
+from pipeline.checks.review import constant_reasons, review_reasons
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.figures import COLOURS, write_preview
@@ -92,13 +92,13 @@ def write_case(
     labels, mask, scan = manifest.labels, segmentation.mask, read.scan
     statistics = describe_structures(mask, scan, labels)
     registry.write_mask(folder / (MASK + registry.mask_ending(scan)), mask, scan, labels=labels)
-    reasons = _write_segmentation(folder, read, mask, manifest=manifest)
+    found = _write_segmentation(folder, read, mask, manifest=manifest)
     counts = _write_further(folder, scan, segmentation, manifest=manifest, config=config)
     for name, count in counts.items():
         statistics[name]["instances"] = count
     quality = _write_quality(folder, read, segmentation, of_slices=manifest.network.dimensions == 2)
-    reasons += quality.reasons
-    reasons += review_reasons(statistics, scan, manifest)
+    found += [*quality.reasons, *review_reasons(statistics, scan, manifest)]
+    reasons = list(dict.fromkeys([*constant_reasons(scan, manifest), *found]))  # a scan of nothing is said first
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
     if config.viewer_pages:
         write_text(

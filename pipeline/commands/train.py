@@ -164,6 +164,12 @@ def _carry_out(job: Job[Config]) -> TrainedRun:
     check_names(job.config.training.loss)
     job = settle(job, lambda config: machine.segmentation_step(config.training, config.network))
     data = _read_data(job)
+    state = _trained_state(job, data)
+    return _export(job, data, state)
+
+
+def _trained_state(job: Job[Config], data: Data) -> TrainingState:
+    """What is exported. The processes that make batches end with the training: what is fitted next is done without."""
     state = _starting_state(job, data)
     objective = _objective(job, data)
     patches, cases = _patches(job, data), len(data.prepared.train)
@@ -173,7 +179,7 @@ def _carry_out(job: Job[Config]) -> TrainedRun:
     if job.config.training.export == "best" and has_checkpoint(job.folder.best):
         load_checkpoint(job.folder.best, state)
     ensure_validated(state, task)
-    return _export(job, data, state)
+    return state
 
 
 def _read_data(job: Job[Config]) -> Data:

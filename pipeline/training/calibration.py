@@ -38,6 +38,11 @@ class Calibration:
     before: Reliability
     after: Reliability | None
 
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether cases are no worse calibrated at the temperature of others; true where there are no others."""
+        return self.after is None or self.after.error <= self.before.error
+
 
 def calibrate(predictor: Predictor, cases: Sequence[tuple[ValidationCase, str]], *, seed: int) -> Calibration:
     """Fit a temperature to validation cases.

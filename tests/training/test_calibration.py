@@ -54,8 +54,20 @@ def test_a_network_that_is_too_sure_is_made_less_so(predictor: Predictor, tmp_pa
     assert found.before.error == pytest.approx(0.2, abs=0.03)
     assert found.after is not None
     assert found.after.error < 0.03
+    assert found.is_worth_it
     again = calibrate(predictor, patients, seed=0)
     assert again.temperature == found.temperature
+
+
+def test_a_temperature_that_makes_others_worse_is_not_worth_it(predictor: Predictor, tmp_path: Path) -> None:
+    truths = [np.ones((SIDE,) * 3, np.uint8), organ(1)]  # of the first the network is right to be sure
+    truths[0][0, 0, 0] = 0
+    cases = [validation_case(predictor, tmp_path, number, truth) for number, truth in enumerate(truths)]
+    found = calibrate(predictor, [(case, f"patient {number}") for number, case in enumerate(cases)], seed=0)
+    assert found.after is not None
+    assert found.before.error == pytest.approx(0.1, abs=0.03)
+    assert found.after.error == pytest.approx(0.2, abs=0.05)  # sure of the second by the first, unsure of the first
+    assert not found.is_worth_it
 
 
 def test_what_is_ignored_and_cases_without_a_structure_do_not_count(predictor: Predictor, tmp_path: Path) -> None:
