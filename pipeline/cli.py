@@ -477,7 +477,7 @@ def main() -> None:
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     """End in order. What was sent to the whole group has ended PyTorch's workers too, which would raise an error here.
 
-    That error would come while this one is on its way, take its place, and make a failure of an end that was asked for.
+    While this is on its way, that error would take its place, and make a failure of an end that was asked for.
     """
     signal.signal(signal.SIGCHLD, lambda *_: None)
     raise KeyboardInterrupt

@@ -66,11 +66,9 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            "a folder that can be written to",
-            f"{folder}: {error.strerror or error}",
-            "Free space there or choose another folder, and run again.",
-        ) from error
+        remedy = "Free space there or choose another folder" if error.errno in NO_ROOM else "Choose another folder"
+        found = f"{folder}: {error.strerror or error}"
+        raise OutputError("a folder that can be written to", found, f"{remedy}, and run again.") from error
 
 
 def make_writable(folder: Path) -> None:

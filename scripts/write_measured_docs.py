@@ -40,7 +40,7 @@ def newest(name: str, folder: Path = RECORDS) -> dict[str, Any]:
     """The newest record of a measurement."""
     records = sorted(folder.glob(f"????-??-??-{name}.json"))  # names begin with the date
     if not records:
-        raise SystemExit(f"Expected a record *-{name}.json in {folder}; found none. Run make acceptance.")
+        raise SystemExit(f"Expected a record *-{name}.json in {folder}; found none. Make the measurement.")
     found: dict[str, Any] = json.loads(records[-1].read_text(encoding="utf-8"))
     return found
 
@@ -222,7 +222,12 @@ def folder_of_scans() -> list[Row]:
     }
     first = record["seconds"]["ours"]["median"]
     rows = [
-        [name, f"{seconds:.1f}", f"{seconds / first:.1f}", f"{record['dice'][way]:.4f}"]
+        [
+            name,
+            f"{seconds:.1f}",
+            f"{seconds / first:.1f}",
+            "" if way == "nnunet_default" else f"{record['dice'][way]:.4f}",
+        ]
         for way, name in shown.items()
         for seconds in (record["seconds"][way]["median"],)
     ]

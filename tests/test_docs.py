@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 GUIDES = (
     "DESIGN",
     "autoencoders",
+    "benchmarks",
     "blocks",
     "configuration",
     "datasets",

@@ -110,7 +110,7 @@ def test_a_folder_is_tried_before_the_work_and_nothing_is_left_in_it(
     make_writable(tmp_path / "new" / "folder")
     assert names_in(tmp_path / "new" / "folder") == []
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"a folder that can be written to; found .*/file: File exists\. Free space"):
+    with pytest.raises(OutputError, match=r"a folder that can be written to; found .*/file: File exists\. Choose an"):
         make_writable(tmp_path / "file")
 
     def refuse(*_: object, **__: object) -> None:

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from pipeline.augmentation.intensities import intensities, seeded
 from pipeline.augmentation.sample import MAX_SEED, Sample, label_tensor
 from pipeline.augmentation.source import PLANE
-from pipeline.augmentation.threads import one_thread
 from pipeline.config.augmentation import COLOURS, AugmentationConfig, check_channels
+from pipeline.threads import one_thread
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for a newer version where this is not set
 

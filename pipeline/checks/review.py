@@ -18,6 +18,8 @@ INTENSITY_SHARE = 0.25
 """Of the span of the training cases' intensities, so much a percentile may lie beyond theirs."""
 NEGATIVE_SHARE = 0.05
 """Of a scan's span, so much has to lie below 0 before it counts as negative: resampling leaves a little."""
+CONSTANT = "all voxels of"
+"""What a reason begins with that makes all others idle: there is nothing in the scan."""
 AXES = ("left-right", "back-front", "foot-head")
 PERCENTILE_NAMES = ("0.5 percentile", "median", "99.5 percentile")
 
@@ -45,18 +47,17 @@ def repair_reasons(repairs: Sequence[str], manifest: Manifest) -> list[str]:
 
 
 def intensity_reasons(scan: Scan, manifest: Manifest) -> list[str]:
-    """What of a scan's intensities speaks against a mask of it."""
+    """What of a scan's intensities speaks against a mask of it; channels that hold nothing begin with `CONSTANT`."""
     if scan.channels != len(manifest.modalities):
         return []  # the model cannot be run on it, which is said elsewhere
     unlike = [] if manifest.ranges is None else _unlike_training(scan, manifest, manifest.ranges)
-    return [*constant_reasons(scan, manifest), *unlike]
+    return [*_constant(scan, manifest), *unlike]
 
 
-def constant_reasons(scan: Scan, manifest: Manifest) -> list[str]:
-    """Which channels hold nothing, so that a mask of them means nothing."""
+def _constant(scan: Scan, manifest: Manifest) -> list[str]:
     names = manifest.modalities if scan.channels > 1 else ["the scan"]
     channels = zip(names, scan.array, strict=False)
-    return [f"all voxels of {name} have the value {c.flat[0]:g}" for name, c in channels if c.min() == c.max()]
+    return [f"{CONSTANT} {name} have the value {c.flat[0]:g}" for name, c in channels if c.min() == c.max()]
 
 
 def spacing_reasons(grid: geometry.Grid, manifest: Manifest) -> list[str]:

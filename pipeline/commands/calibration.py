@@ -39,12 +39,12 @@ def temperature_of_run(
         log.warning("the network's probabilities could not be calibrated: %s", reason_of(error))
         return None
     after = "" if found.after is None else f", and {found.after.error:.3f} with it"
-    error = f"expected calibration error {found.before.error:.3f}{after}"
+    measured = f"expected calibration error {found.before.error:.3f}{after}"
     _draw(job, found)
     if not found.is_worth_it:
-        job.say(f"probabilities stay as they are: a temperature of {found.temperature:.2f} is worse; {error}")
+        job.say(f"probabilities stay as they are: temperatures that others give are worse; {measured}")
         return None
-    job.say(f"probabilities calibrated at temperature {found.temperature:.2f}; {error}")
+    job.say(f"probabilities calibrated at temperature {found.temperature:.2f}; {measured}")
     return found.temperature
 
 

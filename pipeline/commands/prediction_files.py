@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import __version__
-from pipeline.checks.review import constant_reasons, review_reasons
+from pipeline.checks.review import CONSTANT, review_reasons
 from pipeline.config.inference import InferenceConfig
 from pipeline.errors import ScanError
 from pipeline.figures import COLOURS, write_preview
@@ -98,7 +98,7 @@ def write_case(
         statistics[name]["instances"] = count
     quality = _write_quality(folder, read, segmentation, of_slices=manifest.network.dimensions == 2)
     found += [*quality.reasons, *review_reasons(statistics, scan, manifest)]
-    reasons = list(dict.fromkeys([*constant_reasons(scan, manifest), *found]))  # a scan of nothing is said first
+    reasons = sorted(found, key=lambda reason: not reason.startswith(CONSTANT))  # the others keep their order
     write_preview(folder / PREVIEW, scan, mask, labels=labels)
     if config.viewer_pages:
         write_text(

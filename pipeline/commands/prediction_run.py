@@ -1,10 +1,11 @@
 """Doing the cases of a plan: readers work ahead of the network, and files are written behind it."""
 
 import logging
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
@@ -19,10 +20,14 @@ from pipeline.commands.prediction_session import Session
 from pipeline.errors import OutputError, TooLargeError, reason_of
 from pipeline.files import NO_ROOM
 from pipeline.inference.batch import InputFile
-from pipeline.inference.predictor import Masked, Predictor
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.readers import Outcome, run_isolated
 from pipeline.inference.reading import ReadScan, read_and_prepare
+from pipeline.inference.segmentation import Segmentation
 
+JUDGED_BEHIND = 2_000_000
+"""Voxels of a prepared scan whose mask a thread judges while the network does the next one. Judging a larger one takes
+memory, which is to be given back before the next one asks how much is left, and little of its time."""
 WRITTEN_BEHIND = 1
 """Cases that are being written, or wait for it, while the network does the next one; each holds its scan in memory."""
 POLL_SECONDS = 1.0
@@ -175,7 +180,7 @@ def _predict(
     batch: Batch,
     writer: ThreadPoolExecutor,
 ) -> Future[Result]:
-    """Run the network on what was read; a thread judges the mask and writes the files.
+    """Run the network on what was read; a thread judges the mask, where it is small, and writes the files.
 
     Where memory is short, once more when the cases before it have been written, and have given theirs free.
     """
@@ -184,19 +189,26 @@ def _predict(
         return _settled(_failure(claim, str(outcome.error), outcome.seconds))
     try:
         try:
-            found = batch.predictor.mask(outcome.value.prepared)
+            masked = batch.predictor.mask(outcome.value.prepared)
         except TooLargeError:
             wait(written)
-            found = batch.predictor.mask(outcome.value.prepared)
+            masked = batch.predictor.mask(outcome.value.prepared)
+        judge = partial(batch.predictor.judge, masked)
+        found = partial(_given, judge()) if math.prod(masked.prepared.trail.shape) > JUDGED_BEHIND else judge
     except Exception as error:
         return _settled(_failure(claim, _reason(claim, error), time.monotonic() - started))
     return writer.submit(_write, claim, outcome.value, found, batch=batch, started=started)
 
 
-def _write(claim: _Claim, read: ReadScan, found: Masked, *, batch: Batch, started: float) -> Result:
-    """Judge a mask, and write the files of its case, or leave none."""
+def _given(segmentation: Segmentation) -> Segmentation:
+    return segmentation
+
+
+def _write(claim: _Claim, read: ReadScan, found: Callable[[], Segmentation], *, batch: Batch, started: float) -> Result:
+    """Have a mask judged, and write the files of its case, or leave none."""
     case, record, predictor = claim.item.entry.case, batch.record, batch.predictor
     try:
+        segmentation = found()
         if not record.owns(case):  # such as those of a case whose name the file system takes for the same
             raise place_taken(record.output / case)
         remove_results(case, record)
@@ -206,7 +218,7 @@ def _write(claim: _Claim, read: ReadScan, found: Masked, *, batch: Batch, starte
         written = write_case(
             record.output / case,
             read,
-            predictor.judge(found),
+            segmentation,
             manifest=predictor.manifest,
             config=predictor.config,
             doubts=claim.item.entry.doubts,

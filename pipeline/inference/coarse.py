@@ -19,9 +19,10 @@ from pipeline.config.autoencoder import AutoencoderConfig, CorruptionConfig, Var
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ModelError
 from pipeline.networks.autoencoder import Autoencoder
-from pipeline.networks.small_inputs import one_thread, use_for_small_inputs
+from pipeline.networks.small_inputs import use_for_small_inputs
 from pipeline.quality.fitted import below
 from pipeline.quality.scans import RECONSTRUCTIONS
+from pipeline.threads import one_thread
 
 FIRST = "0"
 """What the network of the first half is called among the weights; older models have the other one as "1"."""

@@ -199,9 +199,9 @@ def _padding_bytes(shape: Size, window: Size, channels: int) -> int:
 
 
 def _kept_bytes(manifest: Manifest, classes: int) -> int:
-    """Of the logits of a window of one value (`backends.background`); nothing where they are too many."""
+    """Of a window of one value (`backends.background`), at most; nothing where the logits alone are too many."""
     logits = FLOAT_BYTES * classes * math.prod(manifest.patch_size)
-    return logits if logits <= KEPT_BYTES else 0
+    return KEPT_BYTES if logits <= KEPT_BYTES else 0
 
 
 def _window_bytes(manifest: ModelRecord, maps: int, arrays: int) -> int:

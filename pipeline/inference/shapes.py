@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from pipeline.inference.coarse import GRIDS, evenly_spread, trained_autoencoder
 from pipeline.networks.autoencoder import Autoencoder
-from pipeline.networks.small_inputs import one_thread
 from pipeline.preprocessing.prepare import nonzero_box
+from pipeline.threads import one_thread
 
 KIND = "variational"
 COVERED = 0.5

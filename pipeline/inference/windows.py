@@ -13,7 +13,7 @@ Box = tuple[slice, ...]
 LARGE_BYTES = 2 * 10**9
 """What sums over windows may take in 32 bits; above that, those that wait are put away in 8."""
 KEPT_BYTES = 32 * 10**6
-"""What the logits of a window of one value may take, to be kept for the next such window."""
+"""What logits and features of a window of one value may take, to be kept for the next such window."""
 
 
 def starts(size: int, patch: int, overlap: float) -> list[int]:

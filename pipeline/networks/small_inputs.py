@@ -1,8 +1,5 @@
 """Networks that see one small volume at a time, in evaluation alone. Tensors are B C D H W."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -33,20 +30,6 @@ class SmallConv3d(nn.Module):
         return torch.mkldnn_convolution(
             x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
         )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let PyTorch run on one thread, as far as it is called by this thread.
-
-    A network so small is no faster on two (3.4 and 3.5 ms), but takes the second core from whatever else is at work.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def use_for_small_inputs(network: nn.Module) -> None:

@@ -6,9 +6,9 @@ from torch.utils.data import Dataset
 
 from pipeline.augmentation.corruption import corrupt
 from pipeline.augmentation.sample import Sample
-from pipeline.augmentation.threads import one_thread
 from pipeline.config.autoencoder import CorruptionConfig
 from pipeline.samples.patches import PatchDataset, SampleKey
+from pipeline.threads import one_thread
 
 STREAM = 1
 """Of the random numbers of a sample: the patch itself is drawn without it."""

@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.augmentation.choice import make_augmentation
 from pipeline.augmentation.sample import Sample
 from pipeline.augmentation.source import source_size
-from pipeline.augmentation.threads import one_thread
 from pipeline.config.augmentation import AugmentationConfig
 from pipeline.config.training import LoopConfig
 from pipeline.samples.cache import StoredCase
 from pipeline.sizes import as_window
+from pipeline.threads import one_thread
 
 
 @dataclass(frozen=True)

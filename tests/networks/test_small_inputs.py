@@ -1,11 +1,10 @@
 import copy
-import threading
 
 import pytest
 import torch
 
 from pipeline.inference.coarse import new_autoencoder
-from pipeline.networks.small_inputs import SmallConv3d, one_thread, use_for_small_inputs
+from pipeline.networks.small_inputs import SmallConv3d, use_for_small_inputs
 
 
 @pytest.mark.parametrize("kind", ["denoising", "variational"])
@@ -40,32 +39,3 @@ def test_convolutions_of_images_stay() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3))
     use_for_small_inputs(network)
     assert isinstance(network[0], torch.nn.Conv2d)
-
-
-def test_one_thread_leaves_other_threads_theirs_and_ends_with_an_error() -> None:
-    before, inside, done = torch.get_num_threads(), threading.Event(), threading.Event()
-    seen = list[int]()
-
-    def fail() -> None:
-        with one_thread():
-            seen.append(torch.get_num_threads())
-            inside.set()
-            done.wait(60)
-            raise ValueError("wrong")
-
-    def small() -> None:
-        with pytest.raises(ValueError, match="wrong"):
-            fail()
-        seen.append(torch.get_num_threads())
-
-    torch.set_num_threads(2)
-    try:
-        other = threading.Thread(target=small)
-        other.start()
-        inside.wait(60)
-        seen.append(torch.get_num_threads())
-        done.set()
-        other.join()
-    finally:
-        torch.set_num_threads(before)
-    assert seen == [1, 2, 2]

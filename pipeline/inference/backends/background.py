@@ -13,8 +13,9 @@ from pipeline.inference.backends.backend import Backend, Observe
 from pipeline.inference.features import thinned
 from pipeline.inference.windows import KEPT_BYTES
 
-SAMPLE_STEP = 509
-"""Between the voxels that are looked at first, which tell most windows apart from those of one value."""
+FLOAT_BYTES = 4
+SAMPLE_STEP = 8
+"""Along each axis, between the voxels that are looked at first, which tell most windows from those of one value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,11 @@ class _Seen:
     values: tuple[float, ...]
     logits: Tensor
     features: list[Tensor]
+
+    @property
+    def bytes(self) -> int:
+        """What it takes, in 32 bits."""
+        return FLOAT_BYTES * sum(each.numel() for each in (self.logits, *self.features))
 
 
 class BackgroundOnce:
@@ -58,8 +64,11 @@ class BackgroundOnce:
             features = list[Tensor]()
             logits = self._backend.logits(window, features.extend)
             seen = _Seen(values, logits, [thinned(stage).clone() for stage in features])
-            if logits.numel() * logits.element_size() <= KEPT_BYTES:
-                self._seen = seen
+            if seen.bytes > KEPT_BYTES:
+                if observe is not None:
+                    observe(seen.features)
+                return logits
+            self._seen = seen
         if observe is not None:
             observe(seen.features)
         return seen.logits.clone()  # it will be written over
@@ -71,8 +80,9 @@ class BackgroundOnce:
 
 def uniform_values(window: Tensor) -> tuple[float, ...] | None:
     """The value of each channel of a window that has one value a channel, or None."""
-    flat = window.flatten(2)[0]
-    first = flat[:, :1]
-    if (flat[:, ::SAMPLE_STEP] != first).any() or (flat != first).any():  # a NaN differs from itself
+    image, axes = window[0], window.ndim - 2
+    first = image[(slice(None), *[slice(1)] * axes)]
+    sample = image[(slice(None), *[slice(None, None, SAMPLE_STEP)] * axes)]
+    if (sample != first).any() or (image != first).any():  # a NaN differs from itself
         return None
-    return tuple(first[:, 0].tolist())
+    return tuple(first.flatten().tolist())

@@ -13,6 +13,9 @@ from pipeline.inference.features import EncoderFeatures
 from pipeline.inference.precision import Compute
 from tests.inference.backends.conftest import MakeRequested
 
+SIDE = 32
+"""Of whose first stage in 3D some voxels are taken."""
+
 
 class Counted:
     """A backend that counts the windows it runs."""
@@ -38,13 +41,13 @@ def _without_gradients() -> Iterator[None]:
 
 @pytest.fixture(params=[2, 3])
 def counted(requested: MakeRequested, request: pytest.FixtureRequest) -> Counted:
-    _, network = requested(dimensions=request.param)
+    _, network = requested(dimensions=request.param, side=SIDE)
     return Counted(TorchBackend(network, Compute(torch.device("cpu"), "fp32")))
 
 
 def window_of(counted: Counted, *values: float) -> Tensor:
     dimensions = 3 if any(isinstance(layer, torch.nn.Conv3d) for layer in counted.backend.network.modules()) else 2
-    return torch.tensor(values, dtype=torch.float32).reshape(1, 2, *[1] * dimensions).repeat(1, 1, *[16] * dimensions)
+    return torch.tensor(values, dtype=torch.float32).reshape(1, 2, *[1] * dimensions).repeat(1, 1, *[SIDE] * dimensions)
 
 
 def seen_by(backend: Counted | BackgroundOnce, windows: list[Tensor]) -> tuple[list[Tensor], EncoderFeatures]:
@@ -83,7 +86,7 @@ def test_another_value_is_run(counted: Counted) -> None:
 
 
 def test_of_too_many_classes_every_window_is_run(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "KEPT_BYTES", 3 * 16**2 * 4 - 1)
+    monkeypatch.setattr(background, "KEPT_BYTES", 1000)
     backend = BackgroundOnce(counted)
     for _ in range(2):
         backend.logits(window_of(counted, 0, 0))
@@ -93,7 +96,7 @@ def test_of_too_many_classes_every_window_is_run(counted: Counted, monkeypatch: 
 def test_one_voxel_makes_a_window_what_it_is(counted: Counted) -> None:
     window = window_of(counted, 2, -3)
     assert uniform_values(window) == (2, -3)
-    for place in (0, 1, 16**2 - 1):
+    for place in (0, 1, 8, -1):  # the first, one that is not looked at first, one that is, the last
         other = window.clone()
         other.view(1, 2, -1)[0, 1, place] += 1e-6
         assert uniform_values(other) is None, place
