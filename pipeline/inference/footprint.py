@@ -21,6 +21,8 @@ FEATURES_HELD = {"plain": 10, "residual": 11, "inception": 13}
 WINDOW_ARRAYS, MIRRORED_ARRAYS = 4, 6
 """Arrays of a window's classes that are held at once; the mean over mirrored windows is two more. Votes on the class of
 a voxel, of a model that predicts its Dice, are a byte each, and fit into what is left of these."""
+SEEN_VOXELS = 20_000
+"""Of a stage of a window, that features are taken from: as `features.MOST_VOXELS`, which comes with torch."""
 MASK_BYTES = 3
 """A voxel of the mask: its class number, and its value, which may be of 16 bits."""
 COMPONENTS_BYTES = 16
@@ -200,8 +202,9 @@ def _padding_bytes(shape: Size, window: Size, channels: int) -> int:
 
 def _kept_bytes(manifest: Manifest, classes: int) -> int:
     """Of a window of one value (`backends.background`), at most; nothing where the logits alone are too many."""
-    logits = FLOAT_BYTES * classes * math.prod(manifest.patch_size)
-    return KEPT_BYTES if logits <= KEPT_BYTES else 0
+    voxels = math.prod(manifest.patch_size)
+    logits, features = classes * voxels, sum(manifest.network.features) * min(SEEN_VOXELS, voxels)
+    return min(KEPT_BYTES, FLOAT_BYTES * (logits + features)) if FLOAT_BYTES * logits <= KEPT_BYTES else 0
 
 
 def _window_bytes(manifest: ModelRecord, maps: int, arrays: int) -> int:

@@ -13,8 +13,9 @@ import pytest
 from pipeline.config.inference import InferenceConfig
 from pipeline.config.network import NetworkConfig
 from pipeline.errors import ScanError
-from pipeline.inference.footprint import check_fits, estimate_gb, footprint, needed_bytes
-from pipeline.inference.windows import WindowGrid, most_held
+from pipeline.inference.features import MOST_VOXELS
+from pipeline.inference.footprint import SEEN_VOXELS, check_fits, estimate_gb, footprint, needed_bytes
+from pipeline.inference.windows import KEPT_BYTES, WindowGrid, most_held
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.preprocessing.prepare import Trail, plan_uncropped
 from pipeline.scan import ScanHeader
@@ -101,6 +102,17 @@ def test_a_scan_that_fits_or_of_which_nobody_knows_is_not_refused(write_model: W
     check_fits(trail, manifest, PLAIN, free_bytes=None)
     with pytest.raises(ScanError, match="a scan that fits into memory"):
         check_fits(trail, manifest, PLAIN, free_bytes=needed - 1)
+
+
+def test_what_is_kept_of_a_window_of_one_value_counts_where_it_is_kept(write_model: WriteModel) -> None:
+    assert SEEN_VOXELS == MOST_VOXELS
+    few, many = (manifest_of(write_model(), labels=labels) for labels in (2, 104))
+    channels = sum(few.network.features)
+    kept = 4 * (3 * 64**3 + channels * 20_000)
+    assert kept < KEPT_BYTES < 4 * 105 * 64**3
+    windows = [footprint(trail_of(each, 100, 100, 100), each, PLAIN).window for each in (few, many)]
+    assert windows[0] == kept + 4 * max(10 * few.network.features[0], 4 * 3) * 64**3
+    assert windows[1] == 4 * 4 * 105 * 64**3  # too many classes
 
 
 def test_the_refusal_says_how_much_and_what_would_help(write_model: WriteModel) -> None:
