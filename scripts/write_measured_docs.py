@@ -215,10 +215,10 @@ def folder_of_scans() -> list[Row]:
     headings = ("", "seconds", "times as long", "Dice")
     record = newest("folder", BENCHMARKS)
     shown = {
-        "ours": "`medseg predict --no-tta`",
-        "nnunet": "`nnUNetv2_predict --disable_tta`",
-        "ours_mirrored": "`medseg predict --tta`, mirrored along one axis",
-        "nnunet_default": "`nnUNetv2_predict`, mirrored along three",
+        "ours": "ours, `--no-tta`",
+        "nnunet": "nnU-Net, `--disable_tta`",
+        "ours_mirrored": "ours, `--tta`: mirrored along one axis",
+        "nnunet_default": "nnU-Net, default: mirrored along three",
     }
     first = record["seconds"]["ours"]["median"]
     rows = [
