@@ -39,6 +39,7 @@ from pipeline.formats.registry import read_mask
 from pipeline.layouts.dataset import Case
 from pipeline.layouts.discover import discover
 from pipeline.layouts.split import read_split
+from pipeline.metrics.overlap import Overlap
 from pipeline.model import load_model
 from pipeline.provenance import code_commit
 
@@ -134,12 +135,16 @@ class Way:
 
 
 def folder(given: Given) -> dict[str, Any]:
-    """A folder of scans, as a user has it segmented."""
-    model, work = given.run / "model", given.runs / "folder"
-    given.peer.take(load_model(model), given.peer.plan(given.data / "hippocampus"))
+    """A folder of scans, as a user has it segmented.
+
+    The Dice of nnU-Net's default is none of the network's: it was not trained to be mirrored along all axes.
+    """
+    path, work = given.run / "model", given.runs / "folder"
+    model = load_model(path)
+    given.peer.take(model, given.peer.plan(given.data / "hippocampus"))
     shutil.rmtree(work, ignore_errors=True)
     own, theirs = linked(given.cases, work / "scans", ""), linked(given.cases, work / "channels", "_0000")
-    ours, nnunet = partial(predict, model, own), partial(given.peer.predict, theirs)
+    ours, nnunet = partial(predict, path, own), partial(given.peer.predict, theirs)
     ways = {
         "ours": Way(partial(ours, options=["--no-tta"]), OUR_MASK),
         "nnunet": Way(partial(nnunet, options=["--disable_tta"]), THEIR_MASK),
@@ -150,12 +155,13 @@ def folder(given: Given) -> dict[str, Any]:
     seconds_of(exact, work / "exact")
     turns = [in_turn(ways, work, turn) for turn in range(given.turns)]
     seconds = {name: spread([turn[name] for turn in turns]) for name in ways}
-    dice = {name: mean_dice(given.unseen, work / name / way.mask) for name, way in (ways | {"exact": exact}).items()}
+    judged = {name: way for name, way in (ways | {"exact": exact}).items() if name != "nnunet_default"}
+    dice = {name: mean_dice(given.unseen, work / name / way.mask) for name, way in judged.items()}
     faster = {name: seconds[name]["median"] / seconds["ours"]["median"] for name in ("nnunet", "nnunet_default")}
     return {
         "scans": len(given.cases),
         "unseen": len(given.unseen),
-        "features": load_model(model).manifest.network.features,
+        "features": model.manifest.network.features,
         "seconds": seconds,
         "times_as_fast": {name: round(times, 2) for name, times in faster.items()},
         "dice": dice,
@@ -259,16 +265,16 @@ def medseg(*arguments: str, folder: Path) -> None:
 
 
 def mean_dice(cases: Sequence[Case], mask: Path) -> float:
-    """The mean over labels and cases of masks whose path names the case as {case}."""
-    found = [dice_of(case, Path(str(mask).format(case=case.name))) for case in cases]
-    return round(float(np.mean(found)), 5)
+    """The mean over labels and cases of masks whose path names the case as {case}; without a label in neither."""
+    found = [dice for case in cases for dice in dice_of(case, Path(str(mask).format(case=case.name)))]
+    return round(float(np.mean([dice for dice in found if dice is not None])), 5)
 
 
-def dice_of(case: Case, mask: Path) -> list[float]:
+def dice_of(case: Case, mask: Path) -> list[float | None]:
     """Of each label of a mask."""
     assert case.mask is not None
     ours, truth = (read_mask(path).array for path in (mask, case.mask))
-    return [float(2 * ((ours == k) & (truth == k)).sum() / ((ours == k).sum() + (truth == k).sum())) for k in LABELS]
+    return [Overlap.of(ours == label, truth == label).dice for label in LABELS]
 
 
 def machine() -> dict[str, Any]:

@@ -923,9 +923,16 @@ def test_whatever_one_case_throws_costs_its_own_row_alone(
     )
 
 
+@pytest.mark.parametrize(("most", "judged_by"), [(prediction_run.JUDGED_BEHIND, "writer"), (0, "MainThread")])
 def test_a_mask_that_cannot_be_judged_costs_its_own_row_alone(
-    write_model: WriteModel, write_volume: WriteVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_model: WriteModel,
+    write_volume: WriteVolume,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    judged_by: str,
 ) -> None:
+    monkeypatch.setattr(prediction_run, "JUDGED_BEHIND", most)
     for name in "abc":
         write_volume(tmp_path / "in" / f"{name}.nii", _image())
     judge, calls = Predictor.judge, list[str]()
@@ -938,7 +945,7 @@ def test_a_mask_that_cannot_be_judged_costs_its_own_row_alone(
 
     monkeypatch.setattr(Predictor, "judge", fail_second)
     run(write_model(), tmp_path / "in", tmp_path / "out")
-    assert all(name.startswith("writer") for name in calls)  # the network does the next case meanwhile
+    assert [name.partition("_")[0] for name in calls] == [judged_by] * 3  # small ones while the network does the next
     reason = "^Expected what the gate makes of a scan; found no number. Fit it again.$"
     _check_rows(tmp_path / "out", {"a": ("ok", "^$"), "b": ("failed", reason), "c": ("ok", "^$")})
     assert not (tmp_path / "out" / "b").exists()
